@@ -1,0 +1,39 @@
+// The one error class of this package, and its codes.
+
+/**
+ * - `ADDON_NOT_FOUND` no prebuilt addon for this platform and no local build
+ * - `GGML_NOT_FOUND` the ggml libraries are not installed or do not load · `GGML_VERSION` another version is in the process
+ * - `DEVICE_NOT_FOUND` the device asked for is not there
+ * - `MODEL_NOT_FOUND` no such file, folder or name · `MODEL_INVALID` damaged or malformed file
+ * - `MODEL_UNSUPPORTED` a sound file of something that cannot be scored right · `TOKENIZER_UNSUPPORTED` likewise for its tokenizer
+ * - `INPUT_TOO_LONG` a pair has more tokens than the model has positions · `TRUNCATED` with `overflow: "error"`
+ * - `OUT_OF_MEMORY` · `CLOSED` used after dispose() · `COMPUTE_FAILED` the backend failed or a logit is not finite
+ * - `CONVERT_FAILED` a checkpoint that cannot be converted · `IO` reading or writing failed
+ */
+export type RerankerErrorCode =
+  | "ADDON_NOT_FOUND"
+  | "GGML_NOT_FOUND"
+  | "GGML_VERSION"
+  | "DEVICE_NOT_FOUND"
+  | "MODEL_NOT_FOUND"
+  | "MODEL_INVALID"
+  | "MODEL_UNSUPPORTED"
+  | "TOKENIZER_UNSUPPORTED"
+  | "INPUT_TOO_LONG"
+  | "TRUNCATED"
+  | "OUT_OF_MEMORY"
+  | "CLOSED"
+  | "COMPUTE_FAILED"
+  | "CONVERT_FAILED"
+  | "IO";
+
+/** An error that is not the caller's mistake (those are TypeError and RangeError). `message` says what to do. */
+export class RerankerError extends Error {
+  override readonly name = "RerankerError";
+  readonly code: RerankerErrorCode;
+
+  constructor(code: RerankerErrorCode, message: string, options?: { cause?: unknown }) {
+    super(message, options);
+    this.code = code;
+  }
+}
