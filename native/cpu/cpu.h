@@ -1,0 +1,242 @@
+// Our CPU kernels: packed linear layers, attention, norms and rope, chosen for the chip at run time.
+// Plain C++17: no ggml, no N-API. Matrices are row-major f32; a stride is the distance of two rows, in floats.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <type_traits>
+#include <vector>
+
+namespace cpu {
+
+// --- Instruction set -------------------------------------------------------------------------------
+
+// `plain` means that these kernels are off and the caller stays on stock ggml. `scalar` is the readable twin that
+// every other level is tested against.
+enum class Isa { plain, scalar, avx2, avx_vnni, avx512, avx512_vnni, neon, dotprod, i8mm };
+
+// The best level this chip and this build have, or the one that the environment variable BGE_CPU_ISA names
+// (plain|scalar|avx2|avx-vnni|avx512|avx512-vnni|neon|dotprod|i8mm). Found once, at the first call.
+// Throws std::invalid_argument, naming the choices, when the variable asks for something unknown or unsupported.
+Isa isa();
+
+bool         isa_supported(Isa isa);
+const char * isa_name(Isa isa);
+
+// --- Threads ---------------------------------------------------------------------------------------
+
+// Threads to use by default: physical cores, within the process's affinity and its cgroup's CPU quota.
+// On macOS the performance cores.
+int physical_cores();
+
+// A non-owning reference to a callable `void(int task, int thread)`; lives as long as the call it is passed to.
+class TaskRef {
+public:
+    template <typename F, typename = std::enable_if_t<!std::is_same_v<std::decay_t<F>, TaskRef>>>
+    TaskRef(const F & f)
+        : object_(&f), call_([](const void * object, int task, int thread) { (*static_cast<const F *>(object))(task, thread); }) {}
+    void operator()(int task, int thread) const { call_(object_, task, thread); }
+
+private:
+    const void * object_;
+    void (*call_)(const void *, int, int);
+};
+
+// Workers that sleep between jobs. A job is claimed task by task, so a thread the system takes away delays
+// nobody but its own task, and several pools can share busy cores.
+class ThreadPool {
+public:
+    explicit ThreadPool(int n_threads); // counts the calling thread; values below 1 are 1
+    ~ThreadPool();
+    ThreadPool(const ThreadPool &) = delete;
+    ThreadPool & operator=(const ThreadPool &) = delete;
+
+    int n_threads() const { return int(workers_.size()) + 1; }
+
+    // Calls fn(task, thread) once for every task in [0, n_tasks), in any order; returns when all are done.
+    // `thread` is in [0, n_threads) and no two running tasks share one: use it to pick scratch memory.
+    // The caller works too, as thread 0. From inside a task, or with one thread, it is a plain loop. fn must not throw.
+    // Calls from several threads take turns.
+    void parallel_for(int n_tasks, TaskRef fn);
+
+private:
+    struct Job;
+    void work(int thread);
+
+    std::vector<std::thread> workers_;
+    std::mutex               turn_;  // one job at a time
+    std::mutex               mutex_; // guards what follows
+    std::condition_variable  wake_, done_;
+    std::atomic<uint32_t>    generation_{0}; // counts jobs, so that a worker can look for one without the lock
+    Job *                    job_ = nullptr;
+    bool                     stop_ = false;
+};
+
+// Scratch memory of linear() and attention(): grows to what the largest call needs, then is reused.
+// One per thread that makes calls.
+class Workspace {
+public:
+    void * reserve(size_t n_bytes); // at least n_bytes, aligned to 64; what was there before is lost
+    size_t size_bytes() const { return size_; }
+
+private:
+    std::unique_ptr<unsigned char[]> memory_;
+    size_t                           size_ = 0;
+};
+
+// --- Linear layers ---------------------------------------------------------------------------------
+
+enum class SourceType { f32, f16, bf16, q8_0, other };
+
+// A row-major weight as it lies in the model file. Each row is read once, in order, while packing.
+struct WeightSource {
+    const void * data      = nullptr;
+    SourceType   type      = SourceType::f32;
+    int          n_rows    = 0;
+    size_t       row_bytes = 0; // distance of two rows; needed for `other`, 0 otherwise means they lie without gaps
+
+    // For `other`: turns one row into floats. ggml's `to_float` of a tensor type fits.
+    void (*dequantize_row)(const void * row, float * out, int64_t n) = nullptr;
+};
+
+// native: F32 stays f32, F16 and BF16 stay 16 bits with f32 sums, Q8_0 stays int8 with a scale per 32 weights
+//         (activations are quantised likewise). `other` (Q4_K, ...) becomes int8 with a scale per 32 weights too:
+//         9 bits a weight, whatever the file had.
+// row_int8: int8 with one scale per weight row and one per activation row, from any source. Faster, coarser.
+enum class WeightMode { native, row_int8 };
+
+namespace detail {
+struct PackedWeights;
+}
+
+// The weights of one linear layer, repacked for the chip. Immutable; may be used by many threads at once.
+class PackedLinear {
+public:
+    PackedLinear();
+    ~PackedLinear();
+    PackedLinear(PackedLinear &&) noexcept;
+    PackedLinear & operator=(PackedLinear &&) noexcept;
+
+    int    n_in() const;
+    int    n_out() const;      // rows of all sources; for a gated layer, of one of its two halves
+    bool   is_gated() const;
+    size_t size_bytes() const; // memory held
+    explicit operator bool() const { return weights_ != nullptr; }
+
+    const detail::PackedWeights & weights() const { return *weights_; }
+
+private:
+    friend PackedLinear pack_linear(ThreadPool &, int, const std::vector<WeightSource> &, const float *, WeightMode);
+    friend PackedLinear pack_linear_gated(ThreadPool &, int, const WeightSource &, const WeightSource &, WeightMode);
+    std::unique_ptr<detail::PackedWeights> weights_;
+};
+
+// Packs [n_out, n_in] weights; several sources are stacked along n_out, so that q, k and v become one layer.
+// They need not share a type, the widest wins (F32 over F16, F16 over Q8_0). `bias` has n_out values, is copied, may be null.
+PackedLinear pack_linear(ThreadPool & pool, int n_in, const std::vector<WeightSource> & sources, const float * bias = nullptr,
+                         WeightMode mode = WeightMode::native);
+
+// Packs the gate and up projections of a gated feed-forward layer together, for linear_gated().
+PackedLinear pack_linear_gated(ThreadPool & pool, int n_in, const WeightSource & gate, const WeightSource & up,
+                               WeightMode mode = WeightMode::native);
+
+enum class Activation { none, gelu_erf, gelu_tanh, silu, tanh, relu };
+
+// What happens to x Wᵀ + b before it is stored: y = residual + scale * activation(x Wᵀ + b).
+struct Epilogue {
+    Activation    activation      = Activation::none;
+    float         scale           = 1.0f;
+    const float * residual        = nullptr; // [n_rows, n_out]; may be y itself
+    size_t        residual_stride = 0;
+};
+
+// y [n_rows, n_out] from x [n_rows, n_in]. y must not overlap x. A row's result is the same, bit for bit,
+// whatever other rows are in the call and however many threads there are.
+void linear(ThreadPool & pool, const PackedLinear & w, const float * x, size_t x_stride, int n_rows, float * y, size_t y_stride,
+            const Epilogue & epilogue, Workspace & workspace);
+
+// y = activation(x Wgateᵀ) * (x Wupᵀ), for weights from pack_linear_gated().
+void linear_gated(ThreadPool & pool, const PackedLinear & w, const float * x, size_t x_stride, int n_rows, float * y, size_t y_stride,
+                  Activation activation, Workspace & workspace);
+
+// --- Attention -------------------------------------------------------------------------------------
+
+// One sequence of a packed batch. Its keys are n_prefix rows shared with others and then its own n_kv rows;
+// the position of a key is its place in that list. Query rows are listed apart, so that a last layer may ask for one row only.
+struct AttentionSequence {
+    int kv_begin     = 0; // first own row in k and v
+    int n_kv         = 0;
+    int prefix_begin = 0; // first row of the shared prefix in k and v
+    int n_prefix     = 0;
+    int q_begin      = 0; // first row in q and out
+    int n_q          = 0;
+    int q_position   = 0; // position of the first query row among the keys; looked at only when causal
+};
+
+struct AttentionParams {
+    int   n_head    = 0;
+    int   n_head_kv = 0; // query head j reads key head j / (n_head / n_head_kv)
+    int   head_dim  = 0; // a multiple of 8; the heads of a row lie side by side
+    float scale     = 1.0f;
+    bool  causal    = false;
+    int   window    = 0;    // causal only: key j is visible to query i iff 0 <= i - j < window; 0 = no limit
+    float soft_cap  = 0.0f; // score becomes cap * tanh(score / cap); 0 = off
+
+    size_t q_stride = 0, k_stride = 0, v_stride = 0, out_stride = 0;
+
+    const AttentionSequence * sequences   = nullptr;
+    int                       n_sequences = 0;
+};
+
+// out = softmax(mask(scale q kᵀ)) v for every sequence and head, in f32. out must not overlap q, k or v.
+// A query row that sees no key gives zeros. Results do not depend on the other sequences.
+void attention(ThreadPool & pool, const AttentionParams & params, const float * q, const float * k, const float * v, float * out,
+               Workspace & workspace);
+
+// --- Norms, rope and small things ------------------------------------------------------------------
+
+// Rows of n values. The sum x + add is normed when `add` is given; `residual`, when given, is added to the result.
+// y may be x, add or residual.
+struct NormParams {
+    int           n_rows          = 0;
+    int           n               = 0;
+    float         eps             = 0.0f;
+    const float * weight          = nullptr; // [n]
+    const float * bias            = nullptr; // [n] or null; layer_norm only
+    const float * add             = nullptr;
+    size_t        add_stride      = 0;
+    const float * residual        = nullptr;
+    size_t        residual_stride = 0;
+};
+
+void layer_norm(ThreadPool & pool, const NormParams & params, const float * x, size_t x_stride, float * y, size_t y_stride);
+void rms_norm(ThreadPool & pool, const NormParams & params, const float * x, size_t x_stride, float * y, size_t y_stride);
+
+// Cosines and sines as the reference computes them: f_i = theta^(-2i/n), angle = position * f_i, all in f32.
+struct RopeTable {
+    RopeTable(float theta, int head_dim, int n_positions);
+
+    int                head_dim;
+    int                n_positions;
+    std::vector<float> cos, sin; // [n_positions, head_dim / 2]
+};
+
+enum class RopeStyle { halves, pairs }; // turns (x_i, x_{i + n/2}), as NeoX does, or (x_2i, x_2i+1)
+
+// Turns n_head heads of every row in place. positions[row] must be below table.n_positions.
+void rope(ThreadPool & pool, const RopeTable & table, RopeStyle style, float * x, size_t x_stride, int n_rows, int n_head,
+          const int32_t * positions);
+
+// y = scale * a + b, row by row; b may be null. y may be a or b.
+void scale_add(ThreadPool & pool, float scale, const float * a, size_t a_stride, const float * b, size_t b_stride, int n_rows, int n,
+               float * y, size_t y_stride);
+
+// y = activation(x), row by row. y may be x.
+void activate(ThreadPool & pool, Activation activation, const float * x, size_t x_stride, int n_rows, int n, float * y, size_t y_stride);
+
+} // namespace cpu
