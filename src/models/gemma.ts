@@ -1,0 +1,53 @@
+// Gemma scored by its "Yes" logit: bge-reranker-v2-gemma.
+// Source: FlagEmbedding inference/reranker/decoder_only/base.py; transformers 4.57 modeling_gemma.py.
+import { decoderDefaults, decoderDropped, decoderFields, decoderRequires, decoderTensors, YES_NO_PROMPT } from "./decoder-tensors.js";
+import type { ModelProfile } from "./profile.js";
+
+export const gemma = {
+  architecture: "gemma",
+  class: "decoder-only-base",
+  layout: { kind: "prompt", separator: "\n" },
+  score: { kind: "token-logit", token: "Yes" },
+  defaults: { ...decoderDefaults, prompt: YES_NO_PROMPT },
+  prompts: { answer: YES_NO_PROMPT },
+  options: ["prompt"],
+  checkpoints: [
+    {
+      names: ["GemmaForCausalLM"],
+      fields: {
+        ...decoderFields,
+        n_head_kv: { field: "num_key_value_heads" },
+        n_embd_head: { field: "head_dim" },
+        norm_eps: { field: "rms_norm_eps", otherwise: 1e-6 },
+      },
+      requires: decoderRequires,
+      // transformers 4.57 obeys hidden_act and ignores hidden_activation; releases before 4.48 did the opposite.
+      activation: {
+        field: "hidden_act",
+        otherwise: "gelu_pytorch_tanh",
+        names: { gelu: "gelu_erf", gelu_pytorch_tanh: "gelu_tanh", gelu_new: "gelu_tanh" },
+      },
+      reservedPositions: "none",
+      metadata: [
+        ["gemma.block_count", "u32", "n_layer"],
+        ["gemma.context_length", "u32", "n_ctx_train"],
+        ["gemma.embedding_length", "u32", "n_embd"],
+        ["gemma.feed_forward_length", "u32", "n_ff"],
+        ["gemma.attention.head_count", "u32", "n_head"],
+        ["gemma.attention.head_count_kv", "u32", "n_head_kv"],
+        ["gemma.attention.key_length", "u32", "n_embd_head"],
+        ["gemma.attention.value_length", "u32", "n_embd_head"],
+        ["gemma.attention.layer_norm_rms_epsilon", "f32", "norm_eps"],
+        ["gemma.rope.freq_base", "f32", "rope_theta"],
+        ["reranker.rope.layout", "string", { constant: "neox" }],
+      ],
+      tensors: {
+        ...decoderTensors,
+        "model.norm.weight": { name: "output_norm.weight", shape: ["n_embd"], transform: "plus-one" },
+        "model.layers.{i}.input_layernorm.weight": { name: "blk.{i}.attn_norm.weight", shape: ["n_embd"], transform: "plus-one" },
+        "model.layers.{i}.post_attention_layernorm.weight": { name: "blk.{i}.ffn_norm.weight", shape: ["n_embd"], transform: "plus-one" },
+      },
+      dropped: { ...decoderDropped, "lm_head.weight": "tied to model.embed_tokens.weight" },
+    },
+  ],
+} as const satisfies ModelProfile;

@@ -1,0 +1,82 @@
+// Gemma 2 with score heads and token compression: bge-reranker-v2.5-gemma2-lightweight.
+// Source: FlagEmbedding inference/reranker/decoder_only/lightweight.py and its gemma_model.py.
+import { decoderDefaults, decoderDropped, decoderFields, decoderRequires, decoderTensors, scoreHeads } from "./decoder-tensors.js";
+import type { ModelProfile } from "./profile.js";
+
+const ANSWER_PROMPT = "Predict whether passage B contains an answer to query A.";
+
+export const gemma2 = {
+  architecture: "gemma2",
+  class: "decoder-only-lightweight",
+  layout: { kind: "prompt", separator: "\n" },
+  // A single cutoff always meets head 0: the reference counts heads by rank, and users get its scores by default.
+  score: { kind: "layer-head", select: "rank" },
+  defaults: { ...decoderDefaults, prompt: ANSWER_PROMPT },
+  prompts: {
+    answer: ANSWER_PROMPT,
+    "same-meaning": "Predict whether passages A and B have the same meaning.",
+    "same-question": "Predict whether queries A and B are asking the same thing.",
+    contradiction: "Predict whether argument A and counterargument B express contradictory opinions.",
+  },
+  options: ["prompt", "cutoffLayers", "compressLayers", "compressRatio", "headSelection", "attentionSoftcap", "cascade"],
+  compress: { ratios: [1, 2, 4, 8], layers: [8, 16, 24, 32, 40] },
+  checkpoints: [
+    {
+      names: ["CostWiseGemmaForCausalLM"],
+      fields: {
+        ...decoderFields,
+        n_head_kv: { field: "num_key_value_heads" },
+        n_embd_head: { field: "head_dim" },
+        norm_eps: { field: "rms_norm_eps", otherwise: 1e-6 },
+        attention_softcap: { field: "attn_logit_softcapping" },
+        final_softcap: { field: "final_logit_softcapping" },
+        sliding_window: { field: "sliding_window" },
+        start_layer: { field: "start_layer" },
+        layer_step: { field: "layer_sep" },
+      },
+      requires: [
+        ...decoderRequires,
+        { field: "layer_wise", values: [true], advice: "Only checkpoints with score heads (`layer_wise: true`) are rerankers of this class." },
+      ],
+      activation: {
+        field: "hidden_activation",
+        otherwise: "gelu_pytorch_tanh",
+        names: { gelu: "gelu_erf", gelu_pytorch_tanh: "gelu_tanh", gelu_new: "gelu_tanh" },
+      },
+      reservedPositions: "none",
+      metadata: [
+        ["gemma2.block_count", "u32", "n_layer"],
+        ["gemma2.context_length", "u32", "n_ctx_train"],
+        ["gemma2.embedding_length", "u32", "n_embd"],
+        ["gemma2.feed_forward_length", "u32", "n_ff"],
+        ["gemma2.attention.head_count", "u32", "n_head"],
+        ["gemma2.attention.head_count_kv", "u32", "n_head_kv"],
+        ["gemma2.attention.key_length", "u32", "n_embd_head"],
+        ["gemma2.attention.value_length", "u32", "n_embd_head"],
+        ["gemma2.attention.layer_norm_rms_epsilon", "f32", "norm_eps"],
+        ["gemma2.attention.scale", "f32", "attention_scale"],
+        ["gemma2.attention.sliding_window", "u32", "sliding_window"],
+        ["gemma2.attn_logit_softcapping", "f32", "attention_softcap"],
+        ["gemma2.final_logit_softcapping", "f32", "final_softcap"],
+        ["gemma2.rope.freq_base", "f32", "rope_theta"],
+        ["reranker.rope.layout", "string", { constant: "neox" }],
+        // The reference runs SDPA, which leaves the attention soft-cap out.
+        ["reranker.attention.softcap", "bool", { constant: false }],
+      ],
+      tensors: {
+        ...decoderTensors,
+        "model.norm.weight": { name: "output_norm.weight", shape: ["n_embd"], transform: "plus-one" },
+        "model.layers.{i}.input_layernorm.weight": { name: "blk.{i}.attn_norm.weight", shape: ["n_embd"], transform: "plus-one" },
+        "model.layers.{i}.post_attention_layernorm.weight": {
+          name: "blk.{i}.post_attention_norm.weight",
+          shape: ["n_embd"],
+          transform: "plus-one",
+        },
+        "model.layers.{i}.pre_feedforward_layernorm.weight": { name: "blk.{i}.ffn_norm.weight", shape: ["n_embd"], transform: "plus-one" },
+        "model.layers.{i}.post_feedforward_layernorm.weight": { name: "blk.{i}.post_ffw_norm.weight", shape: ["n_embd"], transform: "plus-one" },
+        ...scoreHeads,
+      },
+      dropped: { ...decoderDropped, "lm_head.weight": "the score heads take its place" },
+    },
+  ],
+} as const satisfies ModelProfile;

@@ -1,0 +1,144 @@
+// ModelProfile: all there is to know about an architecture outside its graph, as data. The loader reads the defaults,
+// prompts and score head; the converter reads the checkpoints.
+import type { GgufType } from "../native.js";
+
+/** FlagEmbedding's own names for its four reranker classes. */
+export type RerankClass = "encoder-only-base" | "decoder-only-base" | "decoder-only-layerwise" | "decoder-only-lightweight";
+
+/** Options that only some classes have; one that is not listed in a profile is an error for its models. */
+export type ClassOption =
+  | "prompt"
+  | "cutoffLayers"
+  | "compressLayers"
+  | "compressRatio"
+  | "headSelection"
+  | "attentionSoftcap"
+  | "cascade";
+
+/** A special token by its part in a pair. cls: `tokenizer.ggml.cls_token_id`, else bos; separator: `.seperator_token_id`, else eos. */
+export type TokenRole = "cls" | "separator";
+
+export interface PairLayout {
+  readonly before: readonly TokenRole[];
+  readonly between: readonly TokenRole[];
+  readonly after: readonly TokenRole[];
+  /** Token type of everything from the document on. */
+  readonly documentTokenType: 0 | 1;
+}
+
+export type ProfileLayout =
+  /** The specials depend on the tokenizer: keyed by `tokenizer.ggml.model`. */
+  | { readonly kind: "pair"; readonly byTokenizer: Readonly<Record<string, PairLayout>> }
+  /** bos query separator document separator prompt. */
+  | { readonly kind: "prompt"; readonly separator: string };
+
+export type ScoreHead =
+  /** Classifier on the first token. */
+  | { readonly kind: "cls" }
+  /** Logit of the first id of `token` at the last position. */
+  | { readonly kind: "token-logit"; readonly token: string }
+  /**
+   * One vector per legal cutoff layer, read at the last position. `select` says which: the one of the layer, or the one of
+   * the layer's rank among the cutoffs asked for.
+   */
+  | { readonly kind: "layer-head"; readonly select: "layer" | "rank" };
+
+/** What the reference's class takes when neither the caller nor the file says otherwise. */
+export interface ProfileDefaults {
+  readonly queryInstruction: string | null;
+  readonly documentInstruction: string | null;
+  /** null: the class has no prompt. */
+  readonly prompt: string | null;
+  readonly maxLength: number;
+  readonly batchSize: number;
+}
+
+export type Activation = "gelu_erf" | "gelu_tanh" | "silu";
+
+/** A number read or derived from config.json (src/convert/config.ts says how), by the name ggml code would give it. */
+export type Quantity =
+  | "n_layer" | "n_embd" | "n_ff" | "n_vocab"
+  | "n_head" | "n_head_kv" | "n_embd_head"
+  /** Rows of the query and of the key/value projections: heads x head size. */
+  | "n_embd_q" | "n_embd_kv"
+  /** Rows of the position table, and how many of them tokens use. */
+  | "n_position" | "n_ctx_train"
+  | "n_token_type"
+  | "norm_eps" | "rope_theta"
+  | "embedding_scale" | "residual_scale" | "logit_scale"
+  | "attention_scale" | "attention_softcap" | "final_softcap" | "sliding_window"
+  /** Legal cutoffs start_layer, start_layer + layer_step, ... and the score heads stored for them. */
+  | "start_layer" | "layer_step" | "n_score_head"; // biome-ignore format: one table
+
+/** A field of config.json; `otherwise` is the value transformers takes when the field is absent. */
+export interface ConfigField {
+  readonly field: string;
+  readonly otherwise?: number;
+}
+
+/** A field whose value decides whether we can score the model at all. */
+export interface ConfigRequirement {
+  readonly field: string;
+  /** Legal values; an absent field is legal when `undefined` is listed. */
+  readonly values: readonly (string | number | boolean | null | undefined)[];
+  /** What the user can do about it; ends the error message. */
+  readonly advice: string;
+}
+
+/**
+ * Arithmetic on a weight while converting, done in float32.
+ * - `plus-one` w -> 1 + w, for norms that multiply by 1 + weight
+ * - `drop-reserved-positions` the rows that token positions never reach
+ * - `permute-rope` within each head: first half, second half -> interleaved pairs, as the adjacent-pair RoPE wants
+ */
+export type Transform = "plus-one" | "drop-reserved-positions" | "permute-rope";
+
+export interface TensorRule {
+  /** GGUF name; `{i}` is the layer. */
+  readonly name: string;
+  /** Shape in the checkpoint, slowest dimension first. */
+  readonly shape: readonly (Quantity | 1)[];
+  readonly transform?: Transform;
+  /** Stays F32 whatever type is asked: small, and the score hangs on it directly. */
+  readonly keepF32?: true;
+  /** The checkpoint's tensors `{h}` = 0, 1, ... become the rows of this one tensor. */
+  readonly stacked?: true;
+  /** The tensor belongs to checkpoints whose config.json has this value only. */
+  readonly when?: { readonly field: string; readonly value: boolean };
+}
+
+export interface CheckpointProfile {
+  /** `architectures[0]` of config.json, for which this holds. */
+  readonly names: readonly string[];
+  readonly fields: Readonly<Partial<Record<Quantity, ConfigField>>>;
+  readonly requires: readonly ConfigRequirement[];
+  /** Field that names the activation, transformers' default, and what we call its values. */
+  readonly activation: {
+    readonly field: string;
+    readonly otherwise?: string;
+    readonly names: Readonly<Record<string, Activation>>;
+  };
+  /** Rows of the position table below the first token's: 0, or pad_token_id + 1. */
+  readonly reservedPositions: "none" | "pad-id-plus-one";
+  /** GGUF metadata beyond what every file has, in file order; the key's `{arch}` is the GGUF architecture. */
+  readonly metadata: readonly (readonly [key: string, type: GgufType, value: Quantity | { readonly constant: string | number | boolean }])[];
+  /** Checkpoint name -> GGUF tensor. `{i}` runs over the layers, `{h}` over the score heads. */
+  readonly tensors: Readonly<Record<string, TensorRule>>;
+  /** Tensors left out on purpose, with the reason. */
+  readonly dropped: Readonly<Record<string, string>>;
+}
+
+export interface ModelProfile {
+  /** `general.architecture`, and the name of the graph in native/arch/. */
+  readonly architecture: string;
+  readonly class: RerankClass;
+  readonly layout: ProfileLayout;
+  readonly score: ScoreHead;
+  readonly defaults: ProfileDefaults;
+  /** Prompts the models were trained with, by a short name of ours. */
+  readonly prompts: Readonly<Record<string, string>>;
+  readonly options: readonly ClassOption[];
+  /** Compression the models were trained with: advice, not a limit. */
+  readonly compress?: { readonly ratios: readonly number[]; readonly layers: readonly number[] };
+  readonly checkpoints: readonly CheckpointProfile[];
+}
