@@ -38,6 +38,7 @@ const metadata = [
   ["bert.attention.layer_norm_epsilon", "f32", "norm_eps"],
   ["bert.attention.causal", "bool", { constant: false }],
   ["bert.pooling_type", "u32", { constant: 4 }], // rank
+  ["tokenizer.ggml.token_type_count", "u32", "n_token_type"],
   ["bert.classifier.output_labels", "string[]", { constant: "score" }],
 ] as const satisfies CheckpointProfile["metadata"];
 
@@ -73,6 +74,9 @@ function withBias(source: string, name: string, shape: TensorRule["shape"], keep
   };
 }
 
+// Names from before PyTorch, still in checkpoints of 2019.
+const renames = { "LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias" } as const;
+
 const POSITION_IDS = "a buffer of 0, 1, 2, ..., not a weight";
 
 const xlmRoberta = {
@@ -98,6 +102,7 @@ const xlmRoberta = {
     "roberta.pooler.dense.weight": "the classifier does not use the pooler",
     "roberta.pooler.dense.bias": "the classifier does not use the pooler",
   },
+  renames,
 } as const satisfies CheckpointProfile;
 
 const bertClassifier = {
@@ -114,6 +119,7 @@ const bertClassifier = {
     ...withBias("classifier", "cls.output", [1, "n_embd"], true),
   },
   dropped: { "bert.embeddings.position_ids": POSITION_IDS },
+  renames,
 } as const satisfies CheckpointProfile;
 
 const SENTENCE_PAIR = { before: ["cls"], between: ["separator", "separator"], after: ["separator"], documentTokenType: 0 } as const;

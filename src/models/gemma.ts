@@ -48,6 +48,7 @@ export const gemma = {
         "model.layers.{i}.post_attention_layernorm.weight": { name: "blk.{i}.ffn_norm.weight", shape: ["n_embd"], transform: "plus-one" },
       },
       dropped: { ...decoderDropped, "lm_head.weight": "tied to model.embed_tokens.weight" },
+      tied: { name: "lm_head.weight", to: "model.embed_tokens.weight" },
     },
   ],
 } as const satisfies ModelProfile;

@@ -126,6 +126,10 @@ export interface CheckpointProfile {
   readonly tensors: Readonly<Record<string, TensorRule>>;
   /** Tensors left out on purpose, with the reason. */
   readonly dropped: Readonly<Record<string, string>>;
+  /** A dropped tensor that must equal another one when config.json says the two are not tied. */
+  readonly tied?: { readonly name: string; readonly to: string };
+  /** Endings of names that old checkpoints use, and what they are called today. */
+  readonly renames?: Readonly<Record<string, string>>;
 }
 
 export interface ModelProfile {

@@ -1,0 +1,171 @@
+// From config.json to the numbers a GGUF states. What would be scored wrong is refused here, saying what to do.
+import { RerankerError } from "../errors.js";
+import { type Activation, type CheckpointProfile, findCheckpoint, type ModelProfile, profiles, type Quantity } from "../models/index.js";
+import type { JsonObject } from "./json.js";
+import { isObject } from "./json.js";
+
+export interface CheckpointConfig {
+  readonly profile: ModelProfile;
+  readonly checkpoint: CheckpointProfile;
+  /** `architectures[0]`. */
+  readonly name: string;
+  readonly activation: Activation;
+  readonly quantities: ReadonlyMap<Quantity, number>;
+  readonly padTokenId: number;
+  /** false only when config.json says so: then a language-model head of its own would count. */
+  readonly tiedEmbeddings: boolean;
+  readonly json: JsonObject;
+}
+
+// Far above any model of these architectures; they keep a hostile config from sizing loops and arrays.
+const LIMITS: Readonly<Partial<Record<Quantity, number>>> = {
+  n_layer: 1024,
+  n_embd: 1 << 20,
+  n_ff: 1 << 22,
+  n_vocab: 1 << 24,
+  n_head: 4096,
+  n_head_kv: 4096,
+  n_embd_head: 1 << 16,
+  n_position: 1 << 24,
+  n_ctx_train: 1 << 30,
+  n_token_type: 1024,
+  sliding_window: 1 << 30,
+  start_layer: 1024,
+  layer_step: 1024,
+};
+
+export function readConfig(json: JsonObject): CheckpointConfig {
+  const { profile, checkpoint, name } = checkpointOf(json);
+  throwIfUnsupported(json, profile, checkpoint);
+  const padTokenId = wholeNumber(json, "pad_token_id", 1 << 24, checkpoint.reservedPositions === "none" ? 0 : 1);
+  const quantities = new Map<Quantity, number>();
+  for (const [quantity, source] of Object.entries(checkpoint.fields) as [Quantity, { field: string; otherwise?: number }][]) {
+    const limit = LIMITS[quantity];
+    quantities.set(quantity, limit ? wholeNumber(json, source.field, limit, source.otherwise, 1) : realNumber(json, source.field, source.otherwise));
+  }
+  derive(quantities, json, checkpoint, padTokenId);
+  return {
+    profile,
+    checkpoint,
+    name,
+    activation: activationOf(json, checkpoint),
+    quantities,
+    padTokenId,
+    tiedEmbeddings: json.tie_word_embeddings !== false,
+    json,
+  };
+}
+
+export function quantity(config: CheckpointConfig, name: Quantity): number {
+  const value = config.quantities.get(name);
+  if (value === undefined) throw new RerankerError("CONVERT_FAILED", `config.json of ${config.name} does not say ${name}.`);
+  return value;
+}
+
+function checkpointOf(json: JsonObject): Pick<CheckpointConfig, "profile" | "checkpoint" | "name"> {
+  const architectures = json.architectures;
+  const name: unknown = Array.isArray(architectures) ? architectures[0] : undefined;
+  const known = profiles.flatMap((profile) => profile.checkpoints.flatMap((checkpoint) => checkpoint.names));
+  if (typeof name !== "string") {
+    throw new RerankerError("CONVERT_FAILED", `\`architectures\` in config.json is missing; it must name one of ${known.join(", ")}.`);
+  }
+  const found = findCheckpoint(name);
+  if (found) return { ...found, name };
+  const headless = /^(XLMRoberta|Roberta|Bert|Gemma2?|MiniCPM)(Model|ForMaskedLM)$/.test(name);
+  const why = headless
+    ? "is a model without a score head, such as an embedding model; a reranker's config.json names a ...ForSequenceClassification or ...ForCausalLM class"
+    : "is not supported";
+  throw new RerankerError("CONVERT_FAILED", `Architecture ${JSON.stringify(name)} ${why}. Supported: ${known.join(", ")}.`);
+}
+
+function throwIfUnsupported(json: JsonObject, profile: ModelProfile, checkpoint: CheckpointProfile): void {
+  if (isObject(json.quantization_config)) {
+    throw new RerankerError("CONVERT_FAILED", "The checkpoint is quantised already (`quantization_config`); convert the original F32, F16 or BF16 weights.");
+  }
+  for (const { field, values, advice } of checkpoint.requires) {
+    const value = Object.hasOwn(json, field) ? json[field] : undefined;
+    if (!values.some((legal) => legal === value)) {
+      throw new RerankerError("CONVERT_FAILED", `\`${field}\` in config.json is ${JSON.stringify(value) ?? "missing"}. ${advice}`);
+    }
+  }
+  if (profile.score.kind === "cls") throwIfSeveralLabels(json);
+}
+
+/** transformers counts id2label first, then num_labels, and takes 2 when neither is there. */
+function throwIfSeveralLabels(json: JsonObject): void {
+  const labels = isObject(json.id2label) ? Object.keys(json.id2label).length : (json.num_labels ?? 2);
+  if (labels === 1 && (json.num_labels === undefined || json.num_labels === 1)) return;
+  const counted = labels === 1 ? json.num_labels : labels;
+  throw new RerankerError(
+    "CONVERT_FAILED",
+    `The model has ${JSON.stringify(counted)} labels (\`id2label\`, \`num_labels\`); a reranker has one output. A classifier cannot be used as one; fine-tune with \`num_labels=1\`.`,
+  );
+}
+
+function activationOf(json: JsonObject, { activation }: CheckpointProfile): Activation {
+  const value = json[activation.field] ?? activation.otherwise;
+  if (typeof value === "string" && Object.hasOwn(activation.names, value)) return activation.names[value] as Activation;
+  throw new RerankerError(
+    "CONVERT_FAILED",
+    `\`${activation.field}\` in config.json is ${JSON.stringify(value)}; supported: ${Object.keys(activation.names).join(", ")}.`,
+  );
+}
+
+/** Fills in what follows from the fields read, and checks that they fit together. */
+function derive(quantities: Map<Quantity, number>, json: JsonObject, checkpoint: CheckpointProfile, padTokenId: number): void {
+  const get = (name: Quantity) => quantities.get(name) ?? 0;
+  const setMissing = (name: Quantity, value: number) => {
+    if (!quantities.has(name)) quantities.set(name, value);
+  };
+  setMissing("n_head_kv", get("n_head"));
+  if (get("n_head") % get("n_head_kv") !== 0) throw inconsistent("`num_attention_heads` is no multiple of `num_key_value_heads`");
+  if (!quantities.has("n_embd_head") && get("n_embd") % get("n_head") !== 0) {
+    throw inconsistent("`hidden_size` is no multiple of `num_attention_heads`");
+  }
+  setMissing("n_embd_head", get("n_embd") / get("n_head"));
+  if (!checkpoint.fields.n_position && get("n_embd_head") % 2 !== 0) throw inconsistent("the head size is odd, which rotary positions cannot have");
+  quantities.set("n_embd_q", get("n_head") * get("n_embd_head"));
+  quantities.set("n_embd_kv", get("n_head_kv") * get("n_embd_head"));
+  if (quantities.has("n_position")) {
+    const used = get("n_position") - (checkpoint.reservedPositions === "none" ? 0 : padTokenId + 1);
+    if (used < 1) throw inconsistent("`max_position_embeddings` leaves no position for a token");
+    quantities.set("n_ctx_train", used);
+  }
+  deriveScales(quantities, json, checkpoint);
+  deriveHeads(quantities, json);
+}
+
+function deriveScales(quantities: Map<Quantity, number>, json: JsonObject, checkpoint: CheckpointProfile): void {
+  const uses = (name: Quantity) => checkpoint.metadata.some(([, , value]) => value === name);
+  const n_layer = quantities.get("n_layer") ?? 1;
+  if (uses("residual_scale")) quantities.set("residual_scale", realNumber(json, "scale_depth", 1) / Math.sqrt(n_layer));
+  if (uses("logit_scale")) quantities.set("logit_scale", (quantities.get("n_embd") ?? 1) / realNumber(json, "dim_model_base", 1));
+  // gemma-2-9b was published with 224 first and 256 later, so there is no safe default.
+  if (uses("attention_scale")) quantities.set("attention_scale", realNumber(json, "query_pre_attn_scalar") ** -0.5);
+}
+
+function deriveHeads(quantities: Map<Quantity, number>, json: JsonObject): void {
+  const start = quantities.get("start_layer");
+  if (start === undefined) return;
+  const last = quantities.get("n_layer") ?? 0;
+  const step = quantities.get("layer_step") ?? 1;
+  quantities.set("layer_step", step);
+  if (start > last) throw inconsistent(`\`start_layer\` is ${start}, but the model has ${last} layers`);
+  quantities.set("n_score_head", json.head_multi === false ? 1 : Math.floor((last - start) / step) + 1);
+}
+
+function wholeNumber(json: JsonObject, field: string, limit: number, otherwise?: number, least = 0): number {
+  const value = json[field] ?? otherwise;
+  if (Number.isInteger(value) && (value as number) >= least && (value as number) <= limit) return value as number;
+  throw new RerankerError("CONVERT_FAILED", `\`${field}\` in config.json must be an integer from ${least} to ${limit}, got ${JSON.stringify(value) ?? "nothing"}.`);
+}
+
+function realNumber(json: JsonObject, field: string, otherwise?: number): number {
+  const value = json[field] ?? otherwise;
+  if (typeof value === "number" && Number.isFinite(value) && value > 0) return value;
+  throw new RerankerError("CONVERT_FAILED", `\`${field}\` in config.json must be a positive number, got ${JSON.stringify(value) ?? "nothing"}.`);
+}
+
+function inconsistent(problem: string): RerankerError {
+  return new RerankerError("CONVERT_FAILED", `config.json contradicts itself: ${problem}.`);
+}

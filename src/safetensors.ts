@@ -1,0 +1,165 @@
+// Reads safetensors files: the table at their front, bounded and checked against the file, and where each tensor's bytes lie.
+import { access, open } from "node:fs/promises";
+import { basename, join } from "node:path";
+import { isObject, type JsonObject, parseJsonObject, readJsonObject } from "./convert/json.js";
+import { RerankerError } from "./errors.js";
+
+export interface SafeTensor {
+  readonly name: string;
+  /** Such as F32, F16, BF16, I64. */
+  readonly dtype: string;
+  /** Slowest dimension first. */
+  readonly shape: readonly number[];
+  readonly path: string;
+  /** Bytes from the start of the file. */
+  readonly offset: number;
+  readonly sizeBytes: number;
+}
+
+/** All tensors of a checkpoint by name, and its weight files in name order. */
+export interface SafeTensorSet {
+  readonly tensors: ReadonlyMap<string, SafeTensor>;
+  readonly files: readonly string[];
+}
+
+const DTYPE_BYTES: Readonly<Record<string, number>> = {
+  BOOL: 1, U8: 1, I8: 1, F8_E5M2: 1, F8_E4M3: 1, U16: 2, I16: 2, F16: 2, BF16: 2, U32: 4, I32: 4, F32: 4, U64: 8, I64: 8, F64: 8,
+}; // biome-ignore format: one table
+
+/** The limit of the safetensors library itself. */
+const MAX_HEADER_BYTES = 100_000_000;
+/** The largest known checkpoints have some thousands. */
+const MAX_TENSORS = 200_000;
+const MAX_DIMENSIONS = 8;
+const MAX_SHARDS = 10_000;
+
+/** Reads the table of one file. */
+export async function readSafetensors(path: string): Promise<SafeTensor[]> {
+  const what = `\`${basename(path)}\``;
+  const file = await open(path, "r").catch((cause: NodeJS.ErrnoException) => {
+    throw new RerankerError(cause.code === "ENOENT" ? "MODEL_NOT_FOUND" : "IO", `Cannot open ${what}: ${cause.message}`, { cause });
+  });
+  try {
+    const { size } = await file.stat();
+    if (size < 8) throw damaged(what, `it has ${size} bytes, fewer than the 8 of the header length`);
+    const length = (await read(file, 0, 8, what)).readBigUInt64LE();
+    if (length > BigInt(MAX_HEADER_BYTES)) throw damaged(what, `the header length says ${length} bytes, more than ${MAX_HEADER_BYTES}`);
+    if (length > BigInt(size - 8)) throw damaged(what, `the header length says ${length} bytes, but only ${size - 8} follow`);
+    const header = parseJsonObject(await read(file, 8, Number(length), what), `The header of ${what}`);
+    return parseTable(header, { path, what, dataOffset: 8 + Number(length), fileSize: size });
+  } finally {
+    await file.close();
+  }
+}
+
+/** Reads `<stem>.safetensors`, or the shards that `<stem>.safetensors.index.json` names. */
+export async function readSafetensorsFolder(folder: string, stem = "model"): Promise<SafeTensorSet> {
+  const files = await weightFiles(folder, stem);
+  const tensors = new Map<string, SafeTensor>();
+  for (const file of files) {
+    for (const tensor of await readSafetensors(join(folder, file))) {
+      if (tensors.has(tensor.name)) throw damaged(`\`${file}\``, `tensor \`${tensor.name}\` is in another shard too`);
+      tensors.set(tensor.name, tensor);
+    }
+  }
+  return { tensors, files: files.map((file) => join(folder, file)) };
+}
+
+async function weightFiles(folder: string, stem: string): Promise<string[]> {
+  const index = await readJsonObject(join(folder, `${stem}.safetensors.index.json`));
+  if (index) return shardNames(index, `\`${stem}.safetensors.index.json\``);
+  if (await exists(join(folder, `${stem}.safetensors`))) return [`${stem}.safetensors`];
+  throw new RerankerError("CONVERT_FAILED", await missingWeights(folder, stem));
+}
+
+async function missingWeights(folder: string, stem: string): Promise<string> {
+  for (const pickled of ["pytorch_model.bin", "pytorch_model.bin.index.json", "adapter_model.bin"]) {
+    if (!(await exists(join(folder, pickled)))) continue;
+    return (
+      `The weights in \`${folder}\` are a pickle (\`${pickled}\`), which can run code when opened and is not read here. ` +
+      "Download the repository's `*.safetensors`, or make them once in Python: " +
+      "`AutoModel….from_pretrained(folder).save_pretrained(folder, safe_serialization=True)`."
+    );
+  }
+  return `There is no \`${stem}.safetensors\` or \`${stem}.safetensors.index.json\` in \`${folder}\`; give the folder of a complete checkpoint.`;
+}
+
+function shardNames(index: JsonObject, what: string): string[] {
+  const map = index.weight_map;
+  if (!isObject(map)) throw damaged(what, "`weight_map` is missing");
+  const names = new Set<string>();
+  for (const [tensor, file] of Object.entries(map)) {
+    // A shard named "../x" or "/x" would read outside the folder.
+    if (typeof file !== "string" || !/^[A-Za-z0-9_][\w.-]{0,250}\.safetensors$/.test(file)) {
+      throw damaged(what, `\`weight_map["${tensor}"]\` must be a plain file name ending in .safetensors`);
+    }
+    names.add(file);
+  }
+  if (names.size === 0 || names.size > MAX_SHARDS) throw damaged(what, `it names ${names.size} shards`);
+  return [...names].sort();
+}
+
+interface Bounds {
+  readonly path: string;
+  readonly what: string;
+  readonly dataOffset: number;
+  readonly fileSize: number;
+}
+
+function parseTable(header: JsonObject, bounds: Bounds): SafeTensor[] {
+  const entries = Object.entries(header).filter(([name]) => name !== "__metadata__");
+  if (entries.length > MAX_TENSORS) throw damaged(bounds.what, `it lists ${entries.length} tensors, more than ${MAX_TENSORS}`);
+  const tensors = entries.map(([name, entry]) => parseTensor(name, entry, bounds));
+
+  const ordered = [...tensors].sort((a, b) => a.offset - b.offset || a.sizeBytes - b.sizeBytes);
+  let end = bounds.dataOffset;
+  for (const tensor of ordered) {
+    if (tensor.offset !== end) throw damaged(bounds.what, `\`data_offsets\` of \`${tensor.name}\` overlap another tensor or leave a gap`);
+    end += tensor.sizeBytes;
+  }
+  if (end !== bounds.fileSize) throw damaged(bounds.what, `its tensors end at byte ${end}, the file at ${bounds.fileSize}: the download is incomplete`);
+  return tensors;
+}
+
+function parseTensor(name: string, entry: unknown, bounds: Bounds): SafeTensor {
+  const bad = (problem: string) => damaged(bounds.what, `tensor \`${name}\`: ${problem}`);
+  if (!isObject(entry)) throw bad("its entry is no object");
+  const { dtype, shape, data_offsets: offsets } = entry;
+  const bytes = typeof dtype === "string" && Object.hasOwn(DTYPE_BYTES, dtype) ? DTYPE_BYTES[dtype] : undefined;
+  if (typeof dtype !== "string" || bytes === undefined) throw bad(`\`dtype\` ${JSON.stringify(dtype)} is unknown`);
+  if (!Array.isArray(shape) || shape.length > MAX_DIMENSIONS || !shape.every(isCount)) {
+    throw bad(`\`shape\` must be at most ${MAX_DIMENSIONS} non-negative integers`);
+  }
+  if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isCount)) throw bad("`data_offsets` must be two non-negative integers");
+  const [begin, end] = offsets as [number, number];
+  const size = (shape as number[]).reduce((product, n) => product * n, bytes);
+  if (!Number.isSafeInteger(size)) throw bad("`shape` is impossibly large");
+  if (end - begin !== size) throw bad(`\`data_offsets\` span ${end - begin} bytes, its shape and dtype need ${size}`);
+  if (end > bounds.fileSize - bounds.dataOffset) throw bad("`data_offsets` lie beyond the end of the file: the download is incomplete");
+  return { name, dtype, shape: shape as number[], path: bounds.path, offset: bounds.dataOffset + begin, sizeBytes: size };
+}
+
+function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
+}
+
+async function read(file: Awaited<ReturnType<typeof open>>, position: number, length: number, what: string): Promise<Buffer> {
+  const buffer = Buffer.alloc(length);
+  for (let done = 0; done < length; ) {
+    const { bytesRead } = await file.read(buffer, done, length - done, position + done);
+    if (bytesRead === 0) throw damaged(what, "it ends early");
+    done += bytesRead;
+  }
+  return buffer;
+}
+
+async function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
+}
+
+function damaged(what: string, problem: string): RerankerError {
+  return new RerankerError("CONVERT_FAILED", `${what} is damaged: ${problem}. Download it again.`);
+}
