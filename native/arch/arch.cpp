@@ -1,0 +1,34 @@
+// The table of architectures: what this package supports.
+#include "arch.h"
+#include "../error.h"
+
+namespace bge {
+
+using Load = std::unique_ptr<Architecture> (*)(Weights &, const ArchitectureOptions &);
+
+std::unique_ptr<Architecture> load_bert(Weights &, const ArchitectureOptions &);
+
+static const struct {
+    const char * name; // general.architecture
+    Load load;
+} architectures[] = {
+    {"bert", load_bert},
+};
+
+std::vector<std::string> architecture_names() {
+    std::vector<std::string> out;
+    for (const auto & a : architectures) out.push_back(a.name);
+    return out;
+}
+
+std::unique_ptr<Architecture> load_architecture(Weights & weights, const ArchitectureOptions & options) {
+    const std::string name = weights.file().architecture();
+    std::string known;
+    for (const auto & a : architectures) {
+        if (name == a.name) return a.load(weights, options);
+        known += (known.empty() ? "" : ", ") + std::string(a.name);
+    }
+    throw Error("MODEL_UNSUPPORTED", weights.file().path() + " holds a '" + name + "' model; supported are " + known);
+}
+
+} // namespace bge

@@ -1,0 +1,102 @@
+// BERT and XLM-RoBERTa sequence classification: post-norm encoder, head on the first token.
+// Source: transformers modeling_xlm_roberta.py XLMRobertaForSequenceClassification, modeling_bert.py BertForSequenceClassification.
+#include "arch.h"
+#include "../error.h"
+#include <cmath>
+
+namespace bge {
+namespace {
+
+struct Layer {
+    Linear qkv, attn_output, ffn_up, ffn_down;
+    Norm attn_norm, ffn_norm;
+};
+
+struct Bert : Architecture {
+    ggml_tensor *token_embd, *position_embd, *token_types;
+    Norm embd_norm;
+    std::vector<Layer> layers;
+    Linear head, head_output;
+    AttentionShape attn;
+    cpu::Activation activation = cpu::Activation::gelu_erf;
+
+    Bert(Weights & w) {
+        const ModelFile & file = w.file();
+        n_layer = n_layer_loaded = int32_t(file.u32("bert.block_count"));
+        n_embd = int32_t(file.u32("bert.embedding_length"));
+        n_head = int32_t(file.u32("bert.attention.head_count"));
+        const int64_t n_ff = file.u32("bert.feed_forward_length");
+        const float eps = file.f32("bert.attention.layer_norm_epsilon");
+        if (n_layer < 1 || n_embd < 1 || n_ff < 1 || n_head < 1 || n_embd % n_head != 0 || (n_embd / n_head) % 8 != 0) {
+            throw Error("MODEL_INVALID", file.path() + ": " + std::to_string(n_embd) + " hidden units do not divide into " + std::to_string(n_head) + " heads of a multiple of 8");
+        }
+        if (!file.find("cls.output.weight") || !file.find("cls.weight")) {
+            throw Error("MODEL_UNSUPPORTED", file.path() + " has no complete classification head (cls.weight, cls.output.weight): it is an embedding model, or was "
+                        "converted without its head; convert the checkpoint again with this package");
+        }
+        const std::string wanted = file.text("reranker.ffn.activation", "gelu_erf");
+        if (wanted == "gelu_tanh") activation = cpu::Activation::gelu_tanh;
+        else if (wanted == "relu") activation = cpu::Activation::relu;
+        else if (wanted != "gelu_erf") throw Error("MODEL_UNSUPPORTED", file.path() + ": unknown reranker.ffn.activation " + wanted);
+
+        const ggml_tensor * words = file.find("token_embd.weight");
+        const ggml_tensor * places = file.find("position_embd.weight");
+        const ggml_tensor * types = file.find("token_types.weight");
+        if (!words || !places || !types) throw Error("MODEL_INVALID", file.path() + " lacks one of token_embd.weight, position_embd.weight, token_types.weight");
+        n_vocab = int32_t(words->ne[1]);
+        n_ctx = int32_t(places->ne[1]);
+        n_heads = 1;
+        // llama.cpp stores a single token type as a vector.
+        n_types = int32_t(types->ne[1]);
+        attn.n_head = attn.n_head_kv = n_head;
+        attn.head_dim = n_embd / n_head;
+        attn.scale = 1.0f / std::sqrt(float(attn.head_dim));
+
+        token_embd = w.tensor("token_embd.weight", {n_embd, n_vocab}, /*on_host*/ true);
+        position_embd = w.tensor("position_embd.weight", {n_embd, n_ctx}, true);
+        token_types = w.tensor("token_types.weight", n_types > 1 ? std::vector<int64_t>{n_embd, n_types} : std::vector<int64_t>{n_embd}, true);
+        embd_norm = w.norm("token_embd_norm", n_embd, eps, true);
+        layers.resize(n_layer);
+        for (int32_t i = 0; i < n_layer; i++) {
+            const std::string blk = "blk." + std::to_string(i) + ".";
+            Layer & l = layers[i];
+            l.qkv = w.linear({blk + "attn_q", blk + "attn_k", blk + "attn_v"}, n_embd, {n_embd, n_embd, n_embd}, true);
+            l.attn_output = w.linear(blk + "attn_output", n_embd, n_embd, true);
+            l.attn_norm = w.norm(blk + "attn_output_norm", n_embd, eps, true);
+            l.ffn_up = w.linear(blk + "ffn_up", n_embd, n_ff, true);
+            l.ffn_down = w.linear(blk + "ffn_down", n_ff, n_embd, true);
+            l.ffn_norm = w.norm(blk + "layer_output_norm", n_embd, eps, true);
+        }
+        head = w.linear("cls", n_embd, n_embd, true);
+        head_output = w.linear("cls.output", n_embd, 1, true);
+    }
+
+    int32_t n_types;
+
+    // x [n_embd, n_tokens]; the last layer computes the first token of each pair only, which is all the head reads.
+    ggml_tensor * build_layer(GraphBuilder & g, const Layer & l, ggml_tensor * x, const Rows & rows, Pick pick) const {
+        const std::vector<ggml_tensor *> qkv = g.linear_parts(l.qkv, x);
+        ggml_tensor * mixed = g.attention(attn, g.select(qkv[0], rows, pick), qkv[1], qkv[2], rows, pick);
+        x = g.select(x, rows, pick);
+        x = g.layer_norm(l.attn_norm, g.linear(l.attn_output, mixed, {cpu::Activation::none, x, 1.0f}));
+        ggml_tensor * up = g.linear(l.ffn_up, x, {activation, nullptr, 1.0f}); // [n_ff, n_tokens]
+        return g.layer_norm(l.ffn_norm, g.linear(l.ffn_down, up, {cpu::Activation::none, x, 1.0f}));
+    }
+
+    ggml_tensor * build(GraphBuilder & g, const Ubatch & ubatch, const ScoreParams &) const override {
+        ggml_tensor * x = g.look_up(token_embd, g.input(ubatch.ids));
+        x = ggml_add(g.ctx(), x, g.look_up(position_embd, g.input(ubatch.rows.positions())));
+        if (n_types > 1) x = ggml_add(g.ctx(), x, g.look_up(token_types, g.input(ubatch.token_types)));
+        else x = ggml_add(g.ctx(), x, token_types);
+        x = g.layer_norm(embd_norm, x);
+        for (int32_t i = 0; i < n_layer; i++) x = build_layer(g, layers[i], x, ubatch.rows, i == n_layer - 1 ? Pick::first : Pick::all);
+        ggml_tensor * pooled = g.linear(head, x, {cpu::Activation::tanh, nullptr, 1.0f}); // [n_embd, n_seqs]
+        return ggml_reshape_2d(g.ctx(), g.linear(head_output, pooled), x->ne[1], 1);      // [n_seqs, 1]
+    }
+};
+
+} // namespace
+
+std::unique_ptr<Architecture> load_bert(Weights & weights, const ArchitectureOptions &) { return std::make_unique<Bert>(weights); }
+
+} // namespace bge

@@ -1,0 +1,61 @@
+// Backend: one device that computes graphs. On the CPU it also owns the threads and scratch memory of our kernels.
+#pragma once
+#include "cpu/cpu.h"
+#include "ggml-runtime.h"
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace bge {
+
+struct DeviceInfo {
+    std::string name;        // as users write it: cpu, cuda:0, vulkan:1, metal
+    std::string description;
+    std::string kind;        // cpu, gpu, igpu or accel
+    size_t memory_free = 0, memory_total = 0; // bytes
+    ggml_backend_dev_t device = nullptr;
+};
+
+std::vector<DeviceInfo> list_devices();
+
+// What our CPU kernels run on.
+struct CpuKernels {
+    explicit CpuKernels(int n_threads) : pool(n_threads) {}
+    cpu::ThreadPool pool;
+    cpu::Workspace workspace;
+};
+
+class Backend {
+public:
+    // Throws Error DEVICE_NOT_FOUND. n_threads below 1 = physical cores; CPU only.
+    Backend(const std::string & device, int n_threads);
+
+    const DeviceInfo & info() const { return info_; }
+    bool is_cpu() const { return info_.kind == "cpu"; }
+    // Our kernels, or null where stock ggml computes (other devices, BGE_CPU_ISA=plain).
+    CpuKernels * kernels() const { return kernels_.get(); }
+
+    ggml_backend_buffer_type_t buffer_type() const;      // where weights live
+    ggml_backend_buffer_type_t host_buffer_type() const; // where tables that are only looked up live
+    // Host memory as a buffer of the CPU backend, without copying.
+    ggml_backend_buffer_ptr wrap_host(void * data, size_t n_bytes) const;
+
+    // Allocates and runs a graph. `set_inputs` is called in between: the allocator may reuse an input's memory after
+    // its last reader, so inputs are set before every run. Throws OUT_OF_MEMORY or COMPUTE_FAILED.
+    void compute(ggml_cgraph * graph, const std::function<void()> & set_inputs);
+    // Makes a compute() in progress on another thread stop at the next node, and all later ones fail.
+    void abort() { aborted_ = true; }
+
+private:
+    DeviceInfo info_;
+    int n_threads_;
+    std::unique_ptr<CpuKernels> kernels_;
+    ggml_backend_ptr device_; // null when the device is the CPU
+    ggml_backend_ptr cpu_;
+    ggml_backend_sched_ptr sched_;
+    size_t sched_nodes_ = 0;
+    std::atomic<bool> aborted_{false};
+};
+
+} // namespace bge

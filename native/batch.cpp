@@ -1,0 +1,87 @@
+#include "batch.h"
+#include <algorithm>
+
+namespace bge {
+
+bool same_query(const EncodedPair & a, const EncodedPair & b) {
+    return a.query_length > 0 && a.query_length == b.query_length &&
+           std::equal(a.ids.begin(), a.ids.begin() + a.query_length, b.ids.begin());
+}
+
+static const EncodedPair * find_query(const std::vector<const EncodedPair *> & queries, const EncodedPair & pair, size_t & index) {
+    for (index = 0; index < queries.size(); index++) {
+        if (same_query(*queries[index], pair)) return queries[index];
+    }
+    return nullptr;
+}
+
+bool TokenBudget::take(const EncodedPair & pair) {
+    size_t index;
+    const bool shared = share_prefix_ && find_query(queries_, pair, index);
+    const int64_t n = int64_t(pair.ids.size()) - (shared ? pair.query_length : 0);
+    if (n_pairs_ > 0 && (n_tokens_ + n > max_tokens_ || (max_pairs_ > 0 && n_pairs_ >= max_pairs_))) return false;
+    n_tokens_ += n;
+    n_pairs_++;
+    if (share_prefix_ && !shared && pair.query_length > 0) queries_.push_back(&pair);
+    return true;
+}
+
+static void append(Ubatch & out, const EncodedPair & pair, int32_t from, int32_t to) {
+    for (int32_t i = from; i < to; i++) {
+        out.ids.push_back(pair.ids[i]);
+        out.token_types.push_back(i >= pair.document_begin);
+    }
+}
+
+Ubatch pack(const std::vector<const EncodedPair *> & pairs, bool share_prefix) {
+    Ubatch out;
+    std::vector<const EncodedPair *> queries;
+    std::vector<int32_t> uses;
+    size_t index;
+    if (share_prefix) {
+        for (const EncodedPair * pair : pairs) {
+            if (find_query(queries, *pair, index)) uses[index]++;
+            else if (pair->query_length > 0) { queries.push_back(pair); uses.push_back(1); }
+        }
+        // A prefix used once is not worth a span of its own.
+        size_t kept = 0;
+        for (size_t i = 0; i < queries.size(); i++) {
+            if (uses[i] > 1) queries[kept++] = queries[i];
+        }
+        queries.resize(kept);
+        for (const EncodedPair * query : queries) {
+            Span span;
+            span.begin = out.n_tokens();
+            span.n = span.query_length = query->query_length;
+            out.rows.spans.push_back(span);
+            append(out, *query, 0, query->query_length);
+        }
+        out.rows.n_prefixes = int32_t(queries.size());
+    }
+    for (const EncodedPair * pair : pairs) {
+        Span span;
+        span.begin = out.n_tokens();
+        span.query_length = pair->query_length;
+        span.prompt_length = pair->prompt_length;
+        if (share_prefix && find_query(queries, *pair, index)) {
+            span.prefix_begin = out.rows.spans[index].begin;
+            span.n_prefix = pair->query_length;
+            span.query_length = 0;
+        }
+        span.n = int32_t(pair->ids.size()) - span.n_prefix;
+        append(out, *pair, span.n_prefix, int32_t(pair->ids.size()));
+        out.rows.spans.push_back(span);
+    }
+    out.rows.n_rows = out.n_tokens();
+    return out;
+}
+
+std::vector<int32_t> Rows::positions() const {
+    std::vector<int32_t> out(n_rows);
+    for (const Span & span : spans) {
+        for (int32_t i = 0; i < span.n; i++) out[span.begin + i] = span.n_prefix + i;
+    }
+    return out;
+}
+
+} // namespace bge

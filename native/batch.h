@@ -1,0 +1,67 @@
+// Batch: encoded pairs packed end to end, without padding, and their split into ubatches.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+namespace bge {
+
+// One query and document as the model reads them.
+struct EncodedPair {
+    std::vector<int32_t> ids;
+    int32_t document_begin = 0; // first id that has the document's token type (pair layouts)
+    int32_t query_length = 0;   // ids before the document: [BOS] query separator (prompt layouts)
+    int32_t prompt_length = 0;  // ids after the document: separator prompt (prompt layouts)
+    uint8_t truncated = 0;      // bit 0: the query was cut, bit 1: the document was cut
+};
+
+// The rows of one sequence in packed order.
+struct Span {
+    int32_t begin = 0;        // first own row
+    int32_t n = 0;            // own rows
+    int32_t prefix_begin = 0; // rows of a shared prefix that stand before the own ones
+    int32_t n_prefix = 0;
+    int32_t query_length = 0;  // own rows before the document, and after it: token compression keeps both
+    int32_t prompt_length = 0;
+};
+
+// Who owns which rows at one point of a graph. Shared prefixes come first in `spans`; span n_prefixes + i belongs to
+// scored sequence i.
+struct Rows {
+    std::vector<Span> spans;
+    int32_t n_prefixes = 0;
+    int32_t n_rows = 0;
+
+    int32_t n_seqs() const { return int32_t(spans.size()) - n_prefixes; }
+    std::vector<int32_t> positions() const; // [n_rows], counted within each sequence, its prefix included
+};
+
+// What one graph computes.
+struct Ubatch {
+    std::vector<int32_t> ids, token_types; // [n_tokens]
+    Rows rows;
+
+    int32_t n_tokens() const { return int32_t(ids.size()); }
+};
+
+// Packs `pairs` in their order. `share_prefix`: the first query_length ids of equal queries are stored once.
+Ubatch pack(const std::vector<const EncodedPair *> & pairs, bool share_prefix);
+
+// Rows that pack() adds for `pair` after `previous` ones: used to fill a ubatch up to its budget.
+class TokenBudget {
+public:
+    TokenBudget(int64_t max_tokens, int64_t max_pairs, bool share_prefix) : max_tokens_(max_tokens), max_pairs_(max_pairs), share_prefix_(share_prefix) {}
+    // Whether `pair` still fits; a first pair always does. Counts it when it does.
+    bool take(const EncodedPair & pair);
+    int64_t n_tokens() const { return n_tokens_; }
+
+private:
+    int64_t max_tokens_, max_pairs_;
+    bool share_prefix_;
+    int64_t n_tokens_ = 0, n_pairs_ = 0;
+    std::vector<const EncodedPair *> queries_;
+};
+
+// Whether two pairs begin with the same query ids, worth sharing.
+bool same_query(const EncodedPair & a, const EncodedPair & b);
+
+} // namespace bge

@@ -1,0 +1,271 @@
+#include "engine.h"
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+namespace bge {
+
+// Tokens in one graph. On the CPU small enough for activations to stay in the cache and for a cancel to be noticed,
+// large enough to amortise reading the weights.
+constexpr int64_t cpu_ubatch_tokens = 1024;
+constexpr int64_t gpu_ubatch_tokens = 4096;
+// Stock ggml attends sequence by sequence with about twenty nodes each.
+constexpr int64_t max_seqs_without_kernels = 32;
+
+Vocabulary read_vocabulary(const ModelFile & file) {
+    Vocabulary out;
+    out.pieces = file.texts("tokenizer.ggml.tokens");
+    if (file.has("tokenizer.ggml.scores")) out.scores = file.floats("tokenizer.ggml.scores");
+    if (file.has("tokenizer.ggml.token_type")) out.types = file.integers("tokenizer.ggml.token_type");
+    if (file.has("tokenizer.ggml.precompiled_charsmap")) out.charsmap = file.bytes("tokenizer.ggml.precompiled_charsmap");
+    if (file.has("tokenizer.ggml.merges")) out.merges = file.texts("tokenizer.ggml.merges");
+    out.unknown_id = int32_t(file.u32("tokenizer.ggml.unknown_token_id", uint32_t(-1)));
+    return out;
+}
+
+Engine::Engine(std::shared_ptr<ModelFile> file, const EngineOptions & options) : file_(std::move(file)), layout_(options.layout) {
+    tokenizer_ = Tokenizer::create(read_vocabulary(*file_), options.tokenizer);
+    backend_ = std::make_unique<Backend>(options.device, options.n_threads);
+    if (!backend_->kernels()) tokenizer_pool_ = std::make_unique<cpu::ThreadPool>(options.n_threads > 0 ? options.n_threads : cpu::physical_cores());
+    weights_ = std::make_unique<Weights>(file_, *backend_, options.weight_mode);
+    architecture_ = load_architecture(*weights_, options.architecture);
+    weights_->finish();
+    for (const auto * ids : {&layout_.before, &layout_.between, &layout_.after, &layout_.bos}) {
+        for (int32_t id : *ids) {
+            if (id < 0 || id >= architecture_->n_vocab) throw Error("MODEL_INVALID", file_->path() + ": special token id " + std::to_string(id) + " is not in the vocabulary");
+        }
+    }
+    thread_ = std::thread([this] { run(); });
+}
+
+Engine::~Engine() { abandon(); }
+
+void Engine::submit(std::shared_ptr<Job> job) {
+    check_params(job->request.params);
+    {
+        std::lock_guard<std::mutex> lock(mutex_);
+        if (closing_ || abandoned_) throw Error("CLOSED", "The model is closed");
+        incoming_.push_back(std::move(job));
+    }
+    wake_.notify_one();
+}
+
+void Engine::close() {
+    {
+        std::lock_guard<std::mutex> lock(mutex_);
+        closing_ = true;
+    }
+    wake_.notify_one();
+    std::lock_guard<std::mutex> join(join_);
+    if (thread_.joinable()) thread_.join();
+}
+
+void Engine::abandon() {
+    abandoned_ = true;
+    backend_->abort();
+    close();
+}
+
+EncodedPair Engine::encode(const std::string & query, const std::string & document, const LengthLimits & limits, bool parse_special) const {
+    const auto ids = [&](const std::string & text, int32_t limit) { return tokenizer_->encode(text, {parse_special, size_t(limit) + 1}); };
+    return join(layout_, limits, ids(query, limits.query_max_length), ids(document, limits.max_length));
+}
+
+void Engine::run() {
+    for (;;) {
+        std::deque<std::shared_ptr<Job>> incoming;
+        {
+            std::unique_lock<std::mutex> lock(mutex_);
+            wake_.wait(lock, [&] { return closing_ || !incoming_.empty() || !active_.empty(); });
+            if (closing_ && incoming_.empty() && active_.empty()) return;
+            incoming.swap(incoming_);
+        }
+        for (auto & job : incoming) {
+            try {
+                if (!job->cancelled && !abandoned_) prepare(*job);
+                active_.push_back(job);
+            } catch (const Error & e) {
+                job->on_error(e);
+            } catch (const std::exception & e) {
+                job->on_error(Error("OUT_OF_MEMORY", std::string("The texts could not be encoded: ") + e.what()));
+            }
+        }
+        finish_jobs();
+        while (step()) {
+            finish_jobs();
+            std::lock_guard<std::mutex> lock(mutex_);
+            if (!incoming_.empty()) break;
+        }
+    }
+}
+
+void Engine::check_params(const ScoreParams & params) const {
+    const Architecture & a = *architecture_;
+    for (int32_t layer : params.cutoff_layers) {
+        if (layer < 1 || layer > a.n_layer_loaded) throw Error("MODEL_UNSUPPORTED", "Cutoff layer " + std::to_string(layer) + " is not loaded; loaded are layers 1 to " + std::to_string(a.n_layer_loaded));
+    }
+    for (int32_t head : params.heads) {
+        if (head < 0 || head >= a.n_heads) throw Error("MODEL_UNSUPPORTED", "The model has " + std::to_string(a.n_heads) + " heads, not head " + std::to_string(head));
+    }
+    if (params.heads.size() != params.cutoff_layers.size()) throw Error("MODEL_UNSUPPORTED", "As many heads as cutoff layers are needed");
+    if (!std::is_sorted(params.cutoff_layers.begin(), params.cutoff_layers.end()) || params.compress_ratio < 1) throw Error("MODEL_UNSUPPORTED", "Cutoff layers must ascend and the compress ratio be positive");
+}
+
+void Engine::prepare(Job & job) {
+    const Request & r = job.request;
+    const size_t n_pairs = r.pairs.size() / 2;
+    // Each distinct text is encoded once, up to what its longest use keeps and one id more, which tells a cut.
+    std::vector<size_t> limit(r.texts.size(), 0);
+    for (size_t i = 0; i < n_pairs; i++) {
+        limit[r.pairs[2 * i]] = std::max(limit[r.pairs[2 * i]], size_t(r.limits.query_max_length) + 1);
+        limit[r.pairs[2 * i + 1]] = std::max(limit[r.pairs[2 * i + 1]], size_t(r.limits.max_length) + 1);
+    }
+    std::vector<std::vector<int32_t>> ids(r.texts.size());
+    std::vector<std::exception_ptr> failures(r.texts.size());
+    pool().parallel_for(int(r.texts.size()), [&](int i, int) {
+        try {
+            ids[i] = tokenizer_->encode(r.texts[i], {r.parse_special, limit[i]});
+        } catch (...) {
+            failures[i] = std::current_exception();
+        }
+    });
+    for (const auto & failure : failures) if (failure) std::rethrow_exception(failure);
+
+    job.encoded.reserve(n_pairs);
+    for (size_t i = 0; i < n_pairs; i++) {
+        EncodedPair pair = join(layout_, r.limits, ids[r.pairs[2 * i]], ids[r.pairs[2 * i + 1]]);
+        const int64_t n = int64_t(pair.ids.size());
+        if (architecture_->n_ctx > 0 && n > architecture_->n_ctx) {
+            throw Error("INPUT_TOO_LONG", "Pair " + std::to_string(i) + " has " + std::to_string(n) + " tokens, but the model has " + std::to_string(architecture_->n_ctx) +
+                        " positions; set maxLength to at most " + std::to_string(architecture_->n_ctx) + " and queryMaxLength below it");
+        }
+        if (r.fail_on_truncation && pair.truncated) {
+            throw Error("TRUNCATED", "Pair " + std::to_string(i) + ": the " + (pair.truncated & 1 ? "query" : "document") + " does not fit " + std::to_string(r.limits.max_length) +
+                        " tokens; raise maxLength or shorten it");
+        }
+        for (int32_t id : pair.ids) {
+            if (id < 0 || id >= architecture_->n_vocab) throw Error("MODEL_INVALID", file_->path() + ": the tokenizer gives id " + std::to_string(id) + ", the model knows " + std::to_string(architecture_->n_vocab));
+        }
+        job.response.tokens.push_back(int32_t(n));
+        job.response.truncated.push_back(pair.truncated);
+        job.encoded.push_back(std::move(pair));
+    }
+    job.response.logits.assign(n_pairs * r.params.n_cutoffs(), NAN);
+    job.order.resize(n_pairs);
+    std::iota(job.order.begin(), job.order.end(), 0);
+    std::stable_sort(job.order.begin(), job.order.end(), [&](int32_t a, int32_t b) { return job.encoded[a].ids.size() > job.encoded[b].ids.size(); });
+    job.request.texts.clear();
+    job.request.texts.shrink_to_fit();
+}
+
+std::vector<Engine::Slot> Engine::fill(int64_t max_tokens) {
+    Job & front = *active_.front();
+    std::vector<Job *> group;
+    int64_t max_pairs = backend_->kernels() ? 0 : max_seqs_without_kernels;
+    for (auto & job : active_) {
+        const Request & r = job->request;
+        if (!(r.params == front.request.params) || r.share_prefix != front.request.share_prefix) continue;
+        group.push_back(job.get());
+        if (r.batch_size > 0) max_pairs = max_pairs ? std::min<int64_t>(max_pairs, r.batch_size) : r.batch_size;
+        if (r.max_batch_tokens > 0) max_tokens = std::min<int64_t>(max_tokens, r.max_batch_tokens);
+    }
+    TokenBudget budget(max_tokens, max_pairs, front.request.share_prefix && architecture_->causal);
+    std::vector<Slot> slots;
+    // Every job gets a fair share first, so that a large one does not hold small ones up; what is left goes in order.
+    const int64_t share = std::max<int64_t>(1, max_tokens / int64_t(group.size()));
+    for (int round = 0; round < 2; round++) {
+        for (Job * job : group) {
+            const int64_t limit = round == 0 ? budget.n_tokens() + share : max_tokens;
+            while (job->next < job->order.size() && (budget.n_tokens() < limit) && budget.take(job->encoded[job->order[job->next]])) {
+                slots.push_back({job, job->order[job->next++]});
+            }
+        }
+    }
+    return slots;
+}
+
+bool Engine::step() {
+    if (active_.empty()) return false;
+    const std::vector<Slot> slots = fill(backend_->is_cpu() ? cpu_ubatch_tokens : gpu_ubatch_tokens);
+    try {
+        compute(slots);
+    } catch (const Error & e) {
+        for (const Slot & slot : slots) {
+            Job * job = slot.job;
+            const auto found = std::find_if(active_.begin(), active_.end(), [&](const auto & a) { return a.get() == job; });
+            if (found == active_.end()) continue;
+            const std::shared_ptr<Job> failed = *found;
+            active_.erase(found);
+            failed->on_error(e);
+        }
+        return true;
+    }
+    if (active_.size() > 1) { // the next group's turn
+        active_.push_back(std::move(active_.front()));
+        active_.pop_front();
+    }
+    return true;
+}
+
+void Engine::compute(const std::vector<Slot> & slots) {
+    const ScoreParams & params = slots[0].job->request.params;
+    std::vector<const EncodedPair *> pairs;
+    for (const Slot & slot : slots) pairs.push_back(&slot.job->encoded[slot.pair]);
+    std::vector<float> logits;
+    try {
+        logits = compute(pack(pairs, slots[0].job->request.share_prefix && architecture_->causal), params);
+    } catch (const Error & e) {
+        if (std::string(e.code) != "OUT_OF_MEMORY" || slots.size() == 1) throw;
+        const auto half = slots.begin() + slots.size() / 2;
+        compute(std::vector<Slot>(slots.begin(), half));
+        compute(std::vector<Slot>(half, slots.end()));
+        return;
+    }
+    for (size_t i = 0; i < slots.size(); i++) {
+        Job & job = *slots[i].job;
+        for (int32_t c = 0; c < params.n_cutoffs(); c++) {
+            const float logit = logits[c * slots.size() + i];
+            if (!std::isfinite(logit)) {
+                throw Error("COMPUTE_FAILED", "Pair " + std::to_string(slots[i].pair) + " gives a logit that is not a number; the weights of " + file_->path() + " are damaged or overflow their type");
+            }
+            job.response.logits[c * job.encoded.size() + slots[i].pair] = logit;
+        }
+        job.n_done++;
+        std::vector<int32_t>().swap(job.encoded[slots[i].pair].ids);
+    }
+    Job * reported = nullptr;
+    for (const Slot & slot : slots) {
+        if (slot.job == reported) continue; // slots of one job stand together, but for the second round of fill()
+        reported = slot.job;
+        if (reported->on_progress) reported->on_progress(reported->n_done, reported->encoded.size());
+    }
+}
+
+std::vector<float> Engine::compute(const Ubatch & ubatch, const ScoreParams & params) {
+    const size_t per_seq = backend_->kernels() ? 0 : 32;
+    GraphBuilder g(*backend_, 256 + size_t(architecture_->n_layer) * (64 + per_seq * ubatch.rows.spans.size()));
+    ggml_tensor * logits = architecture_->build(g, ubatch, params);
+    g.output(logits);
+    backend_->compute(g.graph(), [&] { g.set_inputs(); });
+    g.rethrow();
+    std::vector<float> out(size_t(ggml_nelements(logits)));
+    ggml_backend_tensor_get(logits, out.data(), 0, out.size() * sizeof(float));
+    return out;
+}
+
+// Takes out the jobs that are complete, cancelled or abandoned.
+void Engine::finish_jobs() {
+    for (size_t i = 0; i < active_.size();) {
+        const std::shared_ptr<Job> job = active_[i];
+        const bool complete = job->n_done == job->order.size() && !job->cancelled && !abandoned_;
+        if (!complete && !job->cancelled && !abandoned_) {
+            i++;
+            continue;
+        }
+        active_.erase(active_.begin() + i);
+        if (complete) job->on_done(std::move(job->response));
+        else job->on_error(abandoned_ ? Error("CLOSED", "The model was closed before this call was done") : Error("CANCELLED", "The call was cancelled"));
+    }
+}
+
+} // namespace bge

@@ -1,0 +1,113 @@
+// Engine: one loaded model. Calls are queued; its thread encodes their texts, merges pairs of all calls that ask the
+// same of the graph into shared ubatches, and hands every call its own logits in its own order.
+#pragma once
+#include "arch/arch.h"
+#include "backend.h"
+#include "error.h"
+#include "input-layout.h"
+#include "tokenizer/tokenizer.h"
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace bge {
+
+struct EngineOptions {
+    std::string device = "cpu";
+    int32_t n_threads = 0; // below 1 = physical cores
+    TokenizerSpec tokenizer;
+    InputLayout layout;
+    ArchitectureOptions architecture;
+    cpu::WeightMode weight_mode = cpu::WeightMode::native;
+};
+
+struct Request {
+    std::vector<std::string> texts; // distinct, UTF-8
+    std::vector<int32_t> pairs;     // query and document, as indices into texts: two a pair
+    LengthLimits limits;
+    ScoreParams params;
+    bool parse_special = true;
+    bool share_prefix = true;
+    bool fail_on_truncation = false;
+    int32_t max_batch_tokens = 0; // tokens in one graph; 0 = the engine's choice
+    int32_t batch_size = 0;       // pairs in one graph; 0 = no limit
+};
+
+struct Response {
+    std::vector<float> logits;      // [n_pairs, n_cutoffs], pairs fastest
+    std::vector<int32_t> tokens;    // [n_pairs] as fed to the model
+    std::vector<uint8_t> truncated; // [n_pairs] bit 0: query cut, bit 1: document cut
+};
+
+// One call under way. The callbacks run on the engine's thread.
+struct Job {
+    Request request;
+    std::function<void(size_t done, size_t total)> on_progress;
+    std::function<void(Response &&)> on_done; // exactly one of on_done and on_error is called, once
+    std::function<void(const Error &)> on_error;
+    std::atomic<bool> cancelled{false}; // what has not started is dropped; on_error gets CANCELLED
+
+    // The engine's own.
+    std::vector<EncodedPair> encoded;
+    std::vector<int32_t> order; // pairs, longest first
+    size_t next = 0, n_done = 0;
+    Response response;
+};
+
+class Engine {
+public:
+    Engine(std::shared_ptr<ModelFile> file, const EngineOptions & options);
+    ~Engine(); // abandons what is under way
+
+    void submit(std::shared_ptr<Job> job); // throws Error CLOSED
+    void close();                          // finishes what was submitted, then stops. Idempotent
+    void abandon();                        // stops at the next node of a running graph; jobs fail with CLOSED
+
+    const Architecture & architecture() const { return *architecture_; }
+    const Backend & backend() const { return *backend_; }
+    const Tokenizer & tokenizer() const { return *tokenizer_; }
+    const ModelFile & file() const { return *file_; }
+    size_t weights_size() const { return weights_->size_bytes(); }
+    EncodedPair encode(const std::string & query, const std::string & document, const LengthLimits & limits, bool parse_special) const;
+
+private:
+    struct Slot { Job * job; int32_t pair; }; // one pair of one job inside a ubatch
+
+    void run();
+    void prepare(Job & job);                     // encodes and checks every pair
+    bool step();                                 // computes one ubatch; false when nothing is left to do
+    std::vector<Slot> fill(int64_t max_tokens);  // takes pairs off the front job and of those that ask the same
+    void compute(const std::vector<Slot> & slots);
+    std::vector<float> compute(const Ubatch & ubatch, const ScoreParams & params); // [n_seqs, n_cutoffs]
+    void finish_jobs();
+    void check_params(const ScoreParams & params) const;
+    cpu::ThreadPool & pool() { return backend_->kernels() ? backend_->kernels()->pool : *tokenizer_pool_; }
+
+    std::shared_ptr<ModelFile> file_;
+    InputLayout layout_;
+    std::unique_ptr<Tokenizer> tokenizer_;
+    std::unique_ptr<Backend> backend_;
+    std::unique_ptr<cpu::ThreadPool> tokenizer_pool_; // where the backend has none
+    std::unique_ptr<Weights> weights_;
+    std::unique_ptr<Architecture> architecture_;
+
+    std::deque<std::shared_ptr<Job>> active_; // engine thread only
+    std::mutex mutex_;                        // guards what follows
+    std::condition_variable wake_;
+    std::deque<std::shared_ptr<Job>> incoming_;
+    bool closing_ = false;
+    std::atomic<bool> abandoned_{false};
+    std::mutex join_;
+    std::thread thread_; // last: it uses all of the above
+};
+
+// The vocabulary keys of a GGUF file.
+Vocabulary read_vocabulary(const ModelFile & file);
+
+} // namespace bge

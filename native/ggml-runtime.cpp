@@ -1,0 +1,199 @@
+// Opens the prebuilt ggml libraries. Traps this file knows: libggml-base carries no version in its file name, so a
+// process that already holds another ggml would silently share it (checked); libggml-base must never be unloaded
+// (it installs a terminate handler); on Windows and Linux a library's own folder must be searched for its siblings.
+#include "ggml-runtime.h"
+#include "error.h"
+#include <map>
+#include <mutex>
+#ifdef _WIN32
+#define NOMINMAX
+#include <windows.h>
+#else
+#include <dlfcn.h>
+#endif
+
+namespace bge {
+
+#ifdef BGE_GGML_LINKED
+#define BGE_DEFINE(f) decltype(&::f) f = &::f;
+#else
+#define BGE_DEFINE(f) decltype(&::f) f = nullptr;
+#endif
+BGE_GGML_BASE_FUNCTIONS(BGE_DEFINE)
+BGE_GGML_REGISTRY_FUNCTIONS(BGE_DEFINE)
+#undef BGE_DEFINE
+
+namespace ggml_runtime {
+namespace {
+
+// ggml itself is one per process: these outlive every environment.
+std::mutex mutex;
+bool opened = false;
+Opened result;
+std::map<std::string, std::vector<std::string>> loaded_modules;
+
+#ifdef _WIN32
+using Handle = HMODULE;
+
+std::wstring widen(const std::string & s) {
+    const int n = MultiByteToWideChar(CP_UTF8, 0, s.c_str(), -1, nullptr, 0);
+    std::wstring w(n ? n - 1 : 0, L'\0');
+    if (n) MultiByteToWideChar(CP_UTF8, 0, s.c_str(), -1, &w[0], n);
+    return w;
+}
+
+std::string narrow(const wchar_t * w) {
+    const int n = WideCharToMultiByte(CP_UTF8, 0, w, -1, nullptr, 0, nullptr, nullptr);
+    std::string s(n ? n - 1 : 0, '\0');
+    if (n) WideCharToMultiByte(CP_UTF8, 0, w, -1, &s[0], n, nullptr, nullptr);
+    return s;
+}
+
+std::string file_name(const std::string & path) { return path.substr(path.find_last_of("\\/") + 1); }
+Handle already_loaded(const std::string & path) { return GetModuleHandleW(widen(file_name(path)).c_str()); }
+
+Handle load(const std::string & path, std::string & error) {
+    DWORD mode;
+    SetThreadErrorMode(SEM_FAILCRITICALERRORS, &mode);
+    Handle handle = LoadLibraryExW(widen(path).c_str(), nullptr, LOAD_LIBRARY_SEARCH_DLL_LOAD_DIR | LOAD_LIBRARY_SEARCH_DEFAULT_DIRS);
+    const DWORD code = GetLastError();
+    SetThreadErrorMode(mode, nullptr);
+    if (handle) return handle;
+    wchar_t * text = nullptr;
+    FormatMessageW(FORMAT_MESSAGE_ALLOCATE_BUFFER | FORMAT_MESSAGE_FROM_SYSTEM | FORMAT_MESSAGE_IGNORE_INSERTS, nullptr, code, 0,
+                   reinterpret_cast<wchar_t *>(&text), 0, nullptr);
+    error = "error " + std::to_string(code) + (text ? ": " + narrow(text) : std::string());
+    if (text) LocalFree(text);
+    return nullptr;
+}
+
+void * symbol(Handle handle, const char * name) { return reinterpret_cast<void *>(GetProcAddress(handle, name)); }
+void unload(Handle handle) { FreeLibrary(handle); }
+
+std::string origin_of(void * address) {
+    HMODULE module;
+    wchar_t path[4096];
+    const DWORD flags = GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS | GET_MODULE_HANDLE_EX_FLAG_UNCHANGED_REFCOUNT;
+    if (!GetModuleHandleExW(flags, static_cast<const wchar_t *>(address), &module) || !GetModuleFileNameW(module, path, 4096)) return {};
+    return narrow(path);
+}
+#else
+using Handle = void *;
+
+// The name other libraries ask for: the bare file name, on macOS behind @rpath.
+std::string file_name(const std::string & path) {
+    const std::string name = path.substr(path.find_last_of('/') + 1);
+#ifdef __APPLE__
+    return "@rpath/" + name;
+#else
+    return name;
+#endif
+}
+
+Handle already_loaded(const std::string & path) {
+    Handle handle = dlopen(file_name(path).c_str(), RTLD_NOW | RTLD_NOLOAD);
+    if (handle) dlclose(handle); // drops only the reference taken here
+    return handle;
+}
+
+Handle load(const std::string & path, std::string & error) {
+    Handle handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+    if (!handle) {
+        const char * text = dlerror();
+        error = text ? text : "unknown error";
+    }
+    return handle;
+}
+
+void * symbol(Handle handle, const char * name) { return dlsym(handle, name); }
+void unload(Handle handle) { dlclose(handle); }
+
+std::string origin_of(void * address) {
+    Dl_info info;
+    return dladdr(address, &info) && info.dli_fname ? info.dli_fname : "";
+}
+#endif
+
+template <class F> void bind(Handle handle, const char * name, F & out, std::string & missing) {
+    out = reinterpret_cast<F>(symbol(handle, name));
+    if (!out) missing += (missing.empty() ? "" : ", ") + std::string(name);
+}
+
+void quiet(ggml_log_level, const char *, void *) {}
+
+} // namespace
+
+bool is_open() {
+    std::lock_guard<std::mutex> lock(mutex);
+    return opened;
+}
+
+Opened open(const Libraries & libraries) {
+    std::lock_guard<std::mutex> lock(mutex);
+    if (opened) return result;
+#ifdef BGE_GGML_LINKED
+    result = {ggml_version(), ggml_commit(), "(built in)", false};
+#else
+    const bool shared = already_loaded(libraries.base) != nullptr;
+    std::string error, missing;
+    if (!load(libraries.base, error)) {
+        throw Error("GGML_NOT_FOUND", "Cannot load " + libraries.base + ": " + error + ". Reinstall the package for this platform.");
+    }
+    Handle registry = load(libraries.ggml, error);
+#ifdef _WIN32
+    Handle base = already_loaded(libraries.base);
+#else
+    // dlsym looks into dependencies: asked through libggml it gives the base that libggml itself is bound to.
+    Handle base = registry ? registry : already_loaded(libraries.base);
+#endif
+    bind(base, "ggml_version", ggml_version, missing);
+    const std::string found = ggml_version ? ggml_version() : "unknown";
+    const std::string from = ggml_version ? origin_of(reinterpret_cast<void *>(ggml_version)) : std::string();
+    if (found != libraries.version) {
+        throw Error("GGML_VERSION", "This process already holds ggml " + found + " from " + from + ", but this addon needs ggml " +
+                    libraries.version + " (" + libraries.base + "). Two versions cannot share a process: install the node-llama-cpp "
+                    "version that carries ggml " + libraries.version + ", or run the reranker in a child process.");
+    }
+    if (!registry) throw Error("GGML_NOT_FOUND", "Cannot load " + libraries.ggml + ": " + error + ". Reinstall the package for this platform.");
+#define BGE_BIND_BASE(f) bind(base, #f, f, missing);
+#define BGE_BIND_REGISTRY(f) bind(registry, #f, f, missing);
+    BGE_GGML_BASE_FUNCTIONS(BGE_BIND_BASE)
+    BGE_GGML_REGISTRY_FUNCTIONS(BGE_BIND_REGISTRY)
+#undef BGE_BIND_BASE
+#undef BGE_BIND_REGISTRY
+    if (!missing.empty()) throw Error("GGML_NOT_FOUND", "Functions missing from " + libraries.ggml + ": " + missing);
+    result = {found, ggml_commit(), from, shared};
+    if (!shared) ggml_log_set(quiet, nullptr);
+#endif
+    opened = true;
+    return result;
+}
+
+Module probe(const std::string & path) {
+    Module module;
+    module.path = path;
+    Handle handle = load(path, module.error);
+    if (!handle) return module;
+    auto score = reinterpret_cast<int (*)()>(symbol(handle, "ggml_backend_score"));
+    if (!symbol(handle, "ggml_backend_init")) module.error = "not a ggml backend module";
+    else module.score = score ? score() : 1;
+    unload(handle); // ggml_backend_load maps the chosen one again
+    return module;
+}
+
+std::vector<std::string> load_module(const std::string & path) {
+    const Module module = probe(path);
+    if (!module.error.empty()) throw Error("DEVICE_NOT_FOUND", "Cannot load " + path + ": " + module.error);
+    if (module.score == 0) throw Error("DEVICE_NOT_FOUND", path + " does not support this processor");
+    std::lock_guard<std::mutex> lock(mutex);
+    auto known = loaded_modules.find(path);
+    if (known != loaded_modules.end()) return known->second;
+    ggml_backend_reg_t reg = ggml_backend_load(path.c_str());
+    if (!reg) throw Error("DEVICE_NOT_FOUND", "ggml refused " + path + ": built for another backend interface version");
+    std::vector<std::string> names;
+    for (size_t i = 0; i < ggml_backend_reg_dev_count(reg); i++) names.push_back(ggml_backend_dev_name(ggml_backend_reg_dev_get(reg, i)));
+    return loaded_modules[path] = names;
+}
+
+} // namespace ggml_runtime
+} // namespace bge

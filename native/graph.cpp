@@ -1,0 +1,302 @@
+#include "graph.h"
+#include "error.h"
+#include <algorithm>
+#include <cmath>
+#include <exception>
+
+namespace bge {
+
+static const float * row_data(const ggml_tensor * t) { return static_cast<const float *>(t->data); }
+static size_t row_stride(const ggml_tensor * t) { return t->nb[1] / sizeof(float); }
+
+GraphBuilder::GraphBuilder(Backend & backend, size_t max_nodes)
+    : backend_(backend),
+      ctx_(ggml_init({max_nodes * 2 * ggml_tensor_overhead() + ggml_graph_overhead_custom(max_nodes, false), nullptr, /*no_alloc*/ true})),
+      graph_(ggml_new_graph_custom(ctx_.get(), max_nodes, false)) {}
+
+ggml_tensor * GraphBuilder::input(std::vector<int32_t> values) {
+    ggml_tensor * t = ggml_new_tensor_1d(ctx(), GGML_TYPE_I32, int64_t(values.size()));
+    ggml_set_input(t);
+    i32_inputs_.emplace_back(t, std::move(values));
+    return t;
+}
+
+ggml_tensor * GraphBuilder::input(std::vector<float> values, int64_t ne0, int64_t ne1) {
+    ggml_tensor * t = ggml_new_tensor_2d(ctx(), GGML_TYPE_F32, ne0, ne1);
+    ggml_set_input(t);
+    f32_inputs_.emplace_back(t, std::move(values));
+    return t;
+}
+
+void GraphBuilder::set_inputs() const {
+    // An input that no node reads has no memory.
+    for (const auto & [t, values] : i32_inputs_) if (t->buffer) ggml_backend_tensor_set(t, values.data(), 0, ggml_nbytes(t));
+    for (const auto & [t, values] : f32_inputs_) if (t->buffer) ggml_backend_tensor_set(t, values.data(), 0, ggml_nbytes(t));
+}
+
+void GraphBuilder::output(ggml_tensor * x) {
+    ggml_set_output(x);
+    ggml_build_forward_expand(graph_, x);
+}
+
+void GraphBuilder::rethrow() const {
+    if (failure_) std::rethrow_exception(failure_);
+}
+
+ggml_tensor * GraphBuilder::custom(int64_t ne0, int64_t ne1, std::vector<ggml_tensor *> args, std::function<void(ggml_tensor *)> run) {
+    custom_ops_.push_back(std::make_unique<CustomOp>(CustomOp{this, std::move(run)}));
+    const auto call = [](ggml_tensor * dst, int ith, int, void * userdata) {
+        auto * op = static_cast<CustomOp *>(userdata);
+        if (ith != 0 || op->builder->failure_) return;
+        try {
+            op->run(dst);
+        } catch (...) { // must not cross ggml's C frames
+            op->builder->failure_ = std::current_exception();
+        }
+    };
+    return ggml_custom_4d(ctx(), GGML_TYPE_F32, ne0, ne1, 1, 1, args.data(), int(args.size()), call, 1, custom_ops_.back().get());
+}
+
+ggml_tensor * GraphBuilder::look_up(ggml_tensor * table, ggml_tensor * ids) { return ggml_get_rows(ctx(), table, ids); }
+
+ggml_tensor * GraphBuilder::select(ggml_tensor * x, const Rows & rows, Pick pick) {
+    if (pick == Pick::all) return x;
+    std::vector<int32_t> picked;
+    for (int32_t i = rows.n_prefixes; i < int32_t(rows.spans.size()); i++) {
+        picked.push_back(rows.spans[i].begin + (pick == Pick::last ? rows.spans[i].n - 1 : 0));
+    }
+    if (kernels()) {
+        // x may be a view with wide rows, which ggml_get_rows reads as well; a plain copy spares the input.
+        const int64_t n = x->ne[0], n_rows = int64_t(picked.size());
+        return custom(n, n_rows, {x}, [picked](ggml_tensor * dst) {
+            const ggml_tensor * x = dst->src[0];
+            for (size_t i = 0; i < picked.size(); i++) {
+                std::copy_n(row_data(x) + row_stride(x) * picked[i], dst->ne[0], static_cast<float *>(dst->data) + dst->ne[0] * i);
+            }
+        });
+    }
+    return ggml_get_rows(ctx(), x, input(picked));
+}
+
+ggml_tensor * GraphBuilder::activate(ggml_tensor * x, cpu::Activation activation) {
+    if (activation == cpu::Activation::none) return x;
+    if (kernels()) {
+        return custom(x->ne[0], x->ne[1], {x}, [this, activation](ggml_tensor * dst) {
+            const ggml_tensor * x = dst->src[0];
+            cpu::activate(kernels()->pool, activation, row_data(x), row_stride(x), int(x->ne[1]), int(x->ne[0]), static_cast<float *>(dst->data), row_stride(dst));
+        });
+    }
+    switch (activation) {
+        case cpu::Activation::gelu_erf: return ggml_gelu_erf(ctx(), x);
+        case cpu::Activation::silu: return ggml_silu(ctx(), x);
+        case cpu::Activation::tanh: return ggml_tanh(ctx(), x);
+        case cpu::Activation::relu: return ggml_relu(ctx(), x);
+        case cpu::Activation::gelu_tanh: {
+            // ggml_gelu looks its value up in a table of halves on the CPU; composed of ops it stays in F32.
+            ggml_tensor * cubic = ggml_mul(ctx(), ggml_sqr(ctx(), x), x);
+            ggml_tensor * inner = ggml_scale(ctx(), ggml_add(ctx(), x, ggml_scale(ctx(), cubic, 0.044715f)), 0.7978845608028654f);
+            ggml_tensor * half = ggml_scale(ctx(), x, 0.5f);
+            return ggml_add(ctx(), half, ggml_mul(ctx(), half, ggml_tanh(ctx(), inner)));
+        }
+        case cpu::Activation::none: break;
+    }
+    return x;
+}
+
+ggml_tensor * GraphBuilder::linear(const Linear & w, ggml_tensor * x, const LinearOptions & options) {
+    if (w.packed) {
+        std::vector<ggml_tensor *> args = {x};
+        if (options.residual) args.push_back(options.residual);
+        return custom(w.n_out, x->ne[1], args, [this, &w, activation = options.activation, scale = options.scale](ggml_tensor * dst) {
+            const ggml_tensor * x = dst->src[0];
+            const ggml_tensor * residual = dst->src[1];
+            cpu::Epilogue epilogue;
+            epilogue.activation = activation;
+            epilogue.scale = scale;
+            if (residual) {
+                epilogue.residual = row_data(residual);
+                epilogue.residual_stride = row_stride(residual);
+            }
+            cpu::linear(kernels()->pool, w.packed, row_data(x), row_stride(x), int(x->ne[1]), static_cast<float *>(dst->data), row_stride(dst), epilogue, kernels()->workspace);
+        });
+    }
+    ggml_tensor * y = linear_parts(w, x)[0];
+    y = activate(y, options.activation);
+    if (options.scale != 1.0f) y = ggml_scale(ctx(), y, options.scale);
+    return options.residual ? ggml_add(ctx(), options.residual, y) : y;
+}
+
+std::vector<ggml_tensor *> GraphBuilder::linear_parts(const Linear & w, ggml_tensor * x) {
+    std::vector<ggml_tensor *> out;
+    if (w.packed) {
+        ggml_tensor * all = linear(w, x);
+        int64_t column = 0;
+        for (const Linear::Part & part : w.parts) {
+            out.push_back(ggml_view_2d(ctx(), all, part.n_out, all->ne[1], all->nb[1], column * sizeof(float)));
+            column += part.n_out;
+        }
+        return out;
+    }
+    for (const Linear::Part & part : w.parts) {
+        ggml_tensor * y = ggml_mul_mat(ctx(), part.weight, x);
+        out.push_back(part.bias ? ggml_add(ctx(), y, part.bias) : y);
+    }
+    return out;
+}
+
+ggml_tensor * GraphBuilder::gated(const GatedLinear & w, ggml_tensor * x, cpu::Activation activation) {
+    if (w.packed) {
+        return custom(w.gate.n_out, x->ne[1], {x}, [this, &w, activation](ggml_tensor * dst) {
+            const ggml_tensor * x = dst->src[0];
+            cpu::linear_gated(kernels()->pool, w.packed, row_data(x), row_stride(x), int(x->ne[1]), static_cast<float *>(dst->data), row_stride(dst), activation, kernels()->workspace);
+        });
+    }
+    return ggml_mul(ctx(), activate(linear(w.gate, x), activation), linear(w.up, x));
+}
+
+static cpu::NormParams norm_params(const Norm & norm, const ggml_tensor * dst) {
+    const ggml_tensor * residual = dst->src[1];
+    cpu::NormParams params;
+    params.n_rows = int(dst->ne[1]);
+    params.n = int(dst->ne[0]);
+    params.eps = norm.eps;
+    params.weight = row_data(norm.weight);
+    params.bias = norm.bias ? row_data(norm.bias) : nullptr;
+    params.residual = residual ? row_data(residual) : nullptr;
+    params.residual_stride = residual ? row_stride(residual) : 0;
+    return params;
+}
+
+ggml_tensor * GraphBuilder::layer_norm(const Norm & norm, ggml_tensor * x) {
+    if (kernels()) {
+        return custom(x->ne[0], x->ne[1], {x}, [this, &norm](ggml_tensor * dst) {
+            cpu::layer_norm(kernels()->pool, norm_params(norm, dst), row_data(dst->src[0]), row_stride(dst->src[0]), static_cast<float *>(dst->data), row_stride(dst));
+        });
+    }
+    ggml_tensor * y = ggml_mul(ctx(), ggml_norm(ctx(), x, norm.eps), norm.weight);
+    return norm.bias ? ggml_add(ctx(), y, norm.bias) : y;
+}
+
+ggml_tensor * GraphBuilder::rms_norm(const Norm & norm, ggml_tensor * x, ggml_tensor * residual) {
+    if (kernels()) {
+        std::vector<ggml_tensor *> args = {x};
+        if (residual) args.push_back(residual);
+        return custom(x->ne[0], x->ne[1], args, [this, &norm](ggml_tensor * dst) {
+            cpu::rms_norm(kernels()->pool, norm_params(norm, dst), row_data(dst->src[0]), row_stride(dst->src[0]), static_cast<float *>(dst->data), row_stride(dst));
+        });
+    }
+    ggml_tensor * y = ggml_mul(ctx(), ggml_rms_norm(ctx(), x, norm.eps), norm.weight);
+    return residual ? ggml_add(ctx(), residual, y) : y;
+}
+
+ggml_tensor * GraphBuilder::rope(ggml_tensor * x, const std::vector<int32_t> & positions, int n_head, int head_dim, float theta, cpu::RopeStyle style) {
+    if (kernels()) {
+        const int n_positions = 1 + *std::max_element(positions.begin(), positions.end());
+        return custom(x->ne[0], x->ne[1], {x}, [this, positions, n_head, n_positions, head_dim, theta, style](ggml_tensor * dst) {
+            const ggml_tensor * x = dst->src[0];
+            float * y = static_cast<float *>(dst->data);
+            for (int64_t i = 0; i < dst->ne[1]; i++) std::copy_n(row_data(x) + row_stride(x) * i, dst->ne[0], y + row_stride(dst) * i);
+            const cpu::RopeTable table(theta, head_dim, n_positions);
+            cpu::rope(kernels()->pool, table, style, y, row_stride(dst), int(dst->ne[1]), n_head, positions.data());
+        });
+    }
+    const int mode = style == cpu::RopeStyle::halves ? GGML_ROPE_TYPE_NEOX : 0;
+    ggml_tensor * heads = ggml_view_3d(ctx(), x, head_dim, n_head, x->ne[1], head_dim * sizeof(float), x->nb[1], 0);
+    ggml_tensor * y = ggml_rope_ext(ctx(), heads, input(positions), nullptr, head_dim, mode, 0, theta, 1.0f, 0.0f, 1.0f, 0.0f, 0.0f);
+    return ggml_reshape_2d(ctx(), y, x->ne[0], x->ne[1]);
+}
+
+// Lists each sequence's keys and the query rows that attend to them.
+static std::vector<cpu::AttentionSequence> attention_sequences(const Rows & rows, Pick pick) {
+    std::vector<cpu::AttentionSequence> out;
+    for (int32_t i = pick == Pick::all ? 0 : rows.n_prefixes; i < int32_t(rows.spans.size()); i++) {
+        const Span & span = rows.spans[i];
+        cpu::AttentionSequence s;
+        s.kv_begin = span.begin;
+        s.n_kv = span.n;
+        s.prefix_begin = span.prefix_begin;
+        s.n_prefix = span.n_prefix;
+        s.q_begin = pick == Pick::all ? span.begin : i - rows.n_prefixes;
+        s.n_q = pick == Pick::all ? span.n : 1;
+        s.q_position = span.n_prefix + (pick == Pick::last ? span.n - 1 : 0);
+        out.push_back(s);
+    }
+    return out;
+}
+
+ggml_tensor * GraphBuilder::attention(const AttentionShape & shape, ggml_tensor * q, ggml_tensor * k, ggml_tensor * v, const Rows & rows, Pick pick) {
+    const std::vector<cpu::AttentionSequence> sequences = attention_sequences(rows, pick);
+    if (kernels()) {
+        return custom(q->ne[0], q->ne[1], {q, k, v}, [this, shape, sequences](ggml_tensor * dst) {
+            const ggml_tensor *q = dst->src[0], *k = dst->src[1], *v = dst->src[2];
+            cpu::AttentionParams params;
+            params.n_head = shape.n_head;
+            params.n_head_kv = shape.n_head_kv;
+            params.head_dim = shape.head_dim;
+            params.scale = shape.scale;
+            params.causal = shape.causal;
+            params.window = shape.window;
+            params.soft_cap = shape.soft_cap;
+            params.q_stride = row_stride(q);
+            params.k_stride = row_stride(k);
+            params.v_stride = row_stride(v);
+            params.out_stride = row_stride(dst);
+            params.sequences = sequences.data();
+            params.n_sequences = int(sequences.size());
+            cpu::attention(kernels()->pool, params, row_data(q), row_data(k), row_data(v), static_cast<float *>(dst->data), kernels()->workspace);
+        });
+    }
+    std::vector<ggml_tensor *> parts;
+    for (const auto & s : sequences) parts.push_back(attend(shape, q, k, v, s));
+    return concat_rows(std::move(parts));
+}
+
+// Joins [n, n_i] tensors along their rows, pairwise so that each row is copied log2(parts) times at most.
+ggml_tensor * GraphBuilder::concat_rows(std::vector<ggml_tensor *> parts) {
+    while (parts.size() > 1) {
+        std::vector<ggml_tensor *> joined;
+        for (size_t i = 0; i + 1 < parts.size(); i += 2) joined.push_back(ggml_concat(ctx(), parts[i], parts[i + 1], 1));
+        if (parts.size() % 2) joined.push_back(parts.back());
+        parts = std::move(joined);
+    }
+    return parts[0];
+}
+
+// One sequence's attention in ggml ops -> [n_head * head_dim, n_q].
+ggml_tensor * GraphBuilder::attend(const AttentionShape & shape, ggml_tensor * q, ggml_tensor * k, ggml_tensor * v, const cpu::AttentionSequence & s) {
+    ggml_context * c = ctx();
+    const int64_t d = shape.head_dim, n_kv = s.n_prefix + s.n_kv;
+    const auto rows_of = [&](ggml_tensor * t, int64_t n_head, int64_t begin, int64_t n) { // [d, n_head, n]
+        return ggml_view_3d(c, t, d, n_head, n, d * sizeof(float), t->nb[1], begin * t->nb[1]);
+    };
+    const auto keys_of = [&](ggml_tensor * t) {
+        ggml_tensor * own = rows_of(t, shape.n_head_kv, s.kv_begin, s.n_kv);
+        return s.n_prefix ? ggml_concat(c, rows_of(t, shape.n_head_kv, s.prefix_begin, s.n_prefix), own, 2) : own;
+    };
+    ggml_tensor * queries = ggml_permute(c, rows_of(q, shape.n_head, s.q_begin, s.n_q), 0, 2, 1, 3);     // [d, n_q, n_head]
+    ggml_tensor * keys = ggml_cont(c, ggml_permute(c, keys_of(k), 0, 2, 1, 3));                           // [d, n_kv, n_head_kv]
+    ggml_tensor * values = ggml_cont(c, ggml_permute(c, keys_of(v), 1, 2, 0, 3));                         // [n_kv, d, n_head_kv]
+    ggml_tensor * scores = ggml_mul_mat(c, keys, ggml_cont(c, queries));                                  // [n_kv, n_q, n_head]
+    float scale = shape.scale;
+    if (shape.soft_cap > 0) {
+        scores = ggml_scale(c, ggml_tanh(c, ggml_scale(c, scores, scale / shape.soft_cap)), shape.soft_cap);
+        scale = 1.0f;
+    }
+    ggml_tensor * mask = nullptr;
+    if (shape.causal) {
+        std::vector<float> values_of_mask(size_t(n_kv) * s.n_q);
+        for (int64_t i = 0; i < s.n_q; i++) {
+            for (int64_t j = 0; j < n_kv; j++) {
+                const int64_t distance = s.q_position + i - j;
+                const bool visible = distance >= 0 && (shape.window == 0 || distance < shape.window);
+                values_of_mask[i * n_kv + j] = visible ? 0.0f : -INFINITY;
+            }
+        }
+        mask = input(std::move(values_of_mask), n_kv, s.n_q);
+    }
+    ggml_tensor * weights = ggml_soft_max_ext(c, scores, mask, scale, 0.0f);
+    ggml_tensor * out = ggml_mul_mat(c, values, weights); // [d, n_q, n_head]
+    return ggml_cont_2d(c, ggml_permute(c, out, 0, 2, 1, 3), d * shape.n_head, s.n_q);
+}
+
+} // namespace bge

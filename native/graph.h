@@ -1,0 +1,86 @@
+// GraphBuilder: the bricks architectures are built from. On the CPU a brick is one of our kernels, joined to the graph
+// as a ggml custom op; elsewhere it is the same maths in ggml ops. Architectures do not know which.
+// Activations are F32 [n, n_rows]: one row a token, packed without padding.
+#pragma once
+#include "backend.h"
+#include "batch.h"
+#include "weights.h"
+#include <functional>
+#include <initializer_list>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace bge {
+
+struct AttentionShape {
+    int n_head = 0, n_head_kv = 0, head_dim = 0;
+    float scale = 1.0f;
+    bool causal = false;
+    int window = 0;        // causal only: key j is visible to query i iff 0 <= i - j < window; 0 = no limit
+    float soft_cap = 0.0f; // 0 = off
+};
+
+struct LinearOptions {
+    cpu::Activation activation = cpu::Activation::none;
+    ggml_tensor * residual = nullptr; // added after activation and scale
+    float scale = 1.0f;
+};
+
+// Which rows of each scored sequence are meant.
+enum class Pick { all, first, last };
+
+class GraphBuilder {
+public:
+    GraphBuilder(Backend & backend, size_t max_nodes);
+
+    ggml_context * ctx() const { return ctx_.get(); }
+    ggml_cgraph * graph() const { return graph_; }
+
+    // Inputs: the values are copied in before the graph runs.
+    ggml_tensor * input(std::vector<int32_t> values);                        // I32 [n]
+    ggml_tensor * input(std::vector<float> values, int64_t ne0, int64_t ne1); // F32 [ne0, ne1]
+    void set_inputs() const;
+
+    ggml_tensor * look_up(ggml_tensor * table, ggml_tensor * ids); // table [n, n_entries] -> F32 [n, n_ids]
+    ggml_tensor * select(ggml_tensor * x, const Rows & rows, Pick pick); // [n, n_seqs], or x itself for Pick::all
+
+    ggml_tensor * linear(const Linear & w, ggml_tensor * x, const LinearOptions & options = {}); // [n_out, n_rows]
+    std::vector<ggml_tensor *> linear_parts(const Linear & w, ggml_tensor * x);                  // one a part; may be views of one tensor
+    ggml_tensor * gated(const GatedLinear & w, ggml_tensor * x, cpu::Activation activation);      // [n_ff, n_rows]
+    ggml_tensor * activate(ggml_tensor * x, cpu::Activation activation);
+
+    ggml_tensor * layer_norm(const Norm & norm, ggml_tensor * x);
+    // residual + RMS(x) * weight; residual may be null
+    ggml_tensor * rms_norm(const Norm & norm, ggml_tensor * x, ggml_tensor * residual = nullptr);
+
+    // Rotates n_head heads in every row. `positions` [n_rows] are those of rows.positions().
+    ggml_tensor * rope(ggml_tensor * x, const std::vector<int32_t> & positions, int n_head, int head_dim, float theta, cpu::RopeStyle style);
+
+    // Attention inside each sequence. q holds the rows `pick` names, k and v all of them. -> [n_head * head_dim, n_query_rows]
+    ggml_tensor * attention(const AttentionShape & shape, ggml_tensor * q, ggml_tensor * k, ggml_tensor * v, const Rows & rows, Pick pick);
+
+    // A custom op on the CPU: `run` fills the F32 result [ne0, ne1]; args are its sources, in order.
+    ggml_tensor * custom(int64_t ne0, int64_t ne1, std::vector<ggml_tensor *> args, std::function<void(ggml_tensor * dst)> run);
+
+    void output(ggml_tensor * x); // keeps x readable after the graph ran
+    void rethrow() const;         // what a custom op threw, if any did
+
+    CpuKernels * kernels() const { return backend_.kernels(); }
+
+private:
+    struct CustomOp { GraphBuilder * builder; std::function<void(ggml_tensor *)> run; };
+
+    ggml_tensor * attend(const AttentionShape & shape, ggml_tensor * q, ggml_tensor * k, ggml_tensor * v, const cpu::AttentionSequence & s);
+    ggml_tensor * concat_rows(std::vector<ggml_tensor *> parts);
+
+    Backend & backend_;
+    ggml_context_ptr ctx_;
+    ggml_cgraph * graph_;
+    std::vector<std::unique_ptr<CustomOp>> custom_ops_;
+    std::vector<std::pair<ggml_tensor *, std::vector<int32_t>>> i32_inputs_;
+    std::vector<std::pair<ggml_tensor *, std::vector<float>>> f32_inputs_;
+    std::exception_ptr failure_;
+};
+
+} // namespace bge

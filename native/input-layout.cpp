@@ -1,0 +1,65 @@
+#include "input-layout.h"
+#include <algorithm>
+
+namespace bge {
+
+static void append(std::vector<int32_t> & out, const std::vector<int32_t> & ids, size_t n) { out.insert(out.end(), ids.begin(), ids.begin() + n); }
+static void append(std::vector<int32_t> & out, const std::vector<int32_t> & ids) { append(out, ids, ids.size()); }
+
+// How much of a second part stays when both must fit `limit` ("only_second" of the reference). When the excess would
+// take all of it, nothing is cut and the input stays too long: a quirk that is kept, since it decides the ids.
+static size_t cut_second(size_t first, size_t second, size_t specials, size_t limit) {
+    const size_t total = first + second + specials;
+    if (total <= limit) return second;
+    const size_t excess = total - limit;
+    return excess < second ? second - excess : second;
+}
+
+// Source: FlagEmbedding inference/reranker/encoder_only/base.py (tokenizer.prepare_for_model, truncation only_second).
+static EncodedPair join_pair(const InputLayout & layout, const LengthLimits & limits, const std::vector<int32_t> & query, size_t n_query,
+                             const std::vector<int32_t> & document, size_t n_document) {
+    const size_t specials = layout.before.size() + layout.between.size() + layout.after.size();
+    const size_t kept = cut_second(n_query, n_document, specials, size_t(limits.max_length));
+    EncodedPair out;
+    append(out.ids, layout.before);
+    append(out.ids, query, n_query);
+    append(out.ids, layout.between);
+    out.document_begin = int32_t(out.ids.size());
+    append(out.ids, document, kept);
+    append(out.ids, layout.after);
+    if (layout.document_token_type == 0) out.document_begin = int32_t(out.ids.size());
+    if (kept < document.size()) out.truncated |= 2;
+    return out;
+}
+
+// Source: FlagEmbedding inference/reranker/decoder_only/base.py. The limit counts separator and prompt once before
+// they are added, so a sequence may reach max_length + 2 * (separator + prompt): kept, since it decides what is read.
+static EncodedPair join_prompt(const InputLayout & layout, const LengthLimits & limits, const std::vector<int32_t> & query, size_t n_query,
+                               const std::vector<int32_t> & document, size_t n_document) {
+    const size_t limit = size_t(limits.max_length) + limits.separator.size() + limits.prompt.size();
+    std::vector<int32_t> second = limits.separator;
+    append(second, document, n_document);
+    const size_t kept = cut_second(layout.bos.size() + n_query, second.size(), 0, limit);
+    EncodedPair out;
+    append(out.ids, layout.bos);
+    append(out.ids, query, n_query);
+    append(out.ids, second, kept);
+    out.query_length = int32_t(std::min(layout.bos.size() + n_query + limits.separator.size(), out.ids.size()));
+    append(out.ids, limits.separator);
+    append(out.ids, limits.prompt);
+    out.prompt_length = int32_t(limits.separator.size() + limits.prompt.size());
+    out.document_begin = int32_t(out.ids.size()); // decoders have no token types
+    if (kept < limits.separator.size() + document.size()) out.truncated |= 2;
+    return out;
+}
+
+EncodedPair join(const InputLayout & layout, const LengthLimits & limits, const std::vector<int32_t> & query, const std::vector<int32_t> & document) {
+    const size_t n_query = std::min(query.size(), size_t(limits.query_max_length));
+    const size_t n_document = std::min(document.size(), size_t(limits.max_length));
+    EncodedPair out = layout.kind == InputLayout::Kind::pair ? join_pair(layout, limits, query, n_query, document, n_document)
+                                                              : join_prompt(layout, limits, query, n_query, document, n_document);
+    if (n_query < query.size()) out.truncated |= 1;
+    return out;
+}
+
+} // namespace bge

@@ -1,0 +1,75 @@
+// Weights: the tensors of one loaded model, and the layers made of them. An architecture asks for what it needs while
+// it is built; shapes are checked here, so that no graph can be built on a wrong one. On the CPU, linear layers are
+// packed for our kernels at once and their pages of the file given back; all else stays in the mapped file.
+#pragma once
+#include "backend.h"
+#include "model-file.h"
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace bge {
+
+// y = x Wᵀ + b, for one weight or several that read the same x (q, k and v).
+struct Linear {
+    struct Part {
+        ggml_tensor * weight = nullptr; // [n_in, n_out]
+        ggml_tensor * bias = nullptr;   // [n_out] or null
+        int64_t n_out = 0;
+    };
+    int64_t n_in = 0, n_out = 0; // n_out over all parts
+    std::vector<Part> parts;
+    cpu::PackedLinear packed; // instead of the parts' tensors, on our CPU kernels
+};
+
+// act(x Wgateᵀ) * (x Wupᵀ)
+struct GatedLinear {
+    Linear gate, up;
+    cpu::PackedLinear packed;
+};
+
+struct Norm {
+    ggml_tensor * weight = nullptr; // F32 [n]
+    ggml_tensor * bias = nullptr;   // F32 [n] or null
+    float eps = 0;
+};
+
+class Weights {
+public:
+    Weights(std::shared_ptr<ModelFile> file, Backend & backend, cpu::WeightMode mode);
+
+    const ModelFile & file() const { return *file_; }
+    // Layers from 1 to this one are loaded; 0 = all. Set by the engine before the architecture reads anything.
+    int max_layer = 0;
+
+    // A lookup table or a vector. `on_host`: stays in the mapped file on every device.
+    ggml_tensor * tensor(const std::string & name, const std::vector<int64_t> & shape, bool on_host = false);
+    ggml_tensor * optional(const std::string & name, const std::vector<int64_t> & shape); // null when the file has none
+    // Weights `<name>.weight` [n_in, n_out] and, with `bias`, `<name>.bias` [n_out].
+    Linear linear(const std::string & name, int64_t n_in, int64_t n_out, bool bias);
+    Linear linear(const std::vector<std::string> & names, int64_t n_in, const std::vector<int64_t> & n_out, bool bias);
+    GatedLinear gated(const std::string & gate, const std::string & up, int64_t n_in, int64_t n_out);
+    Norm norm(const std::string & name, int64_t n, float eps, bool bias);
+
+    // Allocates and fills what was asked for. Call once, after the architecture is built.
+    void finish();
+    size_t size_bytes() const { return size_bytes_; }
+
+private:
+    struct Pending { ggml_tensor * tensor; std::string name; bool on_host; };
+
+    const ggml_tensor * require(const std::string & name, const std::vector<int64_t> & shape) const;
+    std::vector<float> read_f32(const std::string & name, int64_t n) const;
+    cpu::WeightSource source(const std::string & name) const;
+    void drop(const std::string & name) const;
+
+    std::shared_ptr<ModelFile> file_;
+    Backend & backend_;
+    cpu::WeightMode mode_;
+    ggml_backend_buffer_ptr mapped_, device_;
+    ggml_context_ptr mapped_ctx_, device_ctx_; // views of the buffers above
+    std::vector<Pending> pending_;
+    size_t size_bytes_ = 0;
+};
+
+} // namespace bge
