@@ -1,0 +1,126 @@
+// The metadata of a converted file: llama.cpp's keys, the vocabulary's, and our own under `reranker.`.
+import { RerankerError } from "../errors.js";
+import type { GgufType, GgufValue, TensorType } from "../native.js";
+import { type CheckpointConfig, quantity } from "./config.js";
+import { fileType } from "./tensor-type.js";
+
+export type MetadataEntry = readonly [key: string, type: GgufType, value: GgufValue];
+
+/** Stands for the hash of the weights until they have been read; the same length, so that it is replaced in place. */
+export const SHA256_PLACEHOLDER = "0".repeat(64);
+export const SHA256_KEY = "reranker.source.sha256";
+
+/** ggml's GGML_QNT_VERSION. */
+const QUANTIZATION_VERSION = 2;
+
+/** What the tokenizer gives for the texts that every pair contains. */
+export interface PromptIds {
+  readonly separator: readonly number[];
+  readonly prompt: readonly number[];
+  /** First id of the scored word, for token-logit models. */
+  readonly tokenId: number | undefined;
+}
+
+export interface MetadataSource {
+  readonly config: CheckpointConfig;
+  readonly name: string;
+  readonly type: TensorType;
+  readonly vocabulary: readonly MetadataEntry[];
+  readonly promptIds: PromptIds | undefined;
+  /** Position embedding of a literal padding token, where the model has one. */
+  readonly padPosition: Float32Array | undefined;
+}
+
+export function buildMetadata(source: MetadataSource): MetadataEntry[] {
+  const { config } = source;
+  return [
+    ["general.architecture", "string", config.profile.architecture],
+    ["general.type", "string", "model"],
+    ["general.name", "string", source.name],
+    ...quantizationEntries(source.type),
+    [SHA256_KEY, "string", SHA256_PLACEHOLDER],
+    ...architectureEntries(source),
+    ...rerankerEntries(source),
+    ...source.vocabulary,
+  ];
+}
+
+/** The entries that say which type the tensors have; quantize replaces them. */
+export function quantizationEntries(type: TensorType): MetadataEntry[] {
+  return [
+    ["general.file_type", "u32", fileType(type)],
+    ["general.quantization_version", "u32", QUANTIZATION_VERSION],
+  ];
+}
+
+function architectureEntries({ config, vocabulary }: MetadataSource): MetadataEntry[] {
+  const given = new Set(vocabulary.map(([key]) => key));
+  return config.checkpoint.metadata
+    .filter(([key]) => !given.has(key))
+    .map(([key, type, value]) => {
+      if (typeof value === "string") return [key, type, quantity(config, value)];
+      return [key, type, type.endsWith("[]") ? [value.constant as string] : value.constant];
+    });
+}
+
+function rerankerEntries({ config, name, promptIds, padPosition }: MetadataSource): MetadataEntry[] {
+  const { profile } = config;
+  const { defaults, layout } = profile;
+  const entries: MetadataEntry[] = [
+    ["reranker.model", "string", name],
+    ["reranker.class", "string", profile.class],
+    ["reranker.score", "string", profile.score.kind],
+    ["reranker.ffn.activation", "string", config.activation],
+  ];
+  if (padPosition) entries.push(["reranker.position.pad_row", "f32[]", padPosition]);
+  if (defaults.queryInstruction !== null) entries.push(["reranker.query_instruction", "string", defaults.queryInstruction]);
+  if (defaults.documentInstruction !== null) entries.push(["reranker.document_instruction", "string", defaults.documentInstruction]);
+  if (layout.kind === "prompt" && promptIds) {
+    entries.push(["reranker.separator", "string", layout.separator], ["reranker.separator_ids", "i32[]", Int32Array.from(promptIds.separator)]);
+    entries.push(["reranker.prompt", "string", defaults.prompt ?? ""], ["reranker.prompt_ids", "i32[]", Int32Array.from(promptIds.prompt)]);
+    if (promptIds.tokenId !== undefined) entries.push(["reranker.token_id", "u32", promptIds.tokenId]);
+  }
+  if (profile.score.kind === "layer-head") {
+    entries.push(
+      ["reranker.head.start_layer", "u32", quantity(config, "start_layer")],
+      ["reranker.head.layer_step", "u32", quantity(config, "layer_step")],
+      ["reranker.head.count", "u32", quantity(config, "n_score_head")],
+      ["reranker.head.select", "string", profile.score.select],
+    );
+  }
+  if (profile.compress) {
+    entries.push(["reranker.compress.ratios", "u32[]", Uint32Array.from(profile.compress.ratios)]);
+    const layers = profile.compress.layers.filter((layer) => layer <= quantity(config, "n_layer"));
+    entries.push(["reranker.compress.layers", "u32[]", Uint32Array.from(layers)]);
+  }
+  return entries;
+}
+
+// llama.cpp's token type for rows of the embedding table that no token has.
+const UNUSED_TOKEN = 5;
+
+/** Embedding tables are often longer than their vocabulary; the rest is named `[PADn]`, as llama.cpp's converter does. */
+export function padVocabulary(entries: readonly MetadataEntry[], n_vocab: number): MetadataEntry[] {
+  const tokens = entries.find(([key]) => key === "tokenizer.ggml.tokens")?.[2] as readonly string[] | undefined;
+  if (!tokens) throw new RerankerError("CONVERT_FAILED", "The tokenizer files hold no vocabulary.");
+  const missing = n_vocab - tokens.length;
+  if (missing < 0) {
+    throw new RerankerError(
+      "CONVERT_FAILED",
+      `The tokenizer has ${tokens.length} tokens, the embedding table (\`vocab_size\`) only ${n_vocab} rows: the last tokens would have no embedding. The tokenizer belongs to another model.`,
+    );
+  }
+  if (missing === 0) return [...entries];
+  return entries.map(([key, type, value]): MetadataEntry => {
+    switch (key) {
+      case "tokenizer.ggml.tokens":
+        return [key, type, [...tokens, ...Array.from({ length: missing }, (_, i) => `[PAD${tokens.length + i}]`)]];
+      case "tokenizer.ggml.scores":
+        return [key, type, Float32Array.from([...(value as ArrayLike<number> & Iterable<number>), ...Array<number>(missing).fill(-1000)])];
+      case "tokenizer.ggml.token_type":
+        return [key, type, Int32Array.from([...(value as ArrayLike<number> & Iterable<number>), ...Array<number>(missing).fill(UNUSED_TOKEN)])];
+      default:
+        return [key, type, value];
+    }
+  });
+}
