@@ -1,5 +1,11 @@
 // Finds and loads the addon and the prebuilt ggml libraries it runs on. The types here are the edge between
 // TypeScript and native/binding.cpp: change both together.
+import { existsSync, readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { RerankerError, type RerankerErrorCode } from "./errors.js";
+import { findGgml, gpuPackages, librariesOf, modulesIn, onDisk } from "./ggml-libraries.js";
 
 /** A ggml tensor type by its own name in capitals: F32, F16, BF16, Q8_0, Q4_K ... */
 export type TensorType = string;
@@ -178,6 +184,8 @@ export interface NativeModel {
 }
 
 export interface NativeAddon {
+  /** true: ggml is compiled in and there are no libraries to open. */
+  readonly builtin: boolean;
   /** Opens the ggml libraries; throws Error with `code` GGML_NOT_FOUND or GGML_VERSION. Idempotent. */
   open(libraries: { readonly base: string; readonly ggml: string; readonly version: string }): {
     readonly version: string;
@@ -207,4 +215,136 @@ export interface NativeAddon {
   convertRows(source: Uint8Array, sourceType: TensorType, targetType: TensorType, columns: number): Promise<Uint8Array>;
   loadTokenizer(ggufPath: string, spec: TokenizerSpec): NativeTokenizer;
   loadModel(ggufPath: string, spec: ModelSpec): Promise<NativeModel>;
+}
+
+const packageRoot = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..");
+const manifest = JSON.parse(readFileSync(path.join(packageRoot, "package.json"), "utf8")) as {
+  readonly version: string;
+  readonly ggml: { readonly version: string; readonly prebuilt: string };
+};
+
+/** Version of this package. */
+export const packageVersion = manifest.version;
+
+/** What was tried to get one kind of device, and why it is not there. */
+export interface MissingDevice {
+  readonly family: string;
+  readonly reason: string;
+}
+
+interface Loaded {
+  readonly addon: NativeAddon;
+  readonly folder: string | undefined;
+  readonly missing: Map<string, string>;
+}
+
+let loaded: Loaded | undefined;
+
+function requireAddon(): NativeAddon {
+  // A local build is there because somebody made it, so it comes first.
+  const candidates = [
+    path.join(packageRoot, "build", "Release", "bge_reranker.node"),
+    path.join(packageRoot, "prebuilds", `${process.platform}-${process.arch}`, "node.napi.node"),
+  ].map(onDisk);
+  const found = candidates.find((file) => existsSync(file));
+  if (!found) {
+    throw new RerankerError(
+      "ADDON_NOT_FOUND",
+      `This package has no prebuilt addon for ${process.platform}-${process.arch}, and there is no local build at ${candidates[0]}. In a checkout run npm run build.`,
+    );
+  }
+  try {
+    return createRequire(import.meta.url)(found) as NativeAddon;
+  } catch (cause) {
+    throw new RerankerError("ADDON_NOT_FOUND", `The addon ${found} does not load: ${(cause as Error).message}`, { cause });
+  }
+}
+
+/** Registers the CPU module that rates itself highest on this processor. */
+function loadCpuModule(addon: NativeAddon, folder: string): void {
+  const rated = modulesIn(folder, "cpu").map((file) => addon.probe(file));
+  const best = rated.filter((m) => m.score > 0).sort((a, b) => b.score - a.score)[0];
+  if (!best) {
+    const reasons = rated.map((m) => `${path.basename(m.path)}: ${m.error ?? "needs instructions this processor lacks"}`);
+    throw new RerankerError("GGML_NOT_FOUND", `No CPU backend in ${folder} fits this machine. ${reasons.join("; ")}`);
+  }
+  addon.loadModule(best.path);
+}
+
+function asRerankerError(error: unknown): RerankerError {
+  if (error instanceof RerankerError) return error;
+  const { code, message } = error as { code?: RerankerErrorCode; message: string };
+  return new RerankerError(code ?? "GGML_NOT_FOUND", message, { cause: error });
+}
+
+/**
+ * Loads the addon and the ggml libraries, once per process.
+ *
+ * @throws {RerankerError} `ADDON_NOT_FOUND`, `GGML_NOT_FOUND` or `GGML_VERSION`, each saying what to install.
+ */
+export function loadNative(): NativeAddon {
+  if (loaded) return loaded.addon;
+  const addon = requireAddon();
+  try {
+    if (addon.builtin) {
+      addon.open({ base: "", ggml: "", version: manifest.ggml.version });
+      loaded = { addon, folder: undefined, missing: new Map() };
+    } else {
+      const libraries = findGgml(manifest.ggml.prebuilt);
+      addon.open({ base: libraries.base, ggml: libraries.ggml, version: manifest.ggml.version });
+      if (!addon.devices().some((d) => d.kind === "cpu")) loadCpuModule(addon, libraries.folder);
+      loaded = { addon, folder: libraries.folder, missing: new Map() };
+    }
+  } catch (error) {
+    throw asRerankerError(error);
+  }
+  return loaded.addon;
+}
+
+/** Registers the GPU modules that are installed. Never throws: what is missing is told by missingDevices(). */
+export function loadGpuModules(): NativeAddon {
+  const addon = loadNative();
+  const { folder, missing } = loaded as Loaded;
+  const families = process.platform === "darwin" ? (["metal"] as const) : (["cuda", "vulkan"] as const);
+  for (const family of families) {
+    if (missing.has(family) || addon.devices().some((d) => d.name.startsWith(`${family}:`))) continue;
+    const reasons: string[] = [];
+    const names = gpuPackages(family);
+    const folders = names.flatMap((name) => {
+      const bins = librariesOf(name);
+      return bins ? [bins, path.join(bins, "fallback")] : [];
+    });
+    if (folder) folders.unshift(folder);
+    for (const file of folders.filter((f) => existsSync(f)).flatMap((f) => modulesIn(f, family))) {
+      try {
+        if (addon.loadModule(file).length > 0) break;
+        reasons.push(`${path.basename(file)} loads but sees no device`);
+      } catch (error) {
+        reasons.push((error as Error).message);
+      }
+    }
+    if (addon.devices().some((d) => d.name.startsWith(`${family}:`))) continue;
+    missing.set(family, reasons.join("; ") || `${names[0]}@${manifest.ggml.prebuilt} is not installed`);
+  }
+  return addon;
+}
+
+/** Kinds of device that loadGpuModules() looked for in vain, with the reason. */
+export function missingDevices(): MissingDevice[] {
+  return [...(loaded?.missing ?? [])].map(([family, reason]) => ({ family, reason }));
+}
+
+/**
+ * Makes sure that a device is registered and returns its full name.
+ *
+ * @param name - "cpu", "cuda:0", "vulkan", "metal" ...; undefined = the CPU, which every machine has.
+ * @throws {RerankerError} `DEVICE_NOT_FOUND` with the reason.
+ */
+export function ensureDevice(name = "cpu"): string {
+  const addon = name === "cpu" ? loadNative() : loadGpuModules();
+  const device = addon.devices().find((d) => d.name === name || d.name === `${name}:0`);
+  if (device) return device.name;
+  const reason = missingDevices().find((m) => name.startsWith(m.family))?.reason;
+  const present = addon.devices().map((d) => d.name);
+  throw new RerankerError("DEVICE_NOT_FOUND", `No device '${name}'${reason ? `: ${reason}` : ""}. Present: ${present.join(", ")}.`);
 }
