@@ -4,7 +4,7 @@ import { resolve } from "node:path";
 import { type MetadataEntry, quantizationEntries } from "./convert/metadata.js";
 import { createOutput, throwIfDiskFull } from "./convert/output-file.js";
 import { type RowJob, streamRows } from "./convert/row-stream.js";
-import { rowBytes, type TypeFallback, tensorTypeChooser, writableType } from "./convert/tensor-type.js";
+import { keepsF32, rowBytes, type TypeFallback, tensorTypeChooser, writableType } from "./convert/tensor-type.js";
 import { RerankerError } from "./errors.js";
 import { findProfile, type ModelProfile } from "./models/index.js";
 import { type GgufHeader, type GgufTensor, loadNative, type NativeAddon, type TensorType, type TensorTypeInfo } from "./native.js";
@@ -69,7 +69,8 @@ function chooseTypes(source: GgufHeader, profile: ModelProfile, wanted: TensorTy
   const chooser = tensorTypeChooser(profile, wanted, types);
   const chosen = source.tensors.map((tensor) => {
     const { name, shape } = tensor;
-    if (isPlain(tensor)) return { name, shape, type: narrower(tensor.type, chooser.choose(name, shape), shape) };
+    // A small table that the file has in half precision gains nothing from F32.
+    if (isPlain(tensor)) return { name, shape, type: keepsF32(profile, name) ? tensor.type : chooser.choose(name, shape) };
     if (tensor.type === wanted.name) return { name, shape, type: tensor.type };
     throw new RerankerError(
       "MODEL_UNSUPPORTED",
@@ -81,11 +82,6 @@ function chooseTypes(source: GgufHeader, profile: ModelProfile, wanted: TensorTy
 
 function isPlain({ type }: GgufTensor): boolean {
   return type === "F32" || type === "F16" || type === "BF16";
-}
-
-/** A small table that the file has in half precision gains nothing from F32. */
-function narrower(from: TensorType, to: TensorType, shape: readonly number[]): TensorType {
-  return to === "F32" && shape.length > 1 && from !== "F32" ? from : to;
 }
 
 function retyped(source: GgufHeader, type: TensorType): MetadataEntry[] {

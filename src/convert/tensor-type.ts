@@ -72,7 +72,7 @@ export function tensorTypeChooser(profile: ModelProfile, wanted: TensorTypeInfo,
 }
 
 /** Whether the profile keeps that GGUF tensor F32 in every file. */
-function keepsF32(profile: ModelProfile, name: string): boolean {
+export function keepsF32(profile: ModelProfile, name: string): boolean {
   const pattern = name.replace(/^blk\.\d+\./, "blk.{i}.");
   return profile.checkpoints.some((checkpoint) =>
     Object.values(checkpoint.tensors).some((rule) => rule.keepF32 === true && rule.name === pattern),
