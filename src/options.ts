@@ -1,0 +1,462 @@
+// The options of loading and of each call: what they do, their checks, and the one place that decides their values.
+// Which value wins: the call's option, then the one given at load, then the GGUF's metadata, then the profile's default.
+import { compileInstruction } from "./instruction.js";
+import type { ModelFacts } from "./model-facts.js";
+import { gemma2 } from "./models/gemma2.js";
+import { type ClassOption, profiles, type RerankClass } from "./models/index.js";
+import { minicpm } from "./models/minicpm.js";
+import * as is from "./option-checks.js";
+
+/** Pairs done so far of a call, or bytes of a conversion. */
+export interface Progress {
+  readonly done: number;
+  readonly total: number;
+}
+
+/** How the texts of a pair become token ids. `undefined` and `null` mean: as given at load, else the default. */
+export interface EncodeOptions {
+  /**
+   * Most tokens of a pair; the document loses its end to fit. Models with a prompt read up to this plus twice the separator and
+   * prompt, as the reference does.
+   * @default 512
+   */
+  readonly maxLength?: number | null | undefined;
+  /**
+   * Most tokens of the query, its instruction included.
+   * @default 3/4 of `maxLength`, rounded down
+   */
+  readonly queryMaxLength?: number | null | undefined;
+  /** Text after the document that asks the question (the three LLM classes). See `RERANK_PROMPTS`. */
+  readonly prompt?: string | null | undefined;
+  /**
+   * false: special tokens spelled out in the texts, such as `</s>`, are read as plain text.
+   * @default true, as in the reference
+   */
+  readonly parseSpecialTokens?: boolean | null | undefined;
+}
+
+/** Options of `computeScore`, also given at load as the defaults of later calls. */
+export interface ScoreOptions extends EncodeOptions {
+  /**
+   * true: scores are the sigmoid of the logits, 0 to 1.
+   * @default false
+   */
+  readonly normalize?: boolean | null | undefined;
+  /**
+   * Most pairs computed at once; fewer are taken when their tokens ask for it. Scores do not depend on it.
+   * @default 128
+   */
+  readonly batchSize?: number | null | undefined;
+  /**
+   * Most tokens computed at once: lower takes less memory. A longer pair is computed alone.
+   * @default chosen from the call
+   */
+  readonly maxBatchTokens?: number | null | undefined;
+  /**
+   * Layers after which to read a score; later ones are not run. Layerwise and lightweight models. Several give one list of
+   * scores each, in ascending order of the layers.
+   * @default the last layer
+   */
+  readonly cutoffLayers?: number | readonly number[] | null | undefined;
+  /**
+   * Layers before which the document's tokens are merged. Lightweight models; a layer from the cutoff on, or 0, merges nothing.
+   * @default [8]
+   */
+  readonly compressLayers?: number | readonly number[] | null | undefined;
+  /** @deprecated The reference's old name of `compressLayers`. */
+  readonly compressLayer?: number | readonly number[] | null | undefined;
+  /**
+   * Document tokens merged into one. Lightweight models are trained with 1, 2, 4 and 8.
+   * @default 1: none
+   */
+  readonly compressRatio?: number | null | undefined;
+  /**
+   * Head that scores a cutoff layer of a lightweight model: `"rank"`, the n-th head for the n-th cutoff asked, as the reference
+   * does; `"layer"`, the head trained for the layer.
+   * @default "rank"
+   */
+  readonly headSelection?: "rank" | "layer" | null | undefined;
+  /**
+   * true: attention scores of a lightweight model are capped, as Gemma 2 was trained; the reference leaves the cap out.
+   * @default as the file says: false
+   */
+  readonly attentionSoftcap?: boolean | null | undefined;
+  /** Rejects with `signal.reason`; looked at between batches. */
+  readonly signal?: AbortSignal | null | undefined;
+  /** Called as batches are done. */
+  readonly onProgress?: ((progress: Progress) => void) | null | undefined;
+}
+
+/** A stage of a cascade: all documents left are scored after `layer`, and the best `keep` go on. */
+export interface CascadeStage {
+  readonly layer: number;
+  readonly keep: number;
+}
+
+/** Options of `rerank`. */
+export interface RerankOptions extends ScoreOptions {
+  /** One layer. */
+  readonly cutoffLayers?: number | readonly [number] | null | undefined;
+  /** Return only the best so many. */
+  readonly topN?: number | null | undefined;
+  /**
+   * What happens to a text that is too long: `"truncate"` reads its beginning and says so, `"chunk"` scores overlapping windows
+   * of a document and keeps the best, `"error"` rejects with `TRUNCATED` before computing.
+   * @default "truncate"
+   */
+  readonly overflow?: "truncate" | "chunk" | "error" | null | undefined;
+  /**
+   * Most windows of one document with `overflow: "chunk"`; text after the last window is not read.
+   * @default 32
+   */
+  readonly maxChunks?: number | null | undefined;
+  /**
+   * Part of a window that the next one repeats, with `overflow: "chunk"`.
+   * @default 0.125
+   */
+  readonly chunkOverlap?: number | null | undefined;
+  /**
+   * Early exits: after each stage only the best documents go on to later layers, and the rest are not returned. Layerwise and
+   * lightweight models. The scores of the documents that stay are those of a run without a cascade.
+   */
+  readonly cascade?: readonly CascadeStage[] | null | undefined;
+}
+
+/** Options of `load` and `fromFinetuned`: where and how the model runs, and the defaults of later calls. */
+export interface LoadOptions extends ScoreOptions {
+  /**
+   * `"cpu"`, `"cuda:0"`, `"metal"`, `"vulkan:0"`; with an array each call's pairs are shared out.
+   * @default "cpu"
+   */
+  readonly devices?: string | readonly string[] | null | undefined;
+  /**
+   * CPU threads.
+   * @default one for each physical core
+   */
+  readonly threads?: number | null | undefined;
+  /** Accepted as in the reference, without effect: weights are computed in the precision of the file. See `outtype`. */
+  readonly useFp16?: boolean | null | undefined;
+  /** Accepted as in the reference, without effect. The three LLM classes. */
+  readonly useBf16?: boolean | null | undefined;
+  /**
+   * Type of the weights when a checkpoint folder is converted on first use: `"f32"`, `"f16"`, `"bf16"`, `"q8_0"` ...
+   * @default "f32", which keeps the checkpoint's scores
+   */
+  readonly outtype?: string | null | undefined;
+  /**
+   * Folder for converted models.
+   * @default `$BGE_RERANKER_CACHE`, else `bge-reranker` in the user's cache folder
+   */
+  readonly cacheDir?: string | null | undefined;
+  /** LoRA adapter folder merged into the weights while a checkpoint folder is converted. The three LLM classes. */
+  readonly peftPath?: string | null | undefined;
+  /** Prefix of every query. null: none. @default none for encoders, `"A: "` for the three LLM classes */
+  readonly queryInstructionForRerank?: string | null | undefined;
+  /** How instruction and query are joined: two slots, as in Python's `str.format`. @default "{}{}" */
+  readonly queryInstructionFormat?: string | null | undefined;
+  /** Prefix of every document. null: none. @default none for encoders, `"B: "` for the three LLM classes */
+  readonly passageInstructionForRerank?: string | null | undefined;
+  /** @default "{}{}" */
+  readonly passageInstructionFormat?: string | null | undefined;
+  /**
+   * Layers above this one are not loaded, which saves their memory, and are no legal cutoffs. Layerwise and lightweight models.
+   * @default all are loaded
+   */
+  readonly maxLayer?: number | null | undefined;
+  /**
+   * `"row-int8"` computes with 8-bit weights and activations on the CPU: faster, and scores move in the third digit.
+   * @default "native": the precision of the file
+   */
+  readonly weightMode?: "native" | "row-int8" | null | undefined;
+}
+
+/** Options of one call, decided. */
+export interface ScoreSettings {
+  readonly maxLength: number;
+  readonly queryMaxLength: number;
+  readonly prompt: string;
+  readonly parseSpecialTokens: boolean;
+  readonly normalize: boolean;
+  readonly batchSize: number;
+  /** 0: chosen by the engine. */
+  readonly maxBatchTokens: number;
+  /** Ascending, each with the row of the head matrix that scores it; empty for models without cutoffs. */
+  readonly cutoffs: readonly { readonly layer: number; readonly head: number }[];
+  readonly headSelection: "rank" | "layer";
+  readonly compressLayers: readonly number[];
+  readonly compressRatio: number;
+  readonly attentionSoftcap: boolean;
+  readonly signal: AbortSignal | undefined;
+  readonly onProgress: ((progress: Progress) => void) | undefined;
+}
+
+export interface RerankSettings extends ScoreSettings {
+  readonly topN: number;
+  readonly overflow: "truncate" | "chunk" | "error";
+  readonly maxChunks: number;
+  readonly chunkOverlap: number;
+  readonly cascade: readonly CascadeStage[];
+}
+
+/** Prompts the models were trained with, for `prompt`: `yesNo` is the default of gemma and minicpm, `answer` of lightweight. */
+export const RERANK_PROMPTS = {
+  yesNo: minicpm.prompts.answer,
+  answer: gemma2.prompts.answer,
+  sameMeaning: gemma2.prompts["same-meaning"],
+  sameQuestion: gemma2.prompts["same-question"],
+  contradiction: gemma2.prompts.contradiction,
+} as const;
+
+/** The reference's name of each class. */
+export const CLASS_NAMES = {
+  "encoder-only-base": "FlagReranker",
+  "decoder-only-base": "FlagLLMReranker",
+  "decoder-only-layerwise": "LayerWiseFlagLLMReranker",
+  "decoder-only-lightweight": "LightWeightFlagLLMReranker",
+} as const satisfies Record<RerankClass, string>;
+
+const encodeChecks = {
+  maxLength: is.integer(1),
+  queryMaxLength: is.integer(0),
+  prompt: is.string,
+  parseSpecialTokens: is.boolean,
+} as const satisfies Record<keyof EncodeOptions, is.Check>;
+
+const scoreChecks = {
+  ...encodeChecks,
+  normalize: is.boolean,
+  batchSize: is.integer(1),
+  maxBatchTokens: is.integer(1),
+  cutoffLayers: is.integers,
+  compressLayers: is.integers,
+  compressLayer: is.integers,
+  compressRatio: is.integer(1),
+  headSelection: is.oneOf("rank", "layer"),
+  attentionSoftcap: is.boolean,
+  signal: is.abortSignal,
+  onProgress: is.callback,
+} as const satisfies Record<keyof ScoreOptions, is.Check>;
+
+const rerankChecks = {
+  ...scoreChecks,
+  topN: is.integer(1),
+  overflow: is.oneOf("truncate", "chunk", "error"),
+  maxChunks: is.integer(1, 4096), // a document's windows are held in memory together
+  chunkOverlap: is.fraction(0, 0.9),
+  cascade: checkCascade,
+} as const satisfies Record<keyof RerankOptions, is.Check>;
+
+const loadChecks = {
+  ...scoreChecks,
+  devices: is.names,
+  threads: is.integer(1, 1024),
+  useFp16: is.boolean,
+  useBf16: is.boolean,
+  outtype: is.string,
+  cacheDir: is.string,
+  peftPath: is.string,
+  queryInstructionForRerank: is.string,
+  queryInstructionFormat: checkFormat,
+  passageInstructionForRerank: is.string,
+  passageInstructionFormat: checkFormat,
+  maxLayer: is.integer(1),
+  weightMode: is.oneOf("native", "row-int8"),
+} as const satisfies Record<keyof LoadOptions, is.Check>;
+
+/** Options of FlagEmbedding that have no meaning here. */
+const NOT_NEEDED: Readonly<Record<string, string>> = {
+  trustRemoteCode: "It is not needed: no code of a model repository is ever run.",
+  passageMaxLength: "The reference accepts and ignores it; `maxLength` limits the pair.",
+  useDataloader: "It is not needed: batches are made natively.",
+  numWorkers: "It is not needed: batches are made natively.",
+  modelClass: "It is an option of FlagAutoReranker.fromFinetuned.",
+  device: "Give `devices` at load.",
+  topK: "Did you mean `topN`?",
+  topn: "Did you mean `topN`?",
+};
+
+/** Throws on an unknown option, a wrong type or a value that no model takes. */
+export function checkLoadOptions(options: LoadOptions): void {
+  is.checkOptions("load", options, loadChecks, (name) => (name in rerankChecks ? `It is an option of rerank().` : NOT_NEEDED[name]));
+  throwIfBothNames(options);
+}
+
+/** The settings of a `computeScore` call. */
+export function resolveScoreOptions(facts: ModelFacts, atLoad: LoadOptions, options: ScoreOptions): ScoreSettings {
+  is.checkOptions("computeScore", options, scoreChecks, elsewhere(rerankChecks, "rerank()"));
+  throwIfBothNames(options);
+  return decideScore(facts, atLoad, options);
+}
+
+/** The settings of an `encodePair` call. */
+export function resolveEncodeOptions(facts: ModelFacts, atLoad: LoadOptions, options: EncodeOptions): ScoreSettings {
+  is.checkOptions("encodePair", options, encodeChecks, elsewhere(rerankChecks, "computeScore() and rerank()"));
+  return decideScore(facts, atLoad, options);
+}
+
+/** The settings of a `rerank` call. */
+export function resolveRerankOptions(facts: ModelFacts, atLoad: LoadOptions, options: RerankOptions): RerankSettings {
+  is.checkOptions("rerank", options, rerankChecks, elsewhere(rerankChecks, "rerank()"));
+  throwIfBothNames(options);
+  throwIfForeign(facts, { cascade: options.cascade });
+  const score = decideScore(facts, atLoad, options);
+  if (score.cutoffs.length > 1) {
+    throw new RangeError(
+      `rerank() ranks by one layer, got cutoffLayers \`${is.show(score.cutoffs.map(({ layer }) => layer))}\`; computeScore() gives the scores of several`,
+    );
+  }
+  const cascade = options.cascade ?? [];
+  const topN = options.topN ?? Number.POSITIVE_INFINITY;
+  if (cascade.length > 0 && options.overflow === "chunk") {
+    throw new RangeError('`cascade` and `overflow: "chunk"` do not combine: a cascade keeps documents, not windows');
+  }
+  throwIfCascadeDoesNotFit(facts, cascade, score.cutoffs[0]?.layer ?? 0, options.topN ?? 0);
+  return {
+    ...score,
+    topN,
+    overflow: options.overflow ?? "truncate",
+    maxChunks: options.maxChunks ?? 32,
+    chunkOverlap: options.chunkOverlap ?? 0.125,
+    cascade,
+  };
+}
+
+/** Decides each option: the call's, the one given at load, the file's, the profile's. */
+function decideScore(facts: ModelFacts, atLoad: LoadOptions, options: ScoreOptions): ScoreSettings {
+  throwIfForeign(facts, options);
+  const maxLength = options.maxLength ?? atLoad.maxLength ?? facts.defaults.maxLength;
+  const headSelection = options.headSelection ?? atLoad.headSelection ?? facts.headSelection;
+  const cutoffs = decideCutoffs(facts, headSelection, options.cutoffLayers ?? atLoad.cutoffLayers);
+  const compressRatio = options.compressRatio ?? atLoad.compressRatio ?? 1;
+  return {
+    maxLength,
+    queryMaxLength: options.queryMaxLength ?? atLoad.queryMaxLength ?? Math.floor((3 * maxLength) / 4),
+    prompt: options.prompt ?? atLoad.prompt ?? facts.defaults.prompt ?? "",
+    parseSpecialTokens: options.parseSpecialTokens ?? atLoad.parseSpecialTokens ?? true,
+    normalize: options.normalize ?? atLoad.normalize ?? false,
+    batchSize: options.batchSize ?? atLoad.batchSize ?? facts.defaults.batchSize,
+    maxBatchTokens: options.maxBatchTokens ?? atLoad.maxBatchTokens ?? 0,
+    cutoffs,
+    headSelection,
+    compressRatio,
+    compressLayers: compressRatio === 1 ? [] : decideCompressLayers(facts, atLoad, options, cutoffs.at(-1)?.layer ?? 0),
+    attentionSoftcap: options.attentionSoftcap ?? atLoad.attentionSoftcap ?? facts.defaults.attentionSoftcap,
+    signal: options.signal ?? undefined,
+    onProgress: options.onProgress ?? undefined,
+  };
+}
+
+function decideCutoffs(
+  facts: ModelFacts,
+  headSelection: "rank" | "layer",
+  given: number | readonly number[] | null | undefined,
+): ScoreSettings["cutoffs"] {
+  const last = facts.cutoffLayers.at(-1);
+  if (last === undefined) return [];
+  const asked = given ?? last;
+  const layers = ascending(asked);
+  if (layers.length === 0 || layers.some((layer) => !facts.cutoffLayers.includes(layer))) {
+    throw new RangeError(`Expected \`cutoffLayers\` to be ${describeCutoffs(facts)}, got \`${is.show(asked)}\``);
+  }
+  return layers.map((layer, rank) => ({ layer, head: headOf(facts, headSelection, layer, rank) }));
+}
+
+/** Row of the head matrix for a cutoff. */
+export function headOf(facts: ModelFacts, select: "rank" | "layer", layer: number, rank: number): number {
+  if (facts.scoreHeadCount === 1) return 0; // one head shared by every layer
+  return select === "rank" ? rank : facts.cutoffLayers.indexOf(layer);
+}
+
+function decideCompressLayers(facts: ModelFacts, atLoad: LoadOptions, options: ScoreOptions, lastCutoff: number): readonly number[] {
+  const asked = options.compressLayers ?? options.compressLayer ?? atLoad.compressLayers ?? atLoad.compressLayer;
+  const layers = ascending(asked ?? [8]);
+  if (asked && layers.some((layer) => layer < 0 || layer > facts.layerCount)) {
+    throw new RangeError(`Expected \`compressLayers\` to be integers from 0 to ${facts.layerCount}, got \`${is.show(asked)}\``);
+  }
+  return layers.filter((layer) => layer > 0 && layer < lastCutoff);
+}
+
+function ascending(layers: number | readonly number[]): readonly number[] {
+  return [...new Set(typeof layers === "number" ? [layers] : layers)].sort((a, b) => a - b);
+}
+
+function describeCutoffs(facts: ModelFacts): string {
+  const [first, second] = facts.cutoffLayers;
+  const step = (second ?? 0) - (first ?? 0);
+  return `integers from ${first} to ${facts.cutoffLayers.at(-1)}${step > 1 ? ` in steps of ${step}` : ""}`;
+}
+
+function checkFormat(name: string, value: unknown): void {
+  is.string(name, value);
+  compileInstruction(name, value as string, null);
+}
+
+function checkCascade(name: string, value: unknown): void {
+  if (!Array.isArray(value)) throw new TypeError(`Expected \`${name}\` to be an array of { layer, keep }, got \`${is.show(value)}\``);
+  for (const stage of value) {
+    if (typeof stage !== "object" || stage === null)
+      throw new TypeError(`Expected \`${name}\` to hold { layer, keep }, got \`${is.show(stage)}\``);
+    is.checkOptions(`a stage of \`${name}\``, stage, { layer: is.integer(1), keep: is.integer(1) }, () => undefined);
+    is.integer(1)(`${name}.layer`, stage.layer);
+    is.integer(1)(`${name}.keep`, stage.keep);
+  }
+}
+
+function throwIfCascadeDoesNotFit(facts: ModelFacts, cascade: readonly CascadeStage[], lastLayer: number, topN: number): void {
+  let before: CascadeStage = { layer: 0, keep: Number.POSITIVE_INFINITY };
+  for (const stage of cascade) {
+    const got = `got \`${is.show(cascade)}\``;
+    if (!facts.cutoffLayers.includes(stage.layer))
+      throw new RangeError(`Expected \`cascade\` layers to be ${describeCutoffs(facts)}, ${got}`);
+    if (stage.layer <= before.layer || stage.layer >= lastLayer) {
+      throw new RangeError(`Expected \`cascade\` layers to ascend and to lie below the last cutoff, ${lastLayer}, ${got}`);
+    }
+    if (stage.keep > before.keep) throw new RangeError(`Expected \`cascade\` to keep fewer documents at each stage, ${got}`);
+    before = stage;
+  }
+  if (topN > before.keep) {
+    throw new RangeError(`Expected \`topN\` to be at most ${before.keep}, what the cascade keeps, got \`${topN}\``);
+  }
+}
+
+/** An option that the loaded class does not have is an error: ignoring it would give scores nobody asked for. */
+export function throwIfForeign(facts: ModelFacts, options: LoadOptions & Pick<RerankOptions, "cascade">): void {
+  const given = new Map<ClassOption, unknown>([
+    ["prompt", options.prompt],
+    ["cutoffLayers", options.cutoffLayers ?? options.maxLayer],
+    ["compressLayers", options.compressLayers ?? options.compressLayer],
+    ["compressRatio", options.compressRatio],
+    ["headSelection", options.headSelection],
+    ["attentionSoftcap", options.attentionSoftcap],
+    ["cascade", options.cascade],
+  ]);
+  for (const [name, value] of given) {
+    if (value === undefined || value === null || facts.options.includes(name)) continue;
+    const shown = name === "cutoffLayers" && (options.cutoffLayers ?? null) === null ? "maxLayer" : name;
+    throw new TypeError(
+      `\`${shown}\` is an option of ${classesWith(name)}; this model is a ${CLASS_NAMES[facts.class]}, got \`${is.show(value)}\``,
+    );
+  }
+  const decoderOnly = options.useBf16 ? "useBf16" : typeof options.peftPath === "string" ? "peftPath" : undefined;
+  if (decoderOnly && facts.class === "encoder-only-base") {
+    throw new TypeError(`\`${decoderOnly}\` is an option of ${classesWith("prompt")}; this model is a ${CLASS_NAMES[facts.class]}`);
+  }
+}
+
+function classesWith(option: ClassOption): string {
+  const classes = profiles.filter((profile) => profile.options.includes(option)).map((profile) => CLASS_NAMES[profile.class]);
+  return classes.length > 1 ? `${classes.slice(0, -1).join(", ")} and ${classes.at(-1)}` : classes.join();
+}
+
+function throwIfBothNames(options: ScoreOptions): void {
+  if ((options.compressLayers ?? null) !== null && (options.compressLayer ?? null) !== null) {
+    throw new TypeError("`compressLayer` is the old name of `compressLayers`: give one of them");
+  }
+}
+
+function elsewhere(rerank: object, where: string): (name: string) => string | undefined {
+  return (name) => {
+    if (name in loadChecks && !(name in scoreChecks)) return "It is given at load.";
+    return name in rerank ? `It is an option of ${where}.` : NOT_NEEDED[name];
+  };
+}

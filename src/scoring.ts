@@ -1,0 +1,99 @@
+// One call's pairs, sent to the devices and brought back in order.
+import { RerankerError } from "./errors.js";
+import type { NativeModel, ScoreRequest, ScoreResult } from "./native.js";
+import type { Progress } from "./options.js";
+
+export type Pair = readonly [query: string, document: string];
+
+/** A request without its texts: what all pairs of a call share. */
+export type RequestSettings = Omit<ScoreRequest, "texts" | "pairs">;
+
+export interface ScoreCall {
+  readonly settings: RequestSettings;
+  readonly signal: AbortSignal | undefined;
+  readonly onProgress: ((progress: Progress) => void) | undefined;
+}
+
+/** Equal texts cross to C++ once, however many pairs they stand in. */
+export function packPairs(pairs: readonly Pair[]): Pick<ScoreRequest, "texts" | "pairs"> {
+  const index = new Map<string, number>();
+  const indexOf = (text: string) => {
+    const known = index.get(text);
+    if (known !== undefined) return known;
+    index.set(text, index.size);
+    return index.size - 1;
+  };
+  const packed = Int32Array.from(pairs.flat(), indexOf);
+  return { texts: [...index.keys()], pairs: packed };
+}
+
+/**
+ * Scores the pairs, shared out over the models in consecutive parts of equal size.
+ *
+ * @returns As of one request: logits [cutoff][pair].
+ * @throws The signal's reason as soon as it aborts.
+ */
+export async function scorePairs(models: readonly NativeModel[], pairs: readonly Pair[], call: ScoreCall): Promise<ScoreResult> {
+  call.signal?.throwIfAborted();
+  // A cascade ranks all pairs of a request against each other, so it stays on one device.
+  const used = call.settings.cascade.length > 0 ? models.slice(0, 1) : models;
+  const size = Math.ceil(pairs.length / used.length);
+  const parts = used.map((_, i) => pairs.slice(i * size, (i + 1) * size)).filter((part) => part.length > 0);
+  const results = await new Promise<ScoreResult[]>((resolve, reject) => {
+    const done = parts.map(() => 0);
+    const fail = (error: unknown) => {
+      for (const job of jobs) job.cancel(); // what has not started is dropped, on the other devices too
+      reject(error);
+    };
+    const report = (i: number, count: number) => {
+      done[i] = count;
+      try {
+        call.onProgress?.({ done: done.reduce((sum, n) => sum + n, 0), total: pairs.length });
+      } catch (error) {
+        fail(error); // the caller's own error goes to the caller
+      }
+    };
+    const onAbort = () => fail(call.signal?.reason);
+    call.signal?.addEventListener("abort", onAbort, { once: true });
+    const jobs = parts.map((part, i) =>
+      (used[i] as NativeModel).score({ ...call.settings, ...packPairs(part) }, (count) => report(i, count)),
+    );
+    Promise.all(jobs.map((job) => job.promise))
+      .then(resolve, fail)
+      .finally(() => call.signal?.removeEventListener("abort", onAbort));
+  });
+  const result = joinResults(results, pairs.length);
+  throwIfNotFinite(result.logits, pairs.length, call.settings.cascade.at(-1)?.keep);
+  return result;
+}
+
+/** Parts of [cutoff][part pairs] into one [cutoff][pair]. */
+function joinResults(parts: readonly ScoreResult[], pairCount: number): ScoreResult {
+  const [only] = parts;
+  if (parts.length === 1 && only) return only;
+  const cutoffCount = only ? only.logits.length / only.tokens.length : 1;
+  const logits = new Float32Array(cutoffCount * pairCount);
+  const tokens = new Int32Array(pairCount);
+  const truncated = new Uint8Array(pairCount);
+  let start = 0;
+  for (const part of parts) {
+    const count = part.tokens.length;
+    for (let c = 0; c < cutoffCount; c++) logits.set(part.logits.subarray(c * count, (c + 1) * count), c * pairCount + start);
+    tokens.set(part.tokens, start);
+    truncated.set(part.truncated, start);
+    start += count;
+  }
+  return { logits, tokens, truncated };
+}
+
+/** A score that is not a number is never returned. Only the pairs that a cascade dropped may have none. */
+function throwIfNotFinite(logits: Float32Array, pairCount: number, kept: number | undefined): void {
+  const last = logits.subarray(logits.length - pairCount);
+  const finite = last.reduce((count, logit) => count + (Number.isFinite(logit) ? 1 : 0), 0);
+  const broken = kept === undefined ? !logits.every(Number.isFinite) : finite !== Math.min(kept, pairCount);
+  if (!broken) return;
+  throw new RerankerError(
+    "COMPUTE_FAILED",
+    "A logit is not a finite number. The file may be damaged, or its weights overflow: convert the checkpoint again as f32",
+  );
+}
