@@ -2,6 +2,7 @@
 // Source: transformers modeling_xlm_roberta.py XLMRobertaForSequenceClassification, modeling_bert.py BertForSequenceClassification.
 #include "arch.h"
 #include "../error.h"
+#include <algorithm>
 #include <cmath>
 
 namespace bge {
@@ -19,6 +20,10 @@ struct Bert : Architecture {
     Linear head, head_output;
     AttentionShape attn;
     cpu::Activation activation = cpu::Activation::gelu_erf;
+    int32_t n_types = 1;
+    int32_t pad_id = -1;               // of a <pad> spelled in a text
+    std::vector<float> pad_position;   // [n_embd] its position embedding; empty = <pad> counts as any other token
+    const uint8_t * position_rows;     // the table in the mapped file
 
     Bert(Weights & w) {
         const ModelFile & file = w.file();
@@ -67,11 +72,39 @@ struct Bert : Architecture {
             l.ffn_down = w.linear(blk + "ffn_down", n_ff, n_embd, true);
             l.ffn_norm = w.norm(blk + "layer_output_norm", n_embd, eps, true);
         }
+        position_rows = file.data_of("position_embd.weight");
+        if (file.has("reranker.position.pad_row") && file.has("tokenizer.ggml.padding_token_id")) {
+            pad_position = file.floats("reranker.position.pad_row");
+            pad_id = int32_t(file.u32("tokenizer.ggml.padding_token_id"));
+            if (pad_position.size() != size_t(n_embd)) throw Error("MODEL_INVALID", file.path() + ": reranker.position.pad_row should have " + std::to_string(n_embd) + " values");
+        }
         head = w.linear("cls", n_embd, n_embd, true);
         head_output = w.linear("cls.output", n_embd, 1, true);
     }
 
-    int32_t n_types;
+    // Position embeddings [n_embd, n_tokens].
+    ggml_tensor * build_positions(GraphBuilder & g, const Ubatch & ubatch) const {
+        if (pad_position.empty() || std::find(ubatch.ids.begin(), ubatch.ids.end(), pad_id) == ubatch.ids.end()) {
+            return g.look_up(position_embd, g.input(ubatch.rows.positions()));
+        }
+        // XLM-R numbers positions by counting tokens that are not <pad>, and gives <pad> a position of its own. Rare, so
+        // the rows are gathered here. Source: modeling_xlm_roberta.py create_position_ids_from_input_ids.
+        std::vector<float> rows(size_t(n_embd) * ubatch.n_tokens());
+        const size_t row_bytes = ggml_row_size(position_embd->type, n_embd);
+        const auto to_float = ggml_get_type_traits(position_embd->type)->to_float;
+        for (const Span & span : ubatch.rows.spans) {
+            int32_t position = 0;
+            for (int32_t i = span.begin; i < span.begin + span.n; i++) {
+                float * row = rows.data() + size_t(i) * n_embd;
+                const uint8_t * source = position_rows + row_bytes * position;
+                if (ubatch.ids[i] == pad_id) std::copy(pad_position.begin(), pad_position.end(), row);
+                else if (position_embd->type == GGML_TYPE_F32) std::copy_n(reinterpret_cast<const float *>(source), n_embd, row);
+                else to_float(source, row, n_embd);
+                position += ubatch.ids[i] != pad_id;
+            }
+        }
+        return g.input(std::move(rows), n_embd, ubatch.n_tokens());
+    }
 
     // x [n_embd, n_tokens]; the last layer computes the first token of each pair only, which is all the head reads.
     ggml_tensor * build_layer(GraphBuilder & g, const Layer & l, ggml_tensor * x, const Rows & rows, Pick pick) const {
@@ -85,7 +118,7 @@ struct Bert : Architecture {
 
     ggml_tensor * build(GraphBuilder & g, const Ubatch & ubatch, const ScoreParams &) const override {
         ggml_tensor * x = g.look_up(token_embd, g.input(ubatch.ids));
-        x = ggml_add(g.ctx(), x, g.look_up(position_embd, g.input(ubatch.rows.positions())));
+        x = ggml_add(g.ctx(), x, build_positions(g, ubatch));
         if (n_types > 1) x = ggml_add(g.ctx(), x, g.look_up(token_types, g.input(ubatch.token_types)));
         else x = ggml_add(g.ctx(), x, token_types);
         x = g.layer_norm(embd_norm, x);

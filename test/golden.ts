@@ -1,0 +1,66 @@
+// Reads the golden checkpoints: tiny models in real Hugging Face layout with FlagEmbedding's scores (test/golden/README.md).
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { convert } from "../src/convert.js";
+
+const folder = path.join(path.dirname(fileURLToPath(import.meta.url)), "golden");
+
+export interface GoldenCase {
+  readonly id: string;
+  readonly tags: readonly string[];
+  readonly constructor: Readonly<Record<string, unknown>>;
+  readonly compute_score: Readonly<Record<string, unknown>>;
+  readonly flat_pair: boolean;
+  readonly returns: "scores" | "normalized";
+  readonly pairs: readonly [string, string][];
+  readonly scores: readonly number[] | readonly number[][];
+  readonly normalized: readonly number[] | readonly number[][];
+  readonly scores_attn_softcap?: readonly number[] | readonly number[][];
+  readonly fp32_noise: number;
+  readonly n_tokens: readonly number[];
+}
+
+export interface ModelInput {
+  readonly constructor: Readonly<Record<string, unknown>>;
+  readonly compute_score: Readonly<Record<string, unknown>>;
+  readonly pair: readonly [string, string];
+  readonly input_ids: readonly number[];
+  readonly token_type_ids?: readonly number[];
+}
+
+/** Checkpoints with the tolerance of a score in float32, as test/golden/README.md gives it. */
+export const checkpoints = [
+  { name: "xlmr-reranker", tolerance: 2e-4, llm: false },
+  { name: "xlmr-m3-reranker", tolerance: 1e-4, llm: false },
+  { name: "bert-reranker", tolerance: 2e-4, llm: false },
+  { name: "gemma-reranker", tolerance: 2e-4, llm: true },
+  { name: "minicpm-layerwise-reranker", tolerance: 5e-4, llm: true },
+  { name: "gemma2-lightweight-reranker", tolerance: 3e-4, llm: true },
+] as const;
+
+export const checkpointFolder = (name: string): string => path.join(folder, name);
+
+export const readCases = (name: string): readonly GoldenCase[] => JSON.parse(readFileSync(path.join(folder, name, "cases.json"), "utf8")).cases;
+
+export const readTokenization = (
+  name: string,
+): { readonly strings: readonly { text: string; ids: number[] }[]; readonly model_inputs: readonly ModelInput[] } =>
+  JSON.parse(readFileSync(path.join(folder, name, "tokenization.json"), "utf8"));
+
+/** The reference's snake_case options in our names; Python's None stays null. */
+export function optionsOf(reference: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const camel = (key: string) => key.replace(/_(\w)/g, (_, c: string) => c.toUpperCase());
+  return Object.fromEntries(Object.entries(reference).map(([key, value]) => [camel(key), value]));
+}
+
+const work = mkdtempSync(path.join(tmpdir(), "bge-golden-"));
+process.on("exit", () => rmSync(work, { recursive: true, force: true }));
+
+/** Converts a golden checkpoint, once a process and type. */
+export async function goldenGguf(name: string, outtype: string): Promise<string> {
+  const output = path.join(work, `${name}.${outtype}.gguf`);
+  if (!existsSync(output)) await convert(checkpointFolder(name), { output, outtype });
+  return output;
+}
