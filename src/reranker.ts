@@ -227,15 +227,7 @@ export class Reranker implements AsyncDisposable {
     if (pairs.length === 0) return { logits: new Float32Array(), tokens: new Int32Array(), truncated: new Uint8Array() };
     const instructed = pairs.map(([query, document]): Pair => [this.#asQuery(query), this.#asDocument(document)]);
     const request = this.#requestSettings(settings, ranking);
-    try {
-      return await scorePairs(this.#loaded.models, instructed, {
-        settings: request,
-        signal: settings.signal,
-        onProgress: settings.onProgress,
-      });
-    } catch (error) {
-      throw settings.signal?.aborted && error === settings.signal.reason ? error : asRerankerError(error, "COMPUTE_FAILED");
-    }
+    return scorePairs(this.#loaded.models, instructed, { settings: request, signal: settings.signal, onProgress: settings.onProgress });
   }
 
   #requestSettings(settings: ScoreSettings, ranking: RerankSettings | undefined): RequestSettings {
@@ -292,11 +284,9 @@ interface RankedText {
   readonly chunk?: TextSpan & { readonly count: number };
 }
 
-/** In double on the float32 logit, as the reference; the two branches keep exp() from overflowing. */
+/** In double on the float32 logit, as the reference. A large exp() is Infinity here, so both ends are exact. */
 function sigmoid(logit: number): number {
-  if (logit >= 0) return 1 / (1 + Math.exp(-logit));
-  const e = Math.exp(logit);
-  return e / (1 + e);
+  return 1 / (1 + Math.exp(-logit));
 }
 
 function checkPairs(pairs: unknown): readonly Pair[] {

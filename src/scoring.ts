@@ -1,6 +1,7 @@
 // One call's pairs, sent to the devices and brought back in order.
 import { RerankerError } from "./errors.js";
 import type { NativeModel, ScoreRequest, ScoreResult } from "./native.js";
+import { asRerankerError } from "./native-errors.js";
 import type { Progress } from "./options.js";
 
 export type Pair = readonly [query: string, document: string];
@@ -39,32 +40,46 @@ export async function scorePairs(models: readonly NativeModel[], pairs: readonly
   const used = call.settings.cascade.length > 0 ? models.slice(0, 1) : models;
   const size = Math.ceil(pairs.length / used.length);
   const parts = used.map((_, i) => pairs.slice(i * size, (i + 1) * size)).filter((part) => part.length > 0);
-  const results = await new Promise<ScoreResult[]>((resolve, reject) => {
-    const done = parts.map(() => 0);
-    const fail = (error: unknown) => {
-      for (const job of jobs) job.cancel(); // what has not started is dropped, on the other devices too
-      reject(error);
-    };
-    const report = (i: number, count: number) => {
-      done[i] = count;
-      try {
-        call.onProgress?.({ done: done.reduce((sum, n) => sum + n, 0), total: pairs.length });
-      } catch (error) {
-        fail(error); // the caller's own error goes to the caller
-      }
-    };
-    const onAbort = () => fail(call.signal?.reason);
-    call.signal?.addEventListener("abort", onAbort, { once: true });
-    const jobs = parts.map((part, i) =>
-      (used[i] as NativeModel).score({ ...call.settings, ...packPairs(part) }, (count) => report(i, count)),
-    );
-    Promise.all(jobs.map((job) => job.promise))
-      .then(resolve, fail)
-      .finally(() => call.signal?.removeEventListener("abort", onAbort));
-  });
+  const results = await runJobs(used, parts, call);
   const result = joinResults(results, pairs.length);
   throwIfNotFinite(result.logits, pairs.length, call.settings.cascade.at(-1)?.keep);
   return result;
+}
+
+async function runJobs(models: readonly NativeModel[], parts: readonly (readonly Pair[])[], call: ScoreCall): Promise<ScoreResult[]> {
+  const total = parts.reduce((sum, part) => sum + part.length, 0);
+  const done = parts.map(() => 0);
+  let callers: { readonly error: unknown } | undefined; // the signal's reason, or what onProgress threw
+  let stop: (() => void) | undefined;
+  const stopped = new Promise<never>((_, reject) => {
+    stop = () => reject(callers?.error);
+  });
+  const stopWith = (error: unknown) => {
+    callers ??= { error };
+    stop?.();
+  };
+  const report = (i: number, count: number) => {
+    done[i] = count;
+    try {
+      call.onProgress?.({ done: done.reduce((sum, n) => sum + n, 0), total });
+    } catch (error) {
+      stopWith(error);
+    }
+  };
+  const onAbort = () => stopWith(call.signal?.reason);
+  call.signal?.addEventListener("abort", onAbort, { once: true });
+  const jobs: ReturnType<NativeModel["score"]>[] = [];
+  try {
+    for (const [i, part] of parts.entries()) {
+      jobs.push((models[i] as NativeModel).score({ ...call.settings, ...packPairs(part) }, (count) => report(i, count)));
+    }
+    return await Promise.race([stopped, Promise.all(jobs.map((job) => job.promise))]);
+  } catch (error) {
+    for (const job of jobs) job.cancel(); // what has not started is dropped, on the other devices too
+    throw callers ? callers.error : asRerankerError(error, "COMPUTE_FAILED");
+  } finally {
+    call.signal?.removeEventListener("abort", onAbort);
+  }
 }
 
 /** Parts of [cutoff][part pairs] into one [cutoff][pair]. */
