@@ -1,4 +1,5 @@
 // What users may import, and nothing else.
+export { type ConvertOptions, type ConvertProgress, type ConvertResult, convert } from "./convert.js";
 export { RerankerError, type RerankerErrorCode } from "./errors.js";
 export {
   type AutoOptions,
@@ -8,8 +9,11 @@ export {
   LayerWiseFlagLLMReranker,
   LightWeightFlagLLMReranker,
 } from "./flag-rerankers.js";
+export { type DeviceList, inspectModel, listDevices, type ModelFile } from "./inspect.js";
 export type { RerankerModel } from "./model-description.js";
+export { findCheckpoint } from "./model-source.js";
 export type { RerankClass } from "./models/index.js";
+export { packageVersion as version } from "./native.js";
 export {
   type CascadeStage,
   type EncodeOptions,
@@ -20,5 +24,6 @@ export {
   type ScoreOptions,
 } from "./options.js";
 export type { TextSpan } from "./overflow.js";
+export { type QuantizeOptions, type QuantizeResult, quantize } from "./quantize.js";
 export { type EncodedInput, type RerankDocument, Reranker, type RerankResult } from "./reranker.js";
 export type { Pair } from "./scoring.js";

@@ -59,6 +59,23 @@ export async function resolveModelSource(modelNameOrPath: string, options: Sourc
   );
 }
 
+/**
+ * A checkpoint folder as it is, or the snapshot of a repository in the Hugging Face cache.
+ *
+ * @throws {RerankerError} `MODEL_NOT_FOUND` saying how to get it.
+ */
+export async function findCheckpoint(folderOrId: string): Promise<string> {
+  if ((await kindOf(folderOrId)) === "folder") return folderOrId;
+  if (!looksLikeName(folderOrId)) throw new RerankerError("MODEL_NOT_FOUND", `There is no folder ${show(folderOrId)}`);
+  const id = hubId(folderOrId);
+  const snapshot = await cachedSnapshot(id);
+  if (snapshot) return snapshot;
+  throw new RerankerError(
+    "MODEL_NOT_FOUND",
+    `${show(folderOrId)} is neither a folder nor in the Hugging Face cache (${hubCache()}). Get it with \`hf download ${id}\``,
+  );
+}
+
 async function embeddedModel(options: SourceOptions): Promise<string> {
   const path = fileURLToPath(new URL("../models/default.gguf", import.meta.url));
   if ((await kindOf(path)) === "file") return ggufFile(path, options);

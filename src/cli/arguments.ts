@@ -1,0 +1,82 @@
+// Options that several commands share, and the parsing of their values. What a value may be is Reranker's to say.
+import { type Command, InvalidArgumentError, Option } from "commander";
+import type { LoadOptions } from "../index.js";
+
+/** A mistake on the command line found after parsing: exit 2. */
+export class UsageError extends Error {}
+
+export function parseInteger(value: string): number {
+  if (!/^-?\d+$/.test(value)) throw new InvalidArgumentError("Expected an integer.");
+  return Number(value);
+}
+
+function parseIntegers(value: string): number[] {
+  return value.split(",").map((part) => parseInteger(part.trim()));
+}
+
+function parseNames(value: string): string[] {
+  return value.split(",").map((part) => part.trim());
+}
+
+/** What a command's parsed options hold of the shared ones. */
+export interface ModelOptions {
+  readonly model: string;
+  readonly devices?: string[];
+  readonly threads?: number;
+  readonly outtype?: string;
+  readonly cacheDir?: string;
+  readonly maxLength?: number;
+  readonly queryMaxLength?: number;
+  readonly batchSize?: number;
+  readonly normalize?: true;
+  readonly queryInstruction?: string;
+  readonly passageInstruction?: string;
+  readonly prompt?: string;
+  readonly cutoffLayers?: number[];
+  readonly compressLayers?: number[];
+  readonly compressRatio?: number;
+  readonly headSelection?: string;
+  readonly quiet?: true;
+}
+
+export function addModelOptions(command: Command): Command {
+  return command
+    .option("-m, --model <model>", "a .gguf file, a checkpoint folder, a Hugging Face id or a short name", "default")
+    .option("--devices <names>", 'cpu, cuda:0, vulkan:0, metal, or several with commas (default: "cpu")', parseNames)
+    .option("--threads <n>", "CPU threads (default: one for each physical core)", parseInteger)
+    .option("--normalize", "scores from 0 to 1 instead of logits")
+    .option("--max-length <n>", "most tokens of a pair (default: 512)", parseInteger)
+    .option("--query-max-length <n>", "most tokens of the query (default: 3/4 of --max-length)", parseInteger)
+    .option("--batch-size <n>", "most pairs computed at once (default: 128)", parseInteger)
+    .option("--query-instruction <text>", "prefix of the query")
+    .option("--passage-instruction <text>", "prefix of every document")
+    .option("--prompt <text>", "question put after the document (LLM rerankers)")
+    .option("--cutoff-layers <layers>", "layers to read scores after, such as 28 (layerwise, lightweight)", parseIntegers)
+    .option("--compress-ratio <n>", "document tokens merged into one (lightweight)", parseInteger)
+    .option("--compress-layers <layers>", "layers before which tokens are merged (lightweight)", parseIntegers)
+    .addOption(new Option("--head-selection <how>", "head of a cutoff layer (lightweight)").choices(["rank", "layer"]))
+    .option("--outtype <type>", "type of the weights when a folder is converted: f32, f16, q8_0 ...")
+    .option("--cache-dir <folder>", "folder for converted models")
+    .option("-q, --quiet", "no progress on standard error");
+}
+
+export function loadOptionsOf(options: ModelOptions, more: Pick<LoadOptions, "signal" | "onProgress">): LoadOptions {
+  return {
+    devices: options.devices,
+    threads: options.threads,
+    outtype: options.outtype,
+    cacheDir: options.cacheDir,
+    normalize: options.normalize,
+    maxLength: options.maxLength,
+    queryMaxLength: options.queryMaxLength,
+    batchSize: options.batchSize,
+    queryInstructionForRerank: options.queryInstruction,
+    passageInstructionForRerank: options.passageInstruction,
+    prompt: options.prompt,
+    cutoffLayers: options.cutoffLayers,
+    compressLayers: options.compressLayers,
+    compressRatio: options.compressRatio,
+    headSelection: options.headSelection as LoadOptions["headSelection"],
+    ...more,
+  };
+}

@@ -1,0 +1,107 @@
+// bge-reranker convert and quantize: files in, GGUF out.
+import { stat } from "node:fs/promises";
+import { join } from "node:path";
+import type { Command } from "commander";
+import { type ConvertResult, convert, findCheckpoint, quantize } from "../index.js";
+import { formatBytes, progressLine, write } from "./terminal.js";
+
+interface ConvertCommandOptions {
+  readonly output?: string;
+  readonly outtype: string;
+  readonly lora?: string;
+  readonly name?: string;
+  readonly force?: true;
+  readonly json?: true;
+  readonly quiet?: true;
+}
+
+export function addConvert(program: Command, signal: AbortSignal): void {
+  program
+    .command("convert")
+    .description("Convert a Hugging Face checkpoint to a GGUF file")
+    .argument("<source>", "checkpoint folder, or the id of a repository in the Hugging Face cache")
+    .option("-o, --output <file>", "the new file (default: NAME-TYPE.gguf, in the folder or, for an id, here)")
+    .option("--outtype <type>", "type of the weights: f32, f16, bf16, q8_0, q4_k ...", "f16")
+    .option("--lora <folder>", "LoRA adapter to merge")
+    .option("--name <name>", "name stored in the file")
+    .option("-f, --force", "replace an existing file")
+    .option("--json", "print what was written as JSON")
+    .option("-q, --quiet", "no progress on standard error")
+    .addHelpText(
+      "after",
+      `
+Examples:
+  $ bge-reranker convert ./bge-reranker-v2-m3 --outtype q8_0
+  $ bge-reranker convert ./bge-reranker-v2-gemma --lora ./my-adapter -o tuned.gguf`,
+    )
+    .action((source: string, options: ConvertCommandOptions) => runConvert(source, options, signal));
+}
+
+async function runConvert(source: string, options: ConvertCommandOptions, signal: AbortSignal): Promise<void> {
+  const folder = await findCheckpoint(source);
+  const progress = progressLine("converting", process.stderr, options.quiet);
+  const result = await convert(folder, {
+    output: options.output ?? (await outputBeside(source, folder, options.outtype)),
+    outtype: options.outtype,
+    lora: options.lora,
+    name: options.name,
+    overwrite: options.force,
+    signal,
+    onProgress: ({ done, total, tensor }) => progress.update(done, total, `${formatBytes(done)}  ${tensor}`),
+  }).finally(() => progress.end());
+  if (options.json) return write(process.stdout, `${JSON.stringify(result, null, 2)}\n`);
+  if (!options.quiet) process.stderr.write(explain(result));
+  await write(process.stdout, `${result.path}\n`);
+}
+
+/** Nothing is written into the Hugging Face cache: a repository's file goes into the current folder. */
+async function outputBeside(source: string, folder: string, outtype: string): Promise<string | undefined> {
+  const isFolder = await stat(source).then(
+    () => true,
+    () => false,
+  );
+  return isFolder || folder === source ? undefined : join(process.cwd(), `${source.split("/").at(-1)}-${outtype.toUpperCase()}.gguf`);
+}
+
+function explain(result: ConvertResult): string {
+  const lines = [
+    `${result.name}: ${result.class}, ${result.architecture}, ${result.tensorCount} tensors, ${formatBytes(result.sizeBytes)}`,
+  ];
+  for (const fallback of result.fallbacks) lines.push(`  ${JSON.stringify(fallback)}`);
+  if (result.adapted.length > 0) lines.push(`  ${result.adapted.length} tensors changed by the LoRA adapter`);
+  return `${lines.join("\n")}\n`;
+}
+
+export function addQuantize(program: Command, signal: AbortSignal): void {
+  program
+    .command("quantize")
+    .description("Copy a GGUF file with weights of another type")
+    .argument("<input>", "GGUF file")
+    .argument("<output>", "the new file")
+    .argument("<type>", "type of the weights: q8_0, q6_k, q4_k ...")
+    .option("-f, --force", "replace an existing file")
+    .option("--json", "print what was written as JSON")
+    .option("-q, --quiet", "no progress on standard error")
+    .addHelpText("after", "\nExample:\n  $ bge-reranker quantize model-f16.gguf model-q8_0.gguf q8_0")
+    .action((input: string, output: string, type: string, options: { force?: true; json?: true; quiet?: true }) =>
+      runQuantize(input, output, type, options, signal),
+    );
+}
+
+async function runQuantize(
+  input: string,
+  output: string,
+  type: string,
+  options: { force?: true; json?: true; quiet?: true },
+  signal: AbortSignal,
+) {
+  const progress = progressLine("quantizing", process.stderr, options.quiet);
+  const result = await quantize(input, output, type, {
+    overwrite: options.force,
+    signal,
+    onProgress: ({ done, total, tensor }) => progress.update(done, total, `${formatBytes(done)}  ${tensor}`),
+  }).finally(() => progress.end());
+  if (options.json) return write(process.stdout, `${JSON.stringify(result, null, 2)}\n`);
+  if (!options.quiet) process.stderr.write(`${formatBytes(result.inputSizeBytes)} -> ${formatBytes(result.sizeBytes)} as ${result.type}\n`);
+  await write(process.stdout, `${result.path}\n`);
+}

@@ -1,0 +1,133 @@
+// bge-reranker inspect and devices: explain a file, and this machine.
+import type { Command } from "commander";
+import { inspectModel, listDevices, type ModelFile, type RerankClass } from "../index.js";
+import { formatBytes, oneLine, painter, shorten, write } from "./terminal.js";
+
+const EXPLAINED: Readonly<Record<RerankClass, string>> = {
+  "encoder-only-base": "FlagReranker: an encoder that reads query and document together",
+  "decoder-only-base": 'FlagLLMReranker: a language model whose logit of "Yes" is the score',
+  "decoder-only-layerwise": "LayerWiseFlagLLMReranker: a language model with a score head on many layers",
+  "decoder-only-lightweight": "LightWeightFlagLLMReranker: score heads on many layers, and document tokens that can be merged",
+};
+
+export function addInspect(program: Command): void {
+  program
+    .command("inspect")
+    .description("Explain a GGUF file: class, layers, types, memory, metadata")
+    .argument("<file>", "GGUF file")
+    .option("--tensors", "list the tensors")
+    .option("--json", "print everything but long arrays as JSON")
+    .addHelpText("after", "\nExample:\n  $ bge-reranker inspect bge-reranker-v2-m3.gguf")
+    .action(async (path: string, options: { tensors?: true; json?: true }) => {
+      const file = await inspectModel(path);
+      await write(process.stdout, options.json ? `${JSON.stringify(jsonOf(file), null, 2)}\n` : explain(file, options.tensors ?? false));
+    });
+}
+
+type Row = readonly [name: string, value: string];
+
+function explain(file: ModelFile, withTensors: boolean): string {
+  const paint = painter(process.stdout);
+  const columns = process.stdout.isTTY ? process.stdout.columns || 80 : Number.POSITIVE_INFINITY;
+  const section = (title: string, rows: readonly Row[]) => {
+    const width = Math.max(...rows.map(([name]) => name.length));
+    const lines = rows.map(([name, value]) => `  ${paint("dim", name.padEnd(width))}  ${shorten(oneLine(value), columns - width - 5)}`);
+    return `${paint("bold", title)}\n${lines.join("\n")}\n`;
+  };
+  const parts = [section(file.reranker?.name ?? file.path, factRows(file))];
+  if (file.problem !== null) parts.push(`${paint("yellow", "Cannot be used as a reranker.")} ${file.problem}\n`);
+  parts.push(
+    section(
+      "Metadata",
+      Object.entries(file.metadata).map(([key, { type, value }]): Row => [key, shown(type, value)]),
+    ),
+  );
+  if (withTensors) {
+    const rows = file.tensors.map(
+      (tensor): Row => [tensor.name, `${tensor.type}  [${tensor.shape.join(", ")}]  ${formatBytes(tensor.sizeBytes)}`],
+    );
+    parts.push(section("Tensors, fastest dimension first", rows));
+  }
+  return parts.join("\n");
+}
+
+function factRows(file: ModelFile): Row[] {
+  const counts = new Map<string, number>();
+  for (const { type } of file.tensors) counts.set(type, (counts.get(type) ?? 0) + 1);
+  const rows: Row[] = [
+    ["file", `${file.path} (${formatBytes(file.sizeBytes)})`],
+    ["tensors", `${file.tensors.length}: ${[...counts].map(([type, count]) => `${count} ${type}`).join(", ")}`],
+    ["parameters", `${(file.parameterCount / 1e6).toFixed(1)} million`],
+    ["memory", `${formatBytes(file.weightsSizeBytes)} of weights, and working memory that grows with the tokens of a batch`],
+  ];
+  const { reranker } = file;
+  if (!reranker) return rows;
+  const cutoffs = reranker.cutoffLayers;
+  const [first, second] = cutoffs;
+  const step = (second ?? 0) - (first ?? 0);
+  const details: (Row | undefined)[] = [
+    ["class", EXPLAINED[reranker.class]],
+    ["architecture", `${reranker.architecture}, ${reranker.layerCount} layers of ${reranker.hiddenSize}, ${reranker.headCount} heads`],
+    ["context", `${reranker.contextLength} tokens`],
+    cutoffs.length > 0 ? ["cutoff layers", `${first} to ${cutoffs.at(-1)}${step > 1 ? ` in steps of ${step}` : ""}`] : undefined,
+    cutoffs.length > 0 ? ["score heads", `${reranker.scoreHeadCount}, chosen by ${reranker.headSelection}`] : undefined,
+    reranker.compress
+      ? ["compression", `trained with ratios ${reranker.compress.ratios.join(", ")} at layers ${reranker.compress.layers.join(", ")}`]
+      : undefined,
+    reranker.defaults.queryInstruction !== null ? ["query prefix", JSON.stringify(reranker.defaults.queryInstruction)] : undefined,
+    reranker.defaults.documentInstruction !== null ? ["document prefix", JSON.stringify(reranker.defaults.documentInstruction)] : undefined,
+    reranker.defaults.prompt !== null ? ["prompt", JSON.stringify(reranker.defaults.prompt)] : undefined,
+  ];
+  return [...rows, ...details.filter((row) => row !== undefined)];
+}
+
+/** Longer arrays and strings, such as vocabularies, are told by their size. */
+const LONG = 64;
+
+function isLong(value: unknown): value is { readonly length: number } {
+  if (typeof value === "string") return value.length > 1000;
+  return typeof value === "object" && value !== null && "length" in value && Number(value.length) > LONG;
+}
+
+function shown(type: string, value: unknown): string {
+  if (isLong(value)) return `${type.replace("[]", "")}, ${value.length} ${typeof value === "string" ? "characters" : "values"}`;
+  if (typeof value === "object" && value !== null) return `[${Array.from(value as ArrayLike<unknown>, String).join(", ")}]`;
+  return typeof value === "string" ? JSON.stringify(value) : String(value);
+}
+
+function jsonOf(file: ModelFile): object {
+  const metadata = Object.entries(file.metadata).map(([key, { type, value }]) => {
+    if (isLong(value)) return [key, { type, length: value.length }];
+    return [key, { type, value: plain(value) }];
+  });
+  return { ...file, metadata: Object.fromEntries(metadata) };
+}
+
+function plain(value: unknown): unknown {
+  if (typeof value === "bigint") return Number.isSafeInteger(Number(value)) ? Number(value) : String(value);
+  return typeof value === "object" && value !== null ? Array.from(value as ArrayLike<unknown>, plain) : value;
+}
+
+export function addDevices(program: Command): void {
+  program
+    .command("devices")
+    .description("List the devices found, and why others were not")
+    .option("--json", "print as JSON")
+    .action(async (options: { json?: true }) => {
+      const list = await listDevices();
+      await write(process.stdout, options.json ? `${JSON.stringify(list, null, 2)}\n` : explainDevices(list));
+    });
+}
+
+function explainDevices({ devices, missing, cpu }: Awaited<ReturnType<typeof listDevices>>): string {
+  const paint = painter(process.stdout);
+  const width = Math.max(...[...devices.map(({ name }) => name), ...missing.map(({ family }) => family)].map((name) => name.length));
+  const memory = (device: (typeof devices)[number]) =>
+    device.memoryTotalBytes > 0 ? `, ${formatBytes(device.memoryFreeBytes)} free of ${formatBytes(device.memoryTotalBytes)}` : "";
+  const kernels = (kind: string) => (kind === "cpu" ? `, ${cpu.physicalCores} cores, ${cpu.isa} kernels` : "");
+  const found = devices.map(
+    (device) => `${paint("green", device.name.padEnd(width))}  ${oneLine(device.description)}${kernels(device.kind)}${memory(device)}`,
+  );
+  const absent = missing.map(({ family, reason }) => `${paint("dim", family.padEnd(width))}  not available: ${oneLine(reason)}`);
+  return `${[...found, ...absent].join("\n")}\n`;
+}

@@ -1,0 +1,109 @@
+// bge-reranker rerank: one query, many documents, best first.
+import type { Command } from "commander";
+import { FlagAutoReranker, RerankerError, type RerankResult } from "../index.js";
+import { addModelOptions, loadOptionsOf, type ModelOptions, parseInteger, UsageError } from "./arguments.js";
+import { type Line, parseObject, readLines } from "./lines.js";
+import { displayWidth, oneLine, painter, progressLine, shorten, write } from "./terminal.js";
+
+interface Options extends ModelOptions {
+  readonly query: string;
+  readonly documents?: string;
+  readonly topN?: number;
+  readonly overflow: string;
+  readonly json?: true;
+}
+
+type Document = string | { readonly text: string };
+
+export function addRerank(program: Command, signal: AbortSignal): void {
+  const command = program
+    .command("rerank")
+    .description("Rank documents for a query, best first")
+    .argument("[documents...]", "texts to rank")
+    .requiredOption("--query <text>", "what the documents should answer")
+    .option("-d, --documents <file>", 'documents from a file, one a line or JSONL {"text": ...}; - reads standard input')
+    .option("-n, --top-n <n>", "print only the best n", parseInteger)
+    .option("--overflow <how>", "texts that are too long: truncate, chunk or error", "truncate")
+    .option("--json", "print a JSON array");
+  addModelOptions(command)
+    .addHelpText(
+      "after",
+      `
+Examples:
+  $ bge-reranker rerank --query "what is a panda?" "hi" "The giant panda is a bear."
+  $ bge-reranker rerank -m bge-reranker-v2-m3.gguf --query "gguf" -d notes.txt --top-n 5
+  $ cat candidates.jsonl | bge-reranker rerank --query "gguf" -d - --normalize --json`,
+    )
+    .action((texts: string[], options: Options) => rerank(texts, options, signal));
+}
+
+async function rerank(texts: readonly string[], options: Options, signal: AbortSignal): Promise<void> {
+  if (texts.length === 0 && options.documents === undefined) {
+    throw new UsageError("Give documents as arguments, or with --documents FILE (- for standard input)");
+  }
+  const documents = [...texts, ...(options.documents === undefined ? [] : await readDocuments(options.documents, signal))];
+  const loading = progressLine("converting", process.stderr, options.quiet);
+  const onLoad = ({ done, total }: { done: number; total: number }) => loading.update(done, total);
+  await using reranker = await FlagAutoReranker.fromFinetuned(options.model, loadOptionsOf(options, { signal, onProgress: onLoad }));
+  loading.end();
+  const ranking = progressLine("ranking", process.stderr, options.quiet);
+  const results = await reranker
+    .rerank(options.query, documents, {
+      topN: options.topN,
+      overflow: options.overflow as "truncate",
+      signal,
+      onProgress: ({ done, total }) => ranking.update(done, total, `${done} of ${total} documents`),
+    })
+    .finally(() => ranking.end());
+  await write(process.stdout, options.json ? `${JSON.stringify(results, null, 2)}\n` : formatTable(results));
+  if (!options.json && results.some((result) => result.queryTruncated)) process.stderr.write("The query was cut; see --query-max-length\n");
+}
+
+async function readDocuments(source: string, signal: AbortSignal): Promise<Document[]> {
+  const documents: Document[] = [];
+  let jsonl: boolean | undefined; // the first line decides
+  for await (const line of readLines(source, signal)) {
+    jsonl ??= holdsObject(line.text);
+    documents.push(jsonl ? parseDocument(line, source) : line.text);
+  }
+  return documents;
+}
+
+function holdsObject(text: string): boolean {
+  if (!text.trimStart().startsWith("{")) return false;
+  try {
+    return typeof JSON.parse(text).text === "string";
+  } catch {
+    return false;
+  }
+}
+
+function parseDocument(line: Line, source: string): Document {
+  const document = parseObject(line, source);
+  if (typeof document.text === "string") return { ...document, text: document.text };
+  throw new RerankerError("IO", `${source}, line ${line.number} has no string "text"`);
+}
+
+/** A table for people; tab-separated lines, uncut, when the output is not a terminal. */
+export function formatTable(results: readonly RerankResult[], stream: NodeJS.WriteStream = process.stdout): string {
+  const paint = painter(stream);
+  const rows = results.map((result, i) => ({
+    rank: String(i + 1),
+    score: result.score.toFixed(4),
+    index: `#${result.index + 1}`,
+    mark: result.truncated && !result.queryTruncated ? "[cut]" : "",
+    text: oneLine(typeof result.document === "string" ? result.document : result.document.text),
+  }));
+  if (!stream.isTTY)
+    return rows.map((row) => `${[row.rank, row.score, row.index, row.text, ...(row.mark ? [row.mark] : [])].join("\t")}\n`).join("");
+  const width = (column: "rank" | "score" | "index", title: string) => Math.max(title.length, ...rows.map((row) => row[column].length));
+  const [rank, score, index] = [width("rank", "rank"), width("score", "score"), width("index", "doc")];
+  const room = Math.max(20, (stream.columns || 80) - rank - score - index - 9);
+  const lines = rows.map((row, i) => {
+    const mark = row.mark ? ` ${row.mark}` : "";
+    const text = shorten(row.text, room - displayWidth(mark));
+    return `${row.rank.padStart(rank)}  ${paint(row.score.startsWith("-") ? "dim" : "green", row.score.padStart(score))}  ${paint("dim", row.index.padStart(index))}  ${i === 0 ? paint("bold", text) : text}${paint("yellow", mark)}`;
+  });
+  const title = paint("dim", `${"rank".padStart(rank)}  ${"score".padStart(score)}  ${"doc".padStart(index)}  text`);
+  return `${[title, ...lines].join("\n")}\n`;
+}

@@ -1,0 +1,69 @@
+// What a GGUF holds and what this machine computes on, for people and for the command line.
+import { RerankerError } from "./errors.js";
+import { describeModel, type ModelFacts } from "./model-facts.js";
+import {
+  type GgufTensor,
+  type GgufType,
+  type GgufValue,
+  loadGpuModules,
+  loadNative,
+  type MissingDevice,
+  missingDevices,
+  type NativeDevice,
+} from "./native.js";
+import { asRerankerError } from "./native-errors.js";
+
+/** A GGUF file, described without loading its weights. */
+export interface ModelFile {
+  readonly path: string;
+  readonly sizeBytes: number;
+  /** Bytes of the tensors: what the weights take in memory. */
+  readonly weightsSizeBytes: number;
+  readonly parameterCount: number;
+  /** What the reranker in it is; null when it cannot be scored, and `problem` says why. */
+  readonly reranker: Omit<ModelFacts, "layout" | "sizeBytes"> | null;
+  readonly problem: string | null;
+  readonly metadata: Readonly<Record<string, { readonly type: GgufType; readonly value: GgufValue }>>;
+  readonly tensors: readonly GgufTensor[];
+}
+
+/** @throws {RerankerError} `MODEL_NOT_FOUND`, `MODEL_INVALID` when it is no sound GGUF file. */
+export async function inspectModel(path: string): Promise<ModelFile> {
+  try {
+    const header = loadNative().readGguf(path);
+    return {
+      path,
+      sizeBytes: header.fileSizeBytes,
+      weightsSizeBytes: header.tensors.reduce((sum, tensor) => sum + tensor.sizeBytes, 0),
+      parameterCount: header.tensors.reduce((sum, tensor) => sum + tensor.shape.reduce((product, n) => product * n, 1), 0),
+      ...describe(() => describeModel(header, path)),
+      metadata: header.metadata,
+      tensors: header.tensors,
+    };
+  } catch (error) {
+    throw asRerankerError(error, "MODEL_INVALID");
+  }
+}
+
+function describe(read: () => ModelFacts): Pick<ModelFile, "reranker" | "problem"> {
+  try {
+    const { layout: _, sizeBytes: __, ...reranker } = read();
+    return { reranker, problem: null };
+  } catch (error) {
+    if (error instanceof RerankerError) return { reranker: null, problem: error.message };
+    throw error;
+  }
+}
+
+/** Devices that a model can be loaded on, and those looked for in vain. */
+export interface DeviceList {
+  readonly devices: readonly NativeDevice[];
+  readonly missing: readonly MissingDevice[];
+  /** Our CPU kernels: the instruction set in use, and the physical cores. */
+  readonly cpu: { readonly isa: string; readonly physicalCores: number };
+}
+
+export async function listDevices(): Promise<DeviceList> {
+  const addon = loadGpuModules();
+  return { devices: addon.devices(), missing: missingDevices(), cpu: addon.cpu() };
+}
