@@ -137,7 +137,7 @@ private:
 };
 
 // Packs [n_out, n_in] weights; several sources are stacked along n_out, so that q, k and v become one layer.
-// They need not share a type, the widest wins (F32 over F16, F16 over Q8_0). `bias` has n_out values, is copied, may be null.
+// Sources of different types meet as int8 blocks when all are quantised, else as f32. `bias` has n_out values, is copied, may be null.
 PackedLinear pack_linear(ThreadPool & pool, int n_in, const std::vector<WeightSource> & sources, const float * bias = nullptr,
                          WeightMode mode = WeightMode::native);
 

@@ -1,0 +1,258 @@
+// attention(): tiles of keys against blocks of queries with a running softmax, so that no n x n matrix exists.
+// A tile's K is transposed into panels and both products are the f32 kernel of the linear layers.
+#include "cpu.h"
+#include "kernels.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+namespace cpu {
+
+using detail::FloatTiles;
+using detail::Kernels;
+
+namespace {
+
+// Query rows of one task. They share the packing of K and V.
+constexpr int max_task_rows = 192;
+
+// Floats of a K tile: it and the V tile stay in the second-level cache.
+constexpr int tile_floats = 16 * 1024;
+
+int round_up(int n, int step) { return (n + step - 1) / step * step; }
+int ceil_div(int n, int d) { return (n + d - 1) / d; }
+
+struct Task {
+    int sequence, first_query, n_queries, head;
+};
+
+struct Call {
+    const AttentionParams & p;
+    const Kernels &         kernels;
+    const float *           q;
+    const float *           k;
+    const float *           v;
+    float *                 out;
+    int                     tile;  // keys
+    int                     dim;   // head_dim, padded to whole panels
+};
+
+// Scratch of one thread.
+struct Scratch {
+    float * k;      // panels of keys: [tile / columns][head_dim][columns]
+    float * v;      // panels of dimensions: [dim / columns][tile][columns]
+    float * scores; // [float_rows][tile]
+    float * sums;   // [max_task_rows][dim]
+    float * max;    // [max_task_rows]
+    float * total;  // [max_task_rows]
+
+    static size_t n_floats(const Call & c) {
+        return size_t(c.tile) * c.p.head_dim + size_t(c.tile) * c.dim + size_t(c.kernels.format.float_rows) * c.tile +
+               size_t(max_task_rows) * (c.dim + 2) + 16;
+    }
+
+    Scratch(const Call & c, float * memory) {
+        k      = memory;
+        v      = k + size_t(c.tile) * c.p.head_dim;
+        scores = v + size_t(c.tile) * c.dim;
+        sums   = scores + size_t(c.kernels.format.float_rows) * c.tile;
+        max    = sums + size_t(max_task_rows) * c.dim;
+        total  = max + max_task_rows;
+    }
+};
+
+// Row in k and v of the key at a position.
+int key_row(const AttentionSequence & s, int position) {
+    return position < s.n_prefix ? s.prefix_begin + position : s.kv_begin + position - s.n_prefix;
+}
+
+// Keys [first, end) that the query at a position sees.
+struct Visible {
+    int first, end;
+
+    Visible(const AttentionParams & p, const AttentionSequence & s, int position) {
+        end   = s.n_prefix + s.n_kv;
+        first = 0;
+        if (p.causal) {
+            end = std::min(end, position + 1);
+            if (p.window > 0) {
+                first = std::max(0, position - p.window + 1);
+            }
+        }
+    }
+};
+
+void pack_k(const Call & c, const AttentionSequence & s, const float * k, int first, int n, float * to) {
+    const int columns = c.kernels.format.float_columns;
+    const int dim     = c.p.head_dim;
+    for (int j = 0; j < round_up(n, columns); ++j) {
+        float * column = to + size_t(j / columns) * dim * columns + j % columns;
+        if (j < n) {
+            const float * row = k + size_t(key_row(s, first + j)) * c.p.k_stride;
+            for (int d = 0; d < dim; ++d) {
+                column[size_t(d) * columns] = row[d];
+            }
+        } else {
+            for (int d = 0; d < dim; ++d) {
+                column[size_t(d) * columns] = 0;
+            }
+        }
+    }
+}
+
+void pack_v(const Call & c, const AttentionSequence & s, const float * v, int first, int n, float * to) {
+    const int columns = c.kernels.format.float_columns;
+    for (int j = 0; j < n; ++j) {
+        const float * row = v + size_t(key_row(s, first + j)) * c.p.v_stride;
+        for (int d = 0; d < c.dim; d += columns) {
+            float *   panel = to + (size_t(d / columns) * c.tile + j) * columns;
+            const int own   = std::min(columns, c.p.head_dim - d);
+            std::memcpy(panel, row + d, own * sizeof(float));
+            std::memset(panel + own, 0, (columns - own) * sizeof(float));
+        }
+    }
+}
+
+// One block of at most float_rows queries, from row `r` of the task, against the packed tile of n keys at `first`.
+void attend(const Call & c, const AttentionSequence & s, const Task & t, const Scratch & scratch, int r, int n_rows, int first, int n) {
+    const detail::Format & f        = c.kernels.format;
+    const int              position = s.q_position + t.first_query + r;
+
+    int begins[16], ends[16]; // of what each row sees in this tile; float_rows is at most 12
+    int last = 0;
+    for (int i = 0; i < n_rows; ++i) {
+        const Visible seen(c.p, s, position + i);
+        begins[i] = std::min(n, std::max(0, seen.first - first));
+        ends[i]   = std::max(begins[i], std::min(n, seen.end - first));
+        last      = std::max(last, ends[i]);
+    }
+    if (last == 0) {
+        return;
+    }
+
+    FloatTiles qk;
+    qk.x          = c.q + size_t(s.q_begin + t.first_query + r) * c.p.q_stride + size_t(t.head) * c.p.head_dim;
+    qk.x_row      = ptrdiff_t(c.p.q_stride);
+    qk.x_k        = 1;
+    qk.w          = scratch.k;
+    qk.w_panel    = size_t(c.p.head_dim) * f.float_columns;
+    qk.n_rows     = n_rows;
+    qk.n_k        = c.p.head_dim;
+    qk.n_panels   = ceil_div(last, f.float_columns);
+    qk.accumulate = false;
+    qk.y          = scratch.scores;
+    qk.y_row      = size_t(c.tile);
+    qk.y_panel    = size_t(f.float_columns);
+    c.kernels.float_tiles(qk);
+
+    float           rescale[16];
+    detail::Softmax softmax;
+    softmax.scores   = scratch.scores;
+    softmax.stride   = size_t(c.tile);
+    softmax.n_rows   = n_rows;
+    softmax.n        = round_up(last, 16);
+    softmax.first    = begins;
+    softmax.end      = ends;
+    softmax.scale    = c.p.scale;
+    softmax.soft_cap = c.p.soft_cap;
+    softmax.max      = scratch.max + r;
+    softmax.sum      = scratch.total + r;
+    softmax.rescale  = rescale;
+    c.kernels.softmax(softmax);
+
+    float * sums = scratch.sums + size_t(r) * c.dim;
+    for (int i = 0; i < n_rows; ++i) {
+        if (rescale[i] != 1.0f) {
+            c.kernels.scale_row(sums + size_t(i) * c.dim, c.dim, rescale[i]);
+        }
+    }
+
+    FloatTiles pv;
+    pv.x          = scratch.scores;
+    pv.x_row      = c.tile;
+    pv.x_k        = 1;
+    pv.w          = scratch.v;
+    pv.w_panel    = size_t(c.tile) * f.float_columns;
+    pv.n_rows     = n_rows;
+    pv.n_k        = last;
+    pv.n_panels   = c.dim / f.float_columns;
+    pv.accumulate = true;
+    pv.y          = sums;
+    pv.y_row      = size_t(c.dim);
+    pv.y_panel    = size_t(f.float_columns);
+    c.kernels.float_tiles(pv);
+}
+
+void run_task(const Call & c, const Task & t, const Scratch & scratch) {
+    const AttentionSequence & s       = c.p.sequences[t.sequence];
+    const int                 head_kv = t.head / (c.p.n_head / c.p.n_head_kv);
+    const float *             k       = c.k + size_t(head_kv) * c.p.head_dim;
+    const float *             v       = c.v + size_t(head_kv) * c.p.head_dim;
+    const int                 rows    = c.kernels.format.float_rows;
+
+    std::fill(scratch.sums, scratch.sums + size_t(t.n_queries) * c.dim, 0.0f);
+    std::fill(scratch.max, scratch.max + t.n_queries, -std::numeric_limits<float>::infinity());
+    std::fill(scratch.total, scratch.total + t.n_queries, 0.0f);
+
+    // Tiles begin at multiples of their size, whichever queries look: a row is summed in the same order in any batch.
+    const int first = Visible(c.p, s, s.q_position + t.first_query).first / c.tile * c.tile;
+    const int end   = Visible(c.p, s, s.q_position + t.first_query + t.n_queries - 1).end;
+    for (int key = first; key < end; key += c.tile) {
+        const int n = std::min(c.tile, end - key);
+        pack_k(c, s, k, key, n, scratch.k);
+        pack_v(c, s, v, key, n, scratch.v);
+        for (int r = 0; r < t.n_queries; r += rows) {
+            attend(c, s, t, scratch, r, std::min(rows, t.n_queries - r), key, n);
+        }
+    }
+
+    for (int r = 0; r < t.n_queries; ++r) {
+        const float inverse = scratch.total[r] > 0 ? 1.0f / scratch.total[r] : 0.0f;
+        float *     to      = c.out + size_t(s.q_begin + t.first_query + r) * c.p.out_stride + size_t(t.head) * c.p.head_dim;
+        for (int d = 0; d < c.p.head_dim; ++d) {
+            to[d] = scratch.sums[size_t(r) * c.dim + d] * inverse;
+        }
+    }
+}
+
+std::vector<Task> split(const AttentionParams & p, int rows) {
+    std::vector<Task> tasks;
+    for (int i = 0; i < p.n_sequences; ++i) {
+        const int n_q = p.sequences[i].n_q;
+        if (n_q <= 0) {
+            continue;
+        }
+        const int n_parts  = ceil_div(n_q, max_task_rows / rows * rows);
+        const int per_part = round_up(ceil_div(n_q, n_parts), rows);
+        for (int head = 0; head < p.n_head; ++head) {
+            for (int first = 0; first < n_q; first += per_part) {
+                tasks.push_back({i, first, std::min(per_part, n_q - first), head});
+            }
+        }
+    }
+    return tasks;
+}
+
+} // namespace
+
+void attention(ThreadPool & pool, const AttentionParams & params, const float * q, const float * k, const float * v, float * out,
+               Workspace & workspace) {
+    const Kernels & kernels = detail::active_kernels();
+    const int       columns = kernels.format.float_columns;
+
+    // A multiple of every panel width, and one size for all calls with this head size.
+    const int tile = std::max(64, tile_floats / params.head_dim / 64 * 64);
+
+    const Call              call{params, kernels, q, k, v, out, tile, round_up(params.head_dim, columns)};
+    const std::vector<Task> tasks    = split(params, kernels.format.float_rows);
+    const size_t            n_floats = size_t(round_up(int(Scratch::n_floats(call)), 16));
+    auto *                  memory   = static_cast<float *>(workspace.reserve(n_floats * sizeof(float) * pool.n_threads()));
+
+    pool.parallel_for(int(tasks.size()), [&](int task, int thread) {
+        run_task(call, tasks[task], Scratch(call, memory + n_floats * thread));
+    });
+}
+
+} // namespace cpu

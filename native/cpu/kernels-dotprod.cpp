@@ -1,0 +1,8 @@
+// Not written yet: this level counts as unsupported.
+#include "kernels.h"
+
+#if defined(__aarch64__) || defined(_M_ARM64)
+namespace cpu::detail {
+const Kernels * dotprod_kernels() { return nullptr; }
+} // namespace cpu::detail
+#endif

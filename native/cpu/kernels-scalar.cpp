@@ -1,0 +1,241 @@
+// The scalar twin of every kernel: plain loops, compiled for any chip. What a vector kernel does, reads here.
+#include "cpu.h"
+#include "half.h"
+#include "kernels.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+namespace cpu::detail {
+
+namespace {
+
+void float_tiles(const FloatTiles & t) {
+    constexpr int columns = 8;
+    for (int p = 0; p < t.n_panels; ++p) {
+        const float * w = t.w + p * t.w_panel;
+        for (int r = 0; r < t.n_rows; ++r) {
+            float * y = t.y + r * t.y_row + p * t.y_panel;
+            for (int c = 0; c < columns; ++c) {
+                float sum = t.accumulate ? y[c] : 0.0f;
+                for (int k = 0; k < t.n_k; ++k) {
+                    sum += t.x[r * t.x_row + k * t.x_k] * w[size_t(k) * columns + c];
+                }
+                y[c] = sum;
+            }
+        }
+    }
+}
+
+void widen_f16(const uint16_t * from, float * to, size_t n) { std::transform(from, from + n, to, f16_to_float); }
+void widen_bf16(const uint16_t * from, float * to, size_t n) { std::transform(from, from + n, to, bf16_to_float); }
+
+// Sum of products of codes, for inputs [first, first + n) of one row and one column. An int32 holds more than 60000 of them.
+int32_t dot(const Int8Tiles & t, const uint8_t * w, int rows, const int8_t * x, int column, int n, bool is_signed) {
+    const int group = t.format->group;
+    int32_t   sum   = 0;
+    for (int k = 0; k < n; ++k) {
+        const uint8_t code   = w[(size_t(k / group) * t.format->int8_columns + column) * group + k % group];
+        const int     weight = is_signed ? int(int8_t(code)) : int(code);
+        sum += weight * x[size_t(k / group) * rows * group + k % group];
+    }
+    return sum;
+}
+
+void block_tiles(const Int8Tiles & t) {
+    const Format & f       = *t.format;
+    const int      rows    = f.block_rows;
+    const int      columns = f.int8_columns;
+    for (int r = 0; r < t.n_rows; ++r) {
+        const size_t   block_of_rows = size_t(r / rows);
+        const int8_t * x             = t.x + block_of_rows * t.n_blocks * block_size * rows + r % rows * f.group;
+        for (int c = 0; c < columns; ++c) {
+            const uint8_t * w   = t.w;
+            float           sum = 0;
+            for (int b = 0; b < t.n_blocks; ++b, w += size_t(block_size + 4) * columns) {
+                const size_t  at = (block_of_rows * t.n_blocks + b) * rows + r % rows;
+                const int32_t s  = t.x_sum[at] + dot(t, w, rows, x + size_t(b) * block_size * rows, c, block_size, f.block_offset == 0);
+                float         scale;
+                std::memcpy(&scale, w + size_t(block_size) * columns + size_t(c) * 4, sizeof(scale));
+                sum += float(s) * (scale * t.x_scale[at]);
+            }
+            t.y[size_t(r) * columns + c] = sum;
+        }
+    }
+}
+
+void row_tiles(const Int8Tiles & t) {
+    const Format & f       = *t.format;
+    const int      rows    = f.row_rows;
+    const int      columns = f.int8_columns;
+    const int      n       = t.n_blocks * block_size;
+    for (int r = 0; r < t.n_rows; ++r) {
+        const size_t   block_of_rows = size_t(r / rows);
+        const size_t   at            = block_of_rows * rows + r % rows;
+        const int8_t * x             = t.x + block_of_rows * n * rows + r % rows * f.group;
+        for (int c = 0; c < columns; ++c) {
+            float scale;
+            std::memcpy(&scale, t.w + size_t(n) * columns + size_t(c) * 4, sizeof(scale));
+            const int32_t s              = t.x_sum[at] + dot(t, t.w, rows, x, c, n, f.row_offset == 0);
+            t.y[size_t(r) * columns + c] = float(s) * (scale * t.x_scale[at]);
+        }
+    }
+}
+
+// Quantises values [first, first + n) with one scale; values past the row's end are zeros.
+void quantize(const Quantize & q, int first, int n, float * scale, int32_t * sum) {
+    const int own     = std::max(0, std::min(n, q.n - first));
+    float     largest = 0;
+    for (int i = 0; i < own; ++i) {
+        largest = std::max(largest, std::fabs(q.x[first + i]));
+    }
+    const float inverse = largest > 0 ? float(q.format->x_max) / largest : 0.0f;
+    int32_t     total   = 0;
+    for (int i = 0; i < n; ++i) {
+        const int code  = i < own ? int(std::lrint(q.x[first + i] * inverse)) : 0;
+        const int k     = first + i;
+        const int group = q.format->group;
+        q.codes[size_t(k / group) * q.rows * group + k % group] = int8_t(code);
+        total += code;
+    }
+    *scale = largest / float(q.format->x_max);
+    *sum   = -q.offset * total;
+}
+
+void quantize_blocks(const Quantize & q) {
+    for (int first = 0, b = 0; first < q.n; first += block_size, ++b) {
+        quantize(q, first, block_size, q.scale + size_t(b) * q.rows, q.sum + size_t(b) * q.rows);
+    }
+}
+
+void quantize_row(const Quantize & q) { quantize(q, 0, (q.n + block_size - 1) / block_size * block_size, q.scale, q.sum); }
+
+float activated(Activation activation, float x) {
+    switch (activation) {
+        case Activation::none:      return x;
+        case Activation::gelu_erf:  return 0.5f * x * (1.0f + std::erf(x * 0.70710678f));
+        case Activation::gelu_tanh: return 0.5f * x * (1.0f + std::tanh(0.79788456f * (x + 0.044715f * x * x * x)));
+        case Activation::silu:      return x / (1.0f + std::exp(-x));
+        case Activation::tanh:      return std::tanh(x);
+        case Activation::relu:      return std::max(x, 0.0f);
+    }
+    return x;
+}
+
+void store(const Store & s) {
+    const int half = s.columns / 2;
+    for (int r = 0; r < s.n_rows; ++r) {
+        const float * sums = s.sums + size_t(r) * s.columns;
+        for (int c = 0; c < s.n_valid; ++c) {
+            float value = activated(s.activation, sums[c] + (s.bias != nullptr ? s.bias[c] : 0.0f));
+            if (s.gated) {
+                value *= sums[half + c];
+            }
+            value *= s.scale;
+            if (s.residual != nullptr) {
+                value += s.residual[r * s.residual_stride + c];
+            }
+            s.y[r * s.y_stride + c] = value;
+        }
+    }
+}
+
+void softmax(const Softmax & s) {
+    for (int r = 0; r < s.n_rows; ++r) {
+        float * scores = s.scores + r * s.stride;
+        float   max    = s.max[r];
+        for (int j = s.first[r]; j < s.end[r]; ++j) {
+            scores[j] *= s.scale;
+            if (s.soft_cap > 0) {
+                scores[j] = s.soft_cap * std::tanh(scores[j] / s.soft_cap);
+            }
+            max = std::max(max, scores[j]);
+        }
+        s.rescale[r] = s.max[r] == max ? 1.0f : std::exp(s.max[r] - max);
+        float sum    = s.sum[r] * s.rescale[r];
+        for (int j = 0; j < s.n; ++j) {
+            scores[j] = j >= s.first[r] && j < s.end[r] ? std::exp(scores[j] - max) : 0.0f;
+            sum += scores[j];
+        }
+        s.max[r] = max;
+        s.sum[r] = sum;
+    }
+}
+
+void scale_row(float * x, int n, float scale) {
+    for (int i = 0; i < n; ++i) {
+        x[i] *= scale;
+    }
+}
+
+float summed(const Norm & a, int i) { return a.x[i] + (a.add != nullptr ? a.add[i] : 0.0f); }
+
+void normed(const Norm & a, float mean, float inverse) {
+    for (int i = 0; i < a.n; ++i) {
+        float value = (summed(a, i) - mean) * inverse * a.weight[i];
+        value += a.bias != nullptr ? a.bias[i] : 0.0f;
+        a.y[i] = value + (a.residual != nullptr ? a.residual[i] : 0.0f);
+    }
+}
+
+void layer_norm(const Norm & a) {
+    double sum = 0, squares = 0;
+    for (int i = 0; i < a.n; ++i) {
+        sum += summed(a, i);
+    }
+    const double mean = sum / a.n;
+    for (int i = 0; i < a.n; ++i) {
+        squares += (summed(a, i) - mean) * (summed(a, i) - mean);
+    }
+    normed(a, float(mean), float(1.0 / std::sqrt(squares / a.n + a.eps)));
+}
+
+void rms_norm(const Norm & a) {
+    double squares = 0;
+    for (int i = 0; i < a.n; ++i) {
+        squares += double(summed(a, i)) * summed(a, i);
+    }
+    normed(a, 0.0f, float(1.0 / std::sqrt(squares / a.n + a.eps)));
+}
+
+void turn(float & a, float & b, float cos, float sin) {
+    const float turned = a * cos - b * sin;
+    b                  = b * cos + a * sin;
+    a                  = turned;
+}
+
+void rope_halves(float * x, const float * cos, const float * sin, int half) {
+    for (int i = 0; i < half; ++i) {
+        turn(x[i], x[i + half], cos[i], sin[i]);
+    }
+}
+
+void rope_pairs(float * x, const float * cos, const float * sin, int half) {
+    for (int i = 0; i < half; ++i) {
+        turn(x[2 * i], x[2 * i + 1], cos[i], sin[i]);
+    }
+}
+
+void scale_add(float scale, const float * a, const float * b, float * y, int n) {
+    for (int i = 0; i < n; ++i) {
+        y[i] = scale * a[i] + (b != nullptr ? b[i] : 0.0f);
+    }
+}
+
+void activate(Activation activation, const float * x, float * y, int n) {
+    std::transform(x, x + n, y, [&](float value) { return activated(activation, value); });
+}
+
+constexpr Format format = {/*float_rows*/ 4, /*float_columns*/ 8, /*int8_columns*/ 8, /*group*/ 4, /*x_max*/ 127,
+                           /*block_rows*/ 4, /*block_offset*/ 0,  /*row_rows*/ 4,     /*row_max*/ 127, /*row_offset*/ 0};
+
+constexpr Kernels table = {Isa::scalar, format,     float_tiles, widen_f16,   widen_bf16, block_tiles, row_tiles, quantize_blocks, quantize_row,
+                           store,       softmax,    scale_row,   layer_norm,  rms_norm,   rope_halves, rope_pairs, scale_add,      activate};
+
+} // namespace
+
+const Kernels * scalar_kernels() { return &table; }
+
+} // namespace cpu::detail

@@ -1,0 +1,151 @@
+// The table of inner loops that an instruction set provides. The files that fill it are compiled with that
+// set's flags, so they include plain structs only: an inline function of the standard library, compiled there and
+// kept by the linker, would be an illegal instruction on an older chip.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+namespace cpu {
+enum class Isa;
+enum class Activation;
+} // namespace cpu
+
+namespace cpu::detail {
+
+// How weights and activations lie in memory and how far their int8 codes reach.
+//
+// Weights lie in panels of `columns` outputs. f32: [n_in][columns]. int8: [n_in / group][columns][group], so that one load
+// brings `group` neighbouring inputs of several outputs. Activations lie in blocks of rows: [n_in / group][rows][group].
+// Chips that multiply unsigned by signed store weights + offset; the kernel starts its sums at -offset * sum(activations).
+struct Format {
+    int float_rows, float_columns;
+
+    int int8_columns;
+    int group;       // 4, or 8 for i8mm
+    int x_max;       // activations are quantised to [-x_max, x_max]
+    int block_rows;  // int8 with a scale per 32 inputs; weights reach [-127, 127]
+    int block_offset;
+    int row_rows;    // int8 with a scale per row
+    int row_max;     // weights reach [-row_max, row_max]
+    int row_offset;
+};
+
+constexpr int block_size = 32; // inputs that share a scale
+
+// y [n_rows, n_panels * columns] = x [n_rows, n_k] times panels [n_k, columns], added to y when `accumulate`.
+// Strides are in floats; x may lie either way round.
+struct FloatTiles {
+    const float * x;
+    ptrdiff_t     x_row, x_k;
+    const float * w;
+    size_t        w_panel; // distance of two panels
+    int           n_rows, n_k, n_panels;
+    bool          accumulate;
+    float *       y;
+    size_t        y_row, y_panel;
+};
+
+// y [n_rows, columns] from blocks of quantised rows and one panel.
+struct Int8Tiles {
+    const Format *  format;
+    const int8_t *  x;       // [ceil(n_rows / rows)][n_groups][rows][group]
+    const float *   x_scale; // [ceil(n_rows / rows)][n_blocks][rows], or [..][rows] with a scale per row
+    const int32_t * x_sum;   // likewise: -offset * sum of the codes
+    const uint8_t * w;       // blocks of 32 inputs: codes [32 / group][columns][group], then f32 scales [columns];
+                             // with a scale per row: codes [n_groups][columns][group], then scales [columns]
+    int             n_rows, n_blocks;
+    float *         y;       // rows of `columns` floats
+};
+
+// Quantises one row into its place in a block of rows.
+struct Quantize {
+    const Format * format;
+    const float *  x;
+    int            n; // values; the last block is filled with zeros
+    int            rows, offset;
+    int8_t *       codes; // first group of this row; groups are rows * group bytes apart
+    float *        scale; // entries are `rows` apart
+    int32_t *      sum;
+};
+
+// One panel of finished sums on its way to y: y = residual + scale * activation(sums + bias).
+// A gated panel holds gate outputs in its first half and up outputs in its second: y = activation(gate) * up.
+struct Store {
+    const float * sums; // rows of `columns` floats
+    int           n_rows, columns, n_valid; // n_valid outputs are stored
+    const float * bias; // [columns] or null
+    Activation    activation;
+    bool          gated;
+    float         scale;
+    const float * residual; // or null
+    size_t        residual_stride;
+    float *       y;
+    size_t        y_stride;
+};
+
+// Scores of some query rows against a tile of keys become weights, with running maximum and sum.
+struct Softmax {
+    float *     scores; // [n_rows][stride]; only [first, end) of a row counts, the rest of [0, n) becomes 0
+    size_t      stride;
+    int         n_rows, n; // n is a multiple of 16
+    const int * first;
+    const int * end;
+    float       scale, soft_cap;
+    float *     max; // running; -inf at the start
+    float *     sum;
+    float *     rescale; // out: what the sums so far must be multiplied with
+};
+
+struct Norm {
+    const float * x;
+    const float * add;      // or null
+    const float * weight;
+    const float * bias;     // or null
+    const float * residual; // or null
+    float *       y;
+    int           n;
+    float         eps;
+};
+
+struct Kernels {
+    Isa    isa;
+    Format format;
+
+    void (*float_tiles)(const FloatTiles &);
+    void (*widen_f16)(const uint16_t * from, float * to, size_t n);
+    void (*widen_bf16)(const uint16_t * from, float * to, size_t n);
+    void (*block_tiles)(const Int8Tiles &);
+    void (*row_tiles)(const Int8Tiles &);
+    void (*quantize_blocks)(const Quantize &);
+    void (*quantize_row)(const Quantize &);
+    void (*store)(const Store &);
+
+    void (*softmax)(const Softmax &);
+    void (*scale_row)(float * x, int n, float scale);
+
+    void (*layer_norm)(const Norm &);
+    void (*rms_norm)(const Norm &);
+    void (*rope_halves)(float * x, const float * cos, const float * sin, int half);
+    void (*rope_pairs)(float * x, const float * cos, const float * sin, int half);
+    void (*scale_add)(float scale, const float * a, const float * b, float * y, int n);
+    void (*activate)(Activation activation, const float * x, float * y, int n);
+};
+
+// Null where the build or the architecture lacks them; the caller has checked that the chip can run them.
+const Kernels * scalar_kernels();
+const Kernels * avx2_kernels();
+const Kernels * avx_vnni_kernels();
+const Kernels * avx512_kernels();
+const Kernels * avx512_vnni_kernels();
+const Kernels * neon_kernels();
+const Kernels * dotprod_kernels();
+const Kernels * i8mm_kernels();
+
+const Kernels & kernels(Isa isa);
+const Kernels & active_kernels(); // of cpu::isa(), or of what use_isa() set
+
+// For tests and benchmarks: overrides what active_kernels() gives, for layers packed from then on too.
+void use_isa(Isa isa);
+
+} // namespace cpu::detail

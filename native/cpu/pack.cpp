@@ -1,0 +1,265 @@
+// Repacks weights from the model file's rows into panels. See Format in kernels.h for the layouts.
+#include "half.h"
+#include "packed-weights.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <stdexcept>
+
+namespace cpu {
+
+using detail::block_size;
+using detail::Format;
+using detail::PackedWeights;
+using detail::PanelType;
+
+namespace {
+
+// Q8_0 as in the file: the scale in f16, then 32 codes.
+constexpr size_t q8_0_bytes = 2 + block_size;
+
+size_t row_bytes(const WeightSource & source, int n_in) {
+    if (source.row_bytes != 0) {
+        return source.row_bytes;
+    }
+    switch (source.type) {
+        case SourceType::f32:   return size_t(n_in) * 4;
+        case SourceType::f16:
+        case SourceType::bf16:  return size_t(n_in) * 2;
+        case SourceType::q8_0:  return size_t(n_in) / block_size * q8_0_bytes;
+        case SourceType::other: break;
+    }
+    throw std::invalid_argument("Expected `row_bytes` of a weight source of another type");
+}
+
+PanelType panel_type(const std::vector<WeightSource> & sources, WeightMode mode) {
+    if (mode == WeightMode::row_int8) {
+        return PanelType::int8_row;
+    }
+    auto all = [&](auto is) { return std::all_of(sources.begin(), sources.end(), [&](const WeightSource & s) { return is(s.type); }); };
+    if (all([](SourceType t) { return t == SourceType::q8_0 || t == SourceType::other; })) {
+        return PanelType::int8_block;
+    }
+    if (all([](SourceType t) { return t == SourceType::f16; })) {
+        return PanelType::f16;
+    }
+    if (all([](SourceType t) { return t == SourceType::bf16; })) {
+        return PanelType::bf16;
+    }
+    return PanelType::f32;
+}
+
+void row_to_floats(const WeightSource & source, const unsigned char * row, float * out, int n_in) {
+    switch (source.type) {
+        case SourceType::f32:
+            std::memcpy(out, row, size_t(n_in) * sizeof(float));
+            return;
+        case SourceType::f16:
+        case SourceType::bf16:
+            for (int i = 0; i < n_in; ++i) {
+                uint16_t half;
+                std::memcpy(&half, row + size_t(i) * 2, sizeof(half));
+                out[i] = source.type == SourceType::f16 ? f16_to_float(half) : bf16_to_float(half);
+            }
+            return;
+        case SourceType::q8_0:
+            for (int i = 0; i < n_in; ++i) {
+                const unsigned char * block = row + size_t(i / block_size) * q8_0_bytes;
+                uint16_t              scale;
+                std::memcpy(&scale, block, sizeof(scale));
+                out[i] = f16_to_float(scale) * float(int8_t(block[2 + i % block_size]));
+            }
+            return;
+        case SourceType::other:
+            source.dequantize_row(row, out, n_in);
+            return;
+    }
+}
+
+// Codes of n values that share a scale, in [-code_max, code_max]. Returns the scale.
+float quantize(const float * x, int n, int code_max, int8_t * codes) {
+    float largest = 0;
+    for (int i = 0; i < n; ++i) {
+        largest = std::max(largest, std::fabs(x[i]));
+    }
+    const float inverse = largest > 0 ? float(code_max) / largest : 0;
+    for (int i = 0; i < n; ++i) {
+        codes[i] = int8_t(std::lrint(x[i] * inverse));
+    }
+    return largest / float(code_max);
+}
+
+// Writes single rows into their column of a panel.
+class RowPacker {
+public:
+    RowPacker(const PackedWeights & w) : w_(w), f_(w.kernels->format), floats_(size_t(w.n_blocks) * block_size), codes_(floats_.size()) {}
+
+    void pack(const WeightSource & source, const unsigned char * row, unsigned char * panel, int column) {
+        switch (w_.type) {
+            case PanelType::f32:
+                row_to_floats(source, row, floats_.data(), w_.n_in);
+                for (int k = 0; k < w_.n_in; ++k) {
+                    std::memcpy(panel + (size_t(k) * w_.columns + column) * 4, &floats_[k], 4);
+                }
+                return;
+            case PanelType::f16:
+            case PanelType::bf16:
+                for (int k = 0; k < w_.n_in; ++k) {
+                    std::memcpy(panel + (size_t(k) * w_.columns + column) * 2, row + size_t(k) * 2, 2);
+                }
+                return;
+            case PanelType::int8_block:
+                pack_blocks(source, row, panel, column);
+                return;
+            case PanelType::int8_row: {
+                row_to_floats(source, row, floats_.data(), w_.n_in);
+                const float scale = quantize(floats_.data(), int(floats_.size()), f_.row_max, codes_.data());
+                const int   n     = int(codes_.size());
+                place(codes_.data(), n, f_.row_offset, panel, column);
+                std::memcpy(panel + size_t(n) * w_.columns + size_t(column) * 4, &scale, 4);
+                return;
+            }
+        }
+    }
+
+private:
+    void pack_blocks(const WeightSource & source, const unsigned char * row, unsigned char * panel, int column) {
+        if (source.type != SourceType::q8_0) {
+            row_to_floats(source, row, floats_.data(), w_.n_in);
+        }
+        const size_t block_bytes = size_t(block_size + 4) * w_.columns;
+        for (int b = 0; b < w_.n_blocks; ++b, panel += block_bytes) {
+            float scale;
+            if (source.type == SourceType::q8_0) { // as they are
+                uint16_t half;
+                std::memcpy(&half, row + b * q8_0_bytes, sizeof(half));
+                scale = f16_to_float(half);
+                std::memcpy(codes_.data(), row + b * q8_0_bytes + 2, block_size);
+            } else {
+                scale = quantize(&floats_[size_t(b) * block_size], block_size, 127, codes_.data());
+            }
+            place(codes_.data(), block_size, f_.block_offset, panel, column);
+            std::memcpy(panel + size_t(block_size) * w_.columns + size_t(column) * 4, &scale, 4);
+        }
+    }
+
+    void place(const int8_t * codes, int n, int offset, unsigned char * panel, int column) const {
+        unsigned char * to = panel + size_t(column) * f_.group;
+        for (int k = 0; k < n; ++k) {
+            to[size_t(k / f_.group) * w_.columns * f_.group + k % f_.group] = static_cast<unsigned char>(codes[k] + offset);
+        }
+    }
+
+    const PackedWeights & w_;
+    const Format &        f_;
+    std::vector<float>    floats_; // one row, zeros after n_in
+    std::vector<int8_t>   codes_;
+};
+
+size_t panel_bytes(const PackedWeights & w) {
+    const size_t columns = size_t(w.columns);
+    const size_t padded  = size_t(w.n_blocks) * block_size;
+    switch (w.type) {
+        case PanelType::f32:        return columns * w.n_in * 4;
+        case PanelType::f16:
+        case PanelType::bf16:       return columns * w.n_in * 2;
+        case PanelType::int8_block: return columns * w.n_blocks * (block_size + 4);
+        case PanelType::int8_row:   return columns * (padded + 4);
+    }
+    return 0;
+}
+
+// Where output `i` of source list position `half` lies: its panel and column.
+struct Place {
+    int panel, column;
+};
+
+Place place_of(const PackedWeights & w, int i, int half) {
+    const int n = w.columns_out();
+    return {i / n, i % n + half * n};
+}
+
+std::unique_ptr<PackedWeights> pack(ThreadPool & pool, int n_in, const std::vector<WeightSource> & sources, const float * bias,
+                                    WeightMode mode, bool gated) {
+    auto w       = std::make_unique<PackedWeights>();
+    w->kernels   = &detail::active_kernels();
+    w->type      = panel_type(sources, mode);
+    w->n_in      = n_in;
+    w->gated     = gated;
+    w->n_out     = 0;
+    for (const WeightSource & source : sources) {
+        if (source.type == SourceType::q8_0 && n_in % block_size != 0) {
+            throw std::invalid_argument("Expected the rows of a Q8_0 weight to be multiples of 32 long, got " + std::to_string(n_in));
+        }
+        w->n_out += source.n_rows;
+    }
+    if (gated) {
+        w->n_out /= 2;
+    }
+    const bool   is_int8 = w->type == PanelType::int8_block || w->type == PanelType::int8_row;
+    const Format & f     = w->kernels->format;
+    w->columns           = is_int8 ? f.int8_columns : f.float_columns;
+    w->n_panels          = (w->n_out + w->columns_out() - 1) / w->columns_out();
+    w->n_blocks          = (n_in + block_size - 1) / block_size;
+    w->panel_bytes       = (panel_bytes(*w) + 63) / 64 * 64;
+
+    const size_t n_bytes = size_t(w->n_panels) * w->panel_bytes;
+    w->memory.reset(new unsigned char[n_bytes + 64]);
+    w->panels = w->memory.get() + (64 - reinterpret_cast<uintptr_t>(w->memory.get()) % 64) % 64;
+    if (bias != nullptr) {
+        w->bias.assign(size_t(w->n_panels) * w->columns, 0.0f);
+        std::copy(bias, bias + w->n_out, w->bias.begin());
+    }
+
+    // A panel is one task. It takes its rows from the sources in order, so that each thread walks through the file.
+    pool.parallel_for(w->n_panels, [&](int p, int) {
+        unsigned char * panel = w->panels + size_t(p) * w->panel_bytes;
+        std::memset(panel, 0, w->panel_bytes);
+        RowPacker packer(*w);
+        int       first = 0; // of this source among the outputs
+        for (size_t s = 0; s < sources.size(); ++s) {
+            const WeightSource & source = sources[s];
+            const int            half   = gated ? int(s) : 0;
+            const int            from   = std::max(first, p * w->columns_out());
+            const int            to     = std::min(first + source.n_rows, (p + 1) * w->columns_out());
+            const size_t         stride = row_bytes(source, n_in);
+            for (int i = from; i < to; ++i) {
+                const auto * row = static_cast<const unsigned char *>(source.data) + size_t(i - first) * stride;
+                packer.pack(source, row, panel, place_of(*w, i, half).column);
+            }
+            first = gated ? 0 : first + source.n_rows;
+        }
+    });
+    return w;
+}
+
+} // namespace
+
+PackedLinear::PackedLinear()                                    = default;
+PackedLinear::~PackedLinear()                                   = default;
+PackedLinear::PackedLinear(PackedLinear &&) noexcept            = default;
+PackedLinear & PackedLinear::operator=(PackedLinear &&) noexcept = default;
+
+int    PackedLinear::n_in() const { return weights_->n_in; }
+int    PackedLinear::n_out() const { return weights_->n_out; }
+bool   PackedLinear::is_gated() const { return weights_->gated; }
+size_t PackedLinear::size_bytes() const { return weights_->size_bytes(); }
+
+PackedLinear pack_linear(ThreadPool & pool, int n_in, const std::vector<WeightSource> & sources, const float * bias, WeightMode mode) {
+    PackedLinear linear;
+    linear.weights_ = pack(pool, n_in, sources, bias, mode, false);
+    return linear;
+}
+
+PackedLinear pack_linear_gated(ThreadPool & pool, int n_in, const WeightSource & gate, const WeightSource & up, WeightMode mode) {
+    if (gate.n_rows != up.n_rows) {
+        throw std::invalid_argument("Expected gate and up to have as many rows, got " + std::to_string(gate.n_rows) + " and " +
+                                    std::to_string(up.n_rows));
+    }
+    PackedLinear linear;
+    linear.weights_ = pack(pool, n_in, {gate, up}, nullptr, mode, true);
+    return linear;
+}
+
+} // namespace cpu

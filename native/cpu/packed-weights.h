@@ -1,0 +1,31 @@
+// What a PackedLinear holds.
+#pragma once
+
+#include "cpu.h"
+#include "kernels.h"
+
+namespace cpu::detail {
+
+// How the panels are stored: f32, 16 bits that are widened on the way in, or int8 with scales per 32 inputs or per row.
+enum class PanelType { f32, f16, bf16, int8_block, int8_row };
+
+struct PackedWeights {
+    const Kernels * kernels; // that the layout was made for
+    PanelType       type;
+    int             n_in, n_out; // n_out counts gate and up rows of a gated layer once
+    bool            gated;
+    int             columns;     // outputs of a panel, gate and up counted apart
+    int             n_panels;
+    int             n_blocks;    // of 32 inputs; the last one may be partly zeros
+    size_t          panel_bytes;
+
+    std::vector<float>               bias; // padded to whole panels, or empty
+    std::unique_ptr<unsigned char[]> memory;
+    unsigned char *                  panels; // aligned, in memory
+
+    int                   columns_out() const { return gated ? columns / 2 : columns; } // outputs of a panel
+    const unsigned char * panel(int i) const { return panels + size_t(i) * panel_bytes; }
+    size_t                size_bytes() const { return size_t(n_panels) * panel_bytes + bias.size() * sizeof(float); }
+};
+
+} // namespace cpu::detail

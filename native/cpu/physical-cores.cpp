@@ -1,0 +1,101 @@
+// How many threads to use: physical cores that this process may really run on.
+#include "cpu.h"
+
+#include <algorithm>
+#include <fstream>
+#include <set>
+#include <string>
+#include <utility>
+
+#ifdef __linux__
+#include <sched.h>
+#elif defined(__APPLE__)
+#include <sys/sysctl.h>
+#elif defined(_WIN32)
+#define WIN32_LEAN_AND_MEAN
+#define NOMINMAX
+#include <windows.h>
+#endif
+
+namespace cpu {
+
+namespace {
+
+int logical_cores() { return std::max(1, int(std::thread::hardware_concurrency())); }
+
+#ifdef __linux__
+
+// The CPU share of this process's control group in whole cores, at least 1; a large number without a limit.
+int quota_cores() {
+    std::string quota;
+    double      period = 0;
+    if (std::ifstream v2("/sys/fs/cgroup/cpu.max"); v2 >> quota >> period) {
+        // "max 100000" or "200000 100000"
+    } else if (std::ifstream v1("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"); v1 >> quota) {
+        std::ifstream("/sys/fs/cgroup/cpu/cpu.cfs_period_us") >> period;
+    }
+    const double microseconds = quota.empty() || quota == "max" ? -1 : std::atof(quota.c_str());
+    return microseconds <= 0 || period <= 0 ? 1 << 20 : std::max(1, int(microseconds / period));
+}
+
+// Cores among the CPUs we may run on; two hardware threads of one core share core id and package.
+int allowed_cores() {
+    cpu_set_t allowed;
+    CPU_ZERO(&allowed);
+    if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) {
+        return logical_cores();
+    }
+    std::set<std::pair<int, int>> cores;
+    int                           n_unknown = 0;
+    for (int i = 0; i < CPU_SETSIZE; ++i) {
+        if (!CPU_ISSET(i, &allowed)) {
+            continue;
+        }
+        const std::string folder = "/sys/devices/system/cpu/cpu" + std::to_string(i) + "/topology/";
+        int               core = -1, package = -1;
+        std::ifstream(folder + "core_id") >> core;
+        std::ifstream(folder + "physical_package_id") >> package;
+        if (core < 0) {
+            ++n_unknown;
+        } else {
+            cores.insert({package, core});
+        }
+    }
+    return std::max(1, int(cores.size()) + n_unknown);
+}
+
+#endif
+
+} // namespace
+
+int physical_cores() {
+#ifdef __linux__
+    return std::min(allowed_cores(), quota_cores());
+#elif defined(__APPLE__)
+    for (const char * name : {"hw.perflevel0.physicalcpu", "hw.physicalcpu"}) {
+        int    n    = 0;
+        size_t size = sizeof(n);
+        if (sysctlbyname(name, &n, &size, nullptr, 0) == 0 && n > 0) {
+            return n;
+        }
+    }
+    return logical_cores();
+#elif defined(_WIN32)
+    DWORD n_bytes = 0;
+    GetLogicalProcessorInformationEx(RelationProcessorCore, nullptr, &n_bytes);
+    std::vector<char> info(n_bytes);
+    auto *            first = reinterpret_cast<SYSTEM_LOGICAL_PROCESSOR_INFORMATION_EX *>(info.data());
+    if (n_bytes == 0 || !GetLogicalProcessorInformationEx(RelationProcessorCore, first, &n_bytes)) {
+        return logical_cores();
+    }
+    int n = 0;
+    for (DWORD at = 0; at < n_bytes; ++n) {
+        at += reinterpret_cast<SYSTEM_LOGICAL_PROCESSOR_INFORMATION_EX *>(info.data() + at)->Size;
+    }
+    return std::max(1, n);
+#else
+    return logical_cores();
+#endif
+}
+
+} // namespace cpu
