@@ -4,7 +4,8 @@
 namespace bge {
 
 bool same_query(const EncodedPair & a, const EncodedPair & b) {
-    return a.query_length > 0 && a.query_length == b.query_length &&
+    const size_t n = size_t(a.query_length);
+    return n > 0 && a.query_length == b.query_length && a.ids.size() > n && b.ids.size() > n &&
            std::equal(a.ids.begin(), a.ids.begin() + a.query_length, b.ids.begin());
 }
 
@@ -73,6 +74,25 @@ Ubatch pack(const std::vector<const EncodedPair *> & pairs, bool share_prefix) {
         out.rows.spans.push_back(span);
     }
     out.rows.n_rows = out.n_tokens();
+    return out;
+}
+
+Groups group_documents(const Rows & rows, int32_t ratio) {
+    Groups out;
+    out.rows = rows;
+    const auto add = [&](int32_t begin, int32_t end, int32_t size) {
+        for (int32_t i = begin; i < end; i += std::min(size, end - i)) out.groups.push_back({i, std::min(size, end - i)});
+    };
+    for (Span & span : out.rows.spans) { // prefixes come first and hold no document, so they stay where they are
+        const int32_t begin = span.begin, end = begin + span.n;
+        const int32_t document = std::min(begin + span.query_length, end), prompt = std::max(document, end - span.prompt_length);
+        span.begin = int32_t(out.groups.size());
+        add(begin, document, 1);
+        add(document, prompt, ratio);
+        add(prompt, end, 1);
+        span.n = int32_t(out.groups.size()) - span.begin;
+    }
+    out.rows.n_rows = int32_t(out.groups.size());
     return out;
 }
 

@@ -40,6 +40,11 @@ struct Ubatch {
     std::vector<int32_t> ids, token_types; // [n_tokens]
     Rows rows;
 
+    // A cascade's later stages go on from hidden states instead of ids, and all but the last give theirs.
+    int32_t first_layer = 0;   // layers already run
+    std::vector<float> states; // [n_rows, n_embd] after them, when first_layer > 0
+    bool keep_states = false;
+
     int32_t n_tokens() const { return int32_t(ids.size()); }
 };
 
@@ -61,7 +66,17 @@ private:
     std::vector<const EncodedPair *> queries_;
 };
 
-// Whether two pairs begin with the same query ids, worth sharing.
+// Whether two pairs begin with the same query ids and both go on after them.
 bool same_query(const EncodedPair & a, const EncodedPair & b);
+
+// Token compression: the document rows of each sequence in consecutive groups, all others alone.
+struct Groups {
+    struct Group { int32_t begin, n; }; // old rows
+    std::vector<Group> groups;          // one a new row
+    Rows rows;                          // who owns the new rows
+};
+
+// Groups of `ratio` document rows, counted from the document's first; the last takes what is left.
+Groups group_documents(const Rows & rows, int32_t ratio);
 
 } // namespace bge

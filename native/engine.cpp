@@ -244,7 +244,7 @@ void Engine::compute(const std::vector<Slot> & slots) {
 std::vector<float> Engine::compute(const Ubatch & ubatch, const ScoreParams & params) {
     const size_t per_seq = backend_->kernels() ? 0 : 32;
     GraphBuilder g(*backend_, 256 + size_t(architecture_->n_layer) * (64 + per_seq * ubatch.rows.spans.size()));
-    ggml_tensor * logits = architecture_->build(g, ubatch, params);
+    ggml_tensor * logits = architecture_->build(g, ubatch, params).logits;
     g.output(logits);
     backend_->compute(g.graph(), [&] { g.set_inputs(); });
     g.rethrow();

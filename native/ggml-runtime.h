@@ -22,7 +22,7 @@
     X(ggml_quantize_requires_imatrix) X(ggml_fp32_to_fp16_row) X(ggml_fp32_to_bf16_row) X(ggml_fp16_to_fp32_row) \
     X(ggml_bf16_to_fp32_row) X(ggml_element_size) X(ggml_is_contiguous) \
     X(ggml_mul_mat) X(ggml_mul_mat_set_prec) X(ggml_add) X(ggml_sub) X(ggml_mul) X(ggml_scale) X(ggml_norm) X(ggml_rms_norm) \
-    X(ggml_gelu) X(ggml_gelu_erf) X(ggml_silu) X(ggml_tanh) X(ggml_sqr) X(ggml_relu) X(ggml_sigmoid) X(ggml_soft_max_ext) X(ggml_get_rows) \
+    X(ggml_gelu) X(ggml_gelu_erf) X(ggml_silu) X(ggml_tanh) X(ggml_sqr) X(ggml_relu) X(ggml_sigmoid) X(ggml_sum_rows) X(ggml_soft_max_ext) X(ggml_get_rows) \
     X(ggml_rope_ext) X(ggml_flash_attn_ext) X(ggml_flash_attn_ext_set_prec) X(ggml_custom_4d) X(ggml_map_custom1) \
     X(ggml_cont) X(ggml_cont_2d) X(ggml_permute) X(ggml_transpose) X(ggml_reshape_1d) X(ggml_reshape_2d) X(ggml_reshape_3d) \
     X(ggml_view_1d) X(ggml_view_2d) X(ggml_view_3d) X(ggml_cast) X(ggml_cpy) X(ggml_concat) X(ggml_repeat) X(ggml_set_rows) \

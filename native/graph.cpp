@@ -59,12 +59,26 @@ ggml_tensor * GraphBuilder::custom(int64_t ne0, int64_t ne1, std::vector<ggml_te
 
 ggml_tensor * GraphBuilder::look_up(ggml_tensor * table, ggml_tensor * ids) { return ggml_get_rows(ctx(), table, ids); }
 
+// The first or last row of each scored sequence.
+static std::vector<int32_t> picked_rows(const Rows & rows, Pick pick) {
+    std::vector<int32_t> out;
+    for (int32_t i = rows.n_prefixes; i < int32_t(rows.spans.size()); i++) {
+        out.push_back(rows.spans[i].begin + (pick == Pick::last ? rows.spans[i].n - 1 : 0));
+    }
+    return out;
+}
+
+std::vector<int32_t> positions(const Rows & rows, Pick pick) {
+    const std::vector<int32_t> all = rows.positions();
+    if (pick == Pick::all) return all;
+    std::vector<int32_t> out = picked_rows(rows, pick);
+    for (int32_t & row : out) row = all[row];
+    return out;
+}
+
 ggml_tensor * GraphBuilder::select(ggml_tensor * x, const Rows & rows, Pick pick) {
     if (pick == Pick::all) return x;
-    std::vector<int32_t> picked;
-    for (int32_t i = rows.n_prefixes; i < int32_t(rows.spans.size()); i++) {
-        picked.push_back(rows.spans[i].begin + (pick == Pick::last ? rows.spans[i].n - 1 : 0));
-    }
+    const std::vector<int32_t> picked = picked_rows(rows, pick);
     if (kernels()) {
         // x may be a view with wide rows, which ggml_get_rows reads as well; a plain copy spares the input.
         const int64_t n = x->ne[0], n_rows = int64_t(picked.size());
@@ -191,19 +205,74 @@ ggml_tensor * GraphBuilder::rms_norm(const Norm & norm, ggml_tensor * x, ggml_te
 
 ggml_tensor * GraphBuilder::rope(ggml_tensor * x, const std::vector<int32_t> & positions, int n_head, int head_dim, float theta, cpu::RopeStyle style) {
     if (kernels()) {
-        const int n_positions = 1 + *std::max_element(positions.begin(), positions.end());
-        return custom(x->ne[0], x->ne[1], {x}, [this, positions, n_head, n_positions, head_dim, theta, style](ggml_tensor * dst) {
+        const auto table = rope_table(theta, head_dim, 1 + *std::max_element(positions.begin(), positions.end()));
+        return custom(x->ne[0], x->ne[1], {x}, [this, positions, n_head, table, style](ggml_tensor * dst) {
             const ggml_tensor * x = dst->src[0];
             float * y = static_cast<float *>(dst->data);
             for (int64_t i = 0; i < dst->ne[1]; i++) std::copy_n(row_data(x) + row_stride(x) * i, dst->ne[0], y + row_stride(dst) * i);
-            const cpu::RopeTable table(theta, head_dim, n_positions);
-            cpu::rope(kernels()->pool, table, style, y, row_stride(dst), int(dst->ne[1]), n_head, positions.data());
+            cpu::rope(kernels()->pool, *table, style, y, row_stride(dst), int(dst->ne[1]), n_head, positions.data());
         });
     }
     const int mode = style == cpu::RopeStyle::halves ? GGML_ROPE_TYPE_NEOX : 0;
     ggml_tensor * heads = ggml_view_3d(ctx(), x, head_dim, n_head, x->ne[1], head_dim * sizeof(float), x->nb[1], 0);
     ggml_tensor * y = ggml_rope_ext(ctx(), heads, input(positions), nullptr, head_dim, mode, 0, theta, 1.0f, 0.0f, 1.0f, 0.0f, 0.0f);
     return ggml_reshape_2d(ctx(), y, x->ne[0], x->ne[1]);
+}
+
+std::shared_ptr<const cpu::RopeTable> GraphBuilder::rope_table(float theta, int head_dim, int n_positions) {
+    if (!rope_table_ || rope_theta_ != theta || rope_table_->head_dim != head_dim || rope_table_->n_positions < n_positions) {
+        rope_table_ = std::make_shared<cpu::RopeTable>(theta, head_dim, n_positions);
+        rope_theta_ = theta;
+    }
+    return rope_table_;
+}
+
+ggml_tensor * GraphBuilder::merge_documents(ggml_tensor * x, Rows & rows, int32_t ratio) {
+    Groups grouped = group_documents(rows, ratio);
+    if (grouped.rows.n_rows == rows.n_rows) return x;
+    rows = std::move(grouped.rows);
+    return means(x, grouped.groups);
+}
+
+// Means of consecutive rows, one a group. As in the reference, each row is scaled before it is added.
+ggml_tensor * GraphBuilder::means(ggml_tensor * x, const std::vector<Groups::Group> & groups) {
+    if (kernels()) {
+        return custom(x->ne[0], int64_t(groups.size()), {x}, [this, groups](ggml_tensor * dst) {
+            const ggml_tensor * x = dst->src[0];
+            const int n = int(dst->ne[0]);
+            kernels()->pool.parallel_for(int(groups.size()), [&](int i, int) {
+                float * y = static_cast<float *>(dst->data) + row_stride(dst) * i;
+                const float * from = row_data(x) + row_stride(x) * groups[i].begin;
+                const float share = 1.0f / float(groups[i].n);
+                for (int j = 0; j < n; j++) y[j] = from[j] * share;
+                for (int r = 1; r < groups[i].n; r++) {
+                    from += row_stride(x);
+                    for (int j = 0; j < n; j++) y[j] += from[j] * share;
+                }
+            });
+        });
+    }
+    // The groups of more than one row side by side, padded with their first row at weight 0; then one mean a group.
+    // No matrix product: some devices would round its factors to fewer bits.
+    int32_t size = 0;
+    for (const auto & group : groups) size = std::max(size, group.n);
+    std::vector<int32_t> members, result;
+    std::vector<float> shares;
+    int32_t n_means = 0;
+    for (const auto & group : groups) {
+        result.push_back(group.n == 1 ? group.begin : int32_t(x->ne[1]) + n_means);
+        if (group.n == 1) continue;
+        n_means++;
+        for (int32_t i = 0; i < size; i++) {
+            members.push_back(group.begin + (i < group.n ? i : 0));
+            shares.push_back(i < group.n ? 1.0f / float(group.n) : 0.0f);
+        }
+    }
+    ggml_tensor * scaled = ggml_mul(ctx(), ggml_get_rows(ctx(), x, input(members)), input(shares, 1, int64_t(shares.size())));
+    scaled = ggml_reshape_3d(ctx(), scaled, x->ne[0], size, n_means);
+    ggml_tensor * sums = ggml_sum_rows(ctx(), ggml_cont(ctx(), ggml_permute(ctx(), scaled, 1, 0, 2, 3))); // [1, n, n_means]
+    ggml_tensor * all = ggml_concat(ctx(), x, ggml_reshape_2d(ctx(), sums, x->ne[0], n_means), 1);
+    return ggml_get_rows(ctx(), all, input(result));
 }
 
 // Lists each sequence's keys and the query rows that attend to them.

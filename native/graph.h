@@ -30,6 +30,8 @@ struct LinearOptions {
 // Which rows of each scored sequence are meant.
 enum class Pick { all, first, last };
 
+std::vector<int32_t> positions(const Rows & rows, Pick pick); // of the rows that select() gives
+
 class GraphBuilder {
 public:
     GraphBuilder(Backend & backend, size_t max_nodes);
@@ -54,11 +56,16 @@ public:
     // residual + RMS(x) * weight; residual may be null
     ggml_tensor * rms_norm(const Norm & norm, ggml_tensor * x, ggml_tensor * residual = nullptr);
 
-    // Rotates n_head heads in every row. `positions` [n_rows] are those of rows.positions().
+    // Rotates n_head heads in every row; `positions` has one a row.
     ggml_tensor * rope(ggml_tensor * x, const std::vector<int32_t> & positions, int n_head, int head_dim, float theta, cpu::RopeStyle style);
 
     // Attention inside each sequence. q holds the rows `pick` names, k and v all of them. -> [n_head * head_dim, n_query_rows]
     ggml_tensor * attention(const AttentionShape & shape, ggml_tensor * q, ggml_tensor * k, ggml_tensor * v, const Rows & rows, Pick pick);
+
+    // Token compression: every document row group's mean. `rows` becomes the rows of the result.
+    ggml_tensor * merge_documents(ggml_tensor * x, Rows & rows, int32_t ratio);
+
+    ggml_tensor * concat_rows(std::vector<ggml_tensor *> parts); // [n, sum of n_i]
 
     // A custom op on the CPU: `run` fills the F32 result [ne0, ne1]; args are its sources, in order.
     ggml_tensor * custom(int64_t ne0, int64_t ne1, std::vector<ggml_tensor *> args, std::function<void(ggml_tensor * dst)> run);
@@ -72,7 +79,8 @@ private:
     struct CustomOp { GraphBuilder * builder; std::function<void(ggml_tensor *)> run; };
 
     ggml_tensor * attend(const AttentionShape & shape, ggml_tensor * q, ggml_tensor * k, ggml_tensor * v, const cpu::AttentionSequence & s);
-    ggml_tensor * concat_rows(std::vector<ggml_tensor *> parts);
+    ggml_tensor * means(ggml_tensor * x, const std::vector<Groups::Group> & groups);
+    std::shared_ptr<const cpu::RopeTable> rope_table(float theta, int head_dim, int n_positions);
 
     Backend & backend_;
     ggml_context_ptr ctx_;
@@ -80,6 +88,8 @@ private:
     std::vector<std::unique_ptr<CustomOp>> custom_ops_;
     std::vector<std::pair<ggml_tensor *, std::vector<int32_t>>> i32_inputs_;
     std::vector<std::pair<ggml_tensor *, std::vector<float>>> f32_inputs_;
+    std::shared_ptr<const cpu::RopeTable> rope_table_; // the last one; layers use the same
+    float rope_theta_ = 0;
     std::exception_ptr failure_;
 };
 

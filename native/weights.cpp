@@ -1,5 +1,6 @@
 #include "weights.h"
 #include "error.h"
+#include <cstring>
 
 namespace bge {
 
@@ -50,6 +51,25 @@ std::vector<float> Weights::read_f32(const std::string & name, int64_t n) const 
     if (require(name, {n})->type != GGML_TYPE_F32) throw Error("MODEL_INVALID", file_->path() + ": tensor " + name + " should be F32");
     const float * data = reinterpret_cast<const float *>(file_->data_of(name));
     return {data, data + n};
+}
+
+std::vector<float> Weights::rows(const std::string & name, int64_t n, int64_t first, int64_t n_rows) {
+    const ggml_tensor * meta = file_->find(name);
+    if (!meta || meta->ne[1] < first + n_rows) throw Error("MODEL_INVALID", file_->path() + " lacks rows of the tensor " + name);
+    require(name, {n, meta->ne[1]});
+    const auto * traits = ggml_get_type_traits(meta->type);
+    if (meta->type != GGML_TYPE_F32 && !traits->to_float) {
+        throw Error("MODEL_UNSUPPORTED", file_->path() + ": tensor " + name + " has type " + ggml_type_name(meta->type) + ", which cannot be read");
+    }
+    std::vector<float> out(size_t(n * n_rows));
+    const size_t row_bytes = ggml_row_size(meta->type, n);
+    for (int64_t i = 0; i < n_rows; i++) {
+        const uint8_t * row = file_->data_of(name) + row_bytes * size_t(first + i);
+        if (meta->type == GGML_TYPE_F32) std::memcpy(&out[size_t(n * i)], row, row_bytes);
+        else traits->to_float(row, &out[size_t(n * i)], n);
+    }
+    size_bytes_ += out.size() * sizeof(float);
+    return out;
 }
 
 cpu::WeightSource Weights::source(const std::string & name) const {

@@ -51,6 +51,9 @@ public:
     GatedLinear gated(const std::string & gate, const std::string & up, int64_t n_in, int64_t n_out);
     Norm norm(const std::string & name, int64_t n, float eps, bool bias);
 
+    // Rows of a [n, n_rows] table as F32, whatever its type: for a head that is one row of it.
+    std::vector<float> rows(const std::string & name, int64_t n, int64_t first, int64_t n_rows);
+
     // Allocates and fills what was asked for. Call once, after the architecture is built.
     void finish();
     size_t size_bytes() const { return size_bytes_; }

@@ -116,7 +116,7 @@ struct Bert : Architecture {
         return g.layer_norm(l.ffn_norm, g.linear(l.ffn_down, up, {cpu::Activation::none, x, 1.0f}));
     }
 
-    ggml_tensor * build(GraphBuilder & g, const Ubatch & ubatch, const ScoreParams &) const override {
+    Forward build(GraphBuilder & g, const Ubatch & ubatch, const ScoreParams &) const override {
         ggml_tensor * x = g.look_up(token_embd, g.input(ubatch.ids));
         x = ggml_add(g.ctx(), x, build_positions(g, ubatch));
         if (n_types > 1) x = ggml_add(g.ctx(), x, g.look_up(token_types, g.input(ubatch.token_types)));
@@ -124,7 +124,9 @@ struct Bert : Architecture {
         x = g.layer_norm(embd_norm, x);
         for (int32_t i = 0; i < n_layer; i++) x = build_layer(g, layers[i], x, ubatch.rows, i == n_layer - 1 ? Pick::first : Pick::all);
         ggml_tensor * pooled = g.linear(head, x, {cpu::Activation::tanh, nullptr, 1.0f}); // [n_embd, n_seqs]
-        return ggml_reshape_2d(g.ctx(), g.linear(head_output, pooled), x->ne[1], 1);      // [n_seqs, 1]
+        Forward out;
+        out.logits = ggml_reshape_2d(g.ctx(), g.linear(head_output, pooled), x->ne[1], 1); // [n_seqs, 1]
+        return out;
     }
 };
 
