@@ -1,6 +1,16 @@
 // A fake addon: models whose texts are one token per character and whose logit is a rule of the test's own.
 import type { Environment } from "../../src/load.js";
-import type { EncodeSpec, GgufHeader, GgufType, GgufValue, ModelSpec, NativeAddon, NativeModel, ScoreRequest, ScoreResult } from "../../src/native.js";
+import type {
+  EncodeSpec,
+  GgufHeader,
+  GgufType,
+  GgufValue,
+  ModelSpec,
+  NativeAddon,
+  NativeModel,
+  ScoreRequest,
+  ScoreResult,
+} from "../../src/native.js";
 
 type Metadata = Record<string, readonly [GgufType, GgufValue]>;
 
@@ -92,7 +102,8 @@ export function fakeNative(options: FakeOptions = {}): FakeNative {
     addon: async () => addon,
     openDevice: async (name) => {
       const device = name ?? "cpu";
-      if (!(options.devices ?? ["cpu"]).includes(device)) throw Object.assign(new Error(`No device ${device}`), { code: "DEVICE_NOT_FOUND" });
+      if (!(options.devices ?? ["cpu"]).includes(device))
+        throw Object.assign(new Error(`No device ${device}`), { code: "DEVICE_NOT_FOUND" });
       return device;
     },
     tokenizerSpec: async () => ({ model: "unigram", normalizer: [], preTokenizer: [], addedTokens: [], options: [] }),
@@ -150,7 +161,10 @@ function joinPair(spec: ModelSpec, query: Int32Array, document: Int32Array, limi
       ? spec.layout.before.length + spec.layout.between.length + spec.layout.after.length
       : spec.layout.bos.length + 2 * limits.separator.length + limits.prompt.length;
   const q = query.subarray(0, limits.queryMaxLength);
-  const room = Math.max(1, limits.maxLength + (spec.layout.kind === "pair" ? 0 : limits.separator.length + limits.prompt.length) - around - q.length);
+  const room = Math.max(
+    1,
+    limits.maxLength + (spec.layout.kind === "pair" ? 0 : limits.separator.length + limits.prompt.length) - around - q.length,
+  );
   const d = document.subarray(0, room);
   const inputIds = new Int32Array(around + q.length + d.length);
   const truncated = (q.length < query.length ? 1 : 0) | (d.length < document.length ? 2 : 0);
@@ -164,7 +178,8 @@ function fakeScores(spec: ModelSpec, request: ScoreRequest, options: FakeOptions
   const logits = new Float32Array(layers.length * count);
   const tokens = new Int32Array(count);
   const truncated = new Uint8Array(count);
-  const texts = (p: number) => [request.texts[request.pairs[2 * p] ?? 0] ?? "", request.texts[request.pairs[2 * p + 1] ?? 0] ?? ""] as const;
+  const texts = (p: number) =>
+    [request.texts[request.pairs[2 * p] ?? 0] ?? "", request.texts[request.pairs[2 * p + 1] ?? 0] ?? ""] as const;
   let alive = Array.from({ length: count }, (_, p) => p);
   for (const [c, layer] of layers.entries()) {
     logits.fill(Number.NaN, c * count, (c + 1) * count);

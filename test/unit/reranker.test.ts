@@ -183,7 +183,9 @@ describe("rerank", () => {
     expect(results.map(({ index }) => index)).toEqual([1, 3, 0, 2]);
     expect(results[0]).toMatchObject({ score: 2, logit: 2, tokens: 8, truncated: false });
     expect(results[0]?.document).toBe(documents[1]);
-    expect(await reranker.rerank("ab", documents, { topN: 1, normalize: true })).toMatchObject([{ index: 1, logit: 2, score: 1 / (1 + Math.exp(-2)) }]);
+    expect(await reranker.rerank("ab", documents, { topN: 1, normalize: true })).toMatchObject([
+      { index: 1, logit: 2, score: 1 / (1 + Math.exp(-2)) },
+    ]);
     expect(await reranker.rerank("q", [])).toEqual([]);
   });
 
@@ -204,7 +206,10 @@ describe("rerank", () => {
   });
 
   it("keeps the best of each stage of a cascade", async () => {
-    const { reranker, requests } = await load({ header: MODELS.lightweight, logit: (_, document, layer) => Number(document.slice(-1)) * (layer === 4 ? 1 : -1) });
+    const { reranker, requests } = await load({
+      header: MODELS.lightweight,
+      logit: (_, document, layer) => Number(document.slice(-1)) * (layer === 4 ? 1 : -1),
+    });
     const results = await reranker.rerank("q", ["1", "2", "3", "4"], { cascade: [{ layer: 4, keep: 2 }] });
     expect(results.map(({ index, logit }) => [index, logit])).toEqual([
       [2, -3],
@@ -275,7 +280,10 @@ describe("tokens", () => {
     };
     expect(await texts({}, {})).toEqual(["q", "p"]);
     expect(await texts({ header: MODELS.llm }, {})).toEqual(["A: q", "B: p"]);
-    expect(await texts({ header: MODELS.llm }, { queryInstructionForRerank: null, passageInstructionForRerank: undefined })).toEqual(["q", "B: p"]);
+    expect(await texts({ header: MODELS.llm }, { queryInstructionForRerank: null, passageInstructionForRerank: undefined })).toEqual([
+      "q",
+      "B: p",
+    ]);
     expect(await texts({}, { queryInstructionForRerank: "I", queryInstructionFormat: "<{{{0}}}>\\n{1}{0}" })).toEqual(["<{I}>\nqI", "p"]);
     expect(await texts({}, { queryInstructionFormat: "[{}] {}" })).toEqual(["q", "p"]);
   });
