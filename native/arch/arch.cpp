@@ -7,12 +7,18 @@ namespace bge {
 using Load = std::unique_ptr<Architecture> (*)(Weights &, const ArchitectureOptions &);
 
 std::unique_ptr<Architecture> load_bert(Weights &, const ArchitectureOptions &);
+std::unique_ptr<Architecture> load_gemma(Weights &, const ArchitectureOptions &);
+std::unique_ptr<Architecture> load_gemma2(Weights &, const ArchitectureOptions &);
+std::unique_ptr<Architecture> load_minicpm(Weights &, const ArchitectureOptions &);
 
 static const struct {
     const char * name; // general.architecture
     Load load;
 } architectures[] = {
     {"bert", load_bert},
+    {"gemma", load_gemma},
+    {"gemma2", load_gemma2},
+    {"minicpm", load_minicpm},
 };
 
 std::vector<std::string> architecture_names() {

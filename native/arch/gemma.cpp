@@ -1,0 +1,31 @@
+// Gemma scored by the logit of one token, "Yes", at the last position: bge-reranker-v2-gemma.
+// Source: transformers modeling_gemma.py GemmaForCausalLM; FlagEmbedding inference/reranker/decoder_only/base.py.
+#include "decoder.h"
+#include <cmath>
+
+namespace bge {
+namespace {
+
+struct Gemma : Decoder {
+    Gemma(Weights & w, const ArchitectureOptions & options) : Decoder(w, "gemma", /*max_layer*/ 0, {"gelu_tanh", "neox"}) {
+        attn.scale = 1.0f / std::sqrt(float(attn.head_dim));
+        embedding_scale = std::sqrt(float(n_embd));
+        const int64_t token = options.token_id >= 0 ? options.token_id : int64_t(w.file().u32("reranker.token_id"));
+        if (token >= n_vocab) throw Error("MODEL_INVALID", w.file().path() + ": the scored token " + std::to_string(token) + " is not in the vocabulary");
+        heads = w.rows("token_embd.weight", n_embd, token, 1); // the language model's head is tied to the embeddings
+    }
+
+    ggml_tensor * build_layer(GraphBuilder & g, int32_t i, ggml_tensor * x, const Rows & rows, Pick pick, const ScoreParams &) const override {
+        const DecoderLayer & l = layers[size_t(i)];
+        ggml_tensor * mixed = attend(g, l, attn, g.rms_norm(l.attn_norm, x), rows, pick);
+        x = g.linear(l.attn_output, mixed, {cpu::Activation::none, g.select(x, rows, pick), 1.0f});
+        ggml_tensor * up = g.gated(l.ffn, g.rms_norm(l.ffn_norm, x), activation); // [n_ff, n_rows]
+        return g.linear(l.ffn_down, up, {cpu::Activation::none, x, 1.0f});
+    }
+};
+
+} // namespace
+
+std::unique_ptr<Architecture> load_gemma(Weights & weights, const ArchitectureOptions & options) { return std::make_unique<Gemma>(weights, options); }
+
+} // namespace bge
