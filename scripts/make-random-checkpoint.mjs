@@ -16,6 +16,7 @@ const USAGE = `Usage: node scripts/make-random-checkpoint.mjs SHAPE OUT --tokeni
   --seed N       another set of weights`;
 
 // Shapes: config.json of the published checkpoints.
+// biome-ignore format: a table
 const encoder = (layers, hidden, heads, ffn, positions) => ({
   kind: "encoder",
   config: {
@@ -25,10 +26,12 @@ const encoder = (layers, hidden, heads, ffn, positions) => ({
     bos_token_id: 0, pad_token_id: 1, eos_token_id: 2,
   },
   tokenizer: { tokenizer_class: "XLMRobertaTokenizer", bos_token: "<s>", eos_token: "</s>", cls_token: "<s>", sep_token: "</s>", pad_token: "<pad>", unk_token: "<unk>", mask_token: "<mask>" },
-}); // biome-ignore format: tables
+});
+// biome-ignore format: a table
 const gemmaTokenizer = { tokenizer_class: "GemmaTokenizer", add_bos_token: true, add_eos_token: false, bos_token: "<bos>", eos_token: "<eos>", pad_token: "<pad>", unk_token: "<unk>" };
 const decoder = { hidden_size: 0, rope_theta: 10000, rope_scaling: null, attention_bias: false };
 
+// biome-ignore format: a table
 const SHAPES = {
   "bge-reranker-base": encoder(12, 768, 12, 3072, 514),
   "bge-reranker-large": encoder(24, 1024, 16, 4096, 514),
@@ -63,7 +66,7 @@ const SHAPES = {
     },
     tokenizer: gemmaTokenizer,
   },
-}; // biome-ignore format: tables
+};
 
 /** Tensors as [name, shape, spread, centre]. Spreads keep activations near 1, so that no type overflows. */
 function* tensorsOf({ kind, config: c }) {
@@ -72,8 +75,14 @@ function* tensorsOf({ kind, config: c }) {
 }
 
 function* encoderTensors({ num_hidden_layers, hidden_size: d, intermediate_size: ff, vocab_size, max_position_embeddings }) {
-  const linear = (name, out, inputs) => [[`${name}.weight`, [out, inputs], inputs ** -0.5], [`${name}.bias`, [out], 0.02]];
-  const norm = (name) => [[`${name}.weight`, [d], 0.05, 1], [`${name}.bias`, [d], 0.02]];
+  const linear = (name, out, inputs) => [
+    [`${name}.weight`, [out, inputs], inputs ** -0.5],
+    [`${name}.bias`, [out], 0.02],
+  ];
+  const norm = (name) => [
+    [`${name}.weight`, [d], 0.05, 1],
+    [`${name}.bias`, [d], 0.02],
+  ];
   yield ["roberta.embeddings.word_embeddings.weight", [vocab_size, d], 0.05];
   yield ["roberta.embeddings.position_embeddings.weight", [max_position_embeddings, d], 0.02];
   yield ["roberta.embeddings.token_type_embeddings.weight", [1, d], 0.02];
@@ -152,7 +161,8 @@ function noise(seed, encode) {
         values[i] = centre + radius * Math.cos(angle);
         if (i + 1 < LENGTH) values[i + 1] = centre + radius * Math.sin(angle);
       }
-      blocks.set(key, (block = encode(values)));
+      block = encode(values);
+      blocks.set(key, block);
     }
     return { block, start: Math.floor(random() * LENGTH) };
   };
@@ -173,7 +183,8 @@ async function writeShard(path, tensors, dtype, draw) {
   const header = { __metadata__: { format: "pt" } };
   let offset = 0;
   for (const { name, shape, sizeBytes } of tensors) {
-    header[name] = { dtype: dtype.name, shape, data_offsets: [offset, (offset += sizeBytes)] };
+    header[name] = { dtype: dtype.name, shape, data_offsets: [offset, offset + sizeBytes] };
+    offset += sizeBytes;
   }
   const json = Buffer.from(JSON.stringify(header));
   const table = Buffer.concat([json, Buffer.alloc((8 - (json.length % 8)) % 8, " ")]);

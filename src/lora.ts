@@ -42,7 +42,8 @@ const BASE_CHANGING_INIT = /^(pissa|olora|corda|loftq)/i;
 
 export async function readLora(folder: string): Promise<LoraAdapter> {
   const config = await readJsonObject(join(folder, "adapter_config.json"));
-  if (!config) throw new RerankerError("CONVERT_FAILED", `\`${folder}\` has no adapter_config.json; give the folder of a peft LoRA adapter.`);
+  if (!config)
+    throw new RerankerError("CONVERT_FAILED", `\`${folder}\` has no adapter_config.json; give the folder of a peft LoRA adapter.`);
   throwIfUnsupported(config);
   const rank = positive(config, "r");
   const alpha = positive(config, "lora_alpha");
@@ -73,11 +74,15 @@ function throwIfUnsupported(config: JsonObject): void {
   for (const [field, why] of Object.entries(REFUSED_SETTINGS)) {
     if (isSet(config[field])) throw unsupported(`\`${field}\` is ${JSON.stringify(config[field])}: ${why}`);
   }
-  if (config.fan_in_fan_out === true) throw unsupported("`fan_in_fan_out` is true, which none of our architectures has (its layers are all nn.Linear)");
-  if (config.bias !== undefined && config.bias !== "none") throw unsupported(`\`bias\` is ${JSON.stringify(config.bias)}; only "none" can be merged`);
+  if (config.fan_in_fan_out === true)
+    throw unsupported("`fan_in_fan_out` is true, which none of our architectures has (its layers are all nn.Linear)");
+  if (config.bias !== undefined && config.bias !== "none")
+    throw unsupported(`\`bias\` is ${JSON.stringify(config.bias)}; only "none" can be merged`);
   const init = config.init_lora_weights;
   if (typeof init === "string" && BASE_CHANGING_INIT.test(init)) {
-    throw unsupported(`\`init_lora_weights\` is "${init}", which changed the base model too; convert it to plain LoRA when saving (peft: \`path_initial_model_for_weight_conversion\`)`);
+    throw unsupported(
+      `\`init_lora_weights\` is "${init}", which changed the base model too; convert it to plain LoRA when saving (peft: \`path_initial_model_for_weight_conversion\`)`,
+    );
   }
 }
 
@@ -93,7 +98,8 @@ function collect(tensors: ReadonlyMap<string, SafeTensor>): Map<string, Update> 
   for (const [key, tensor] of tensors) {
     const name = key.replace(/^base_model\.model\./, "");
     const match = /^(.+)\.lora_([AB])(?:\.default)?\.weight$/.exec(name);
-    if (!match && /lora_|original_module/.test(name)) throw unsupported(`tensor \`${key}\` is not understood; adapters on linear layers can be merged`);
+    if (!match && /lora_|original_module/.test(name))
+      throw unsupported(`tensor \`${key}\` is not understood; adapters on linear layers can be merged`);
     const target = match ? `${match[1]}.weight` : name.replace(/\.modules_to_save(\.default)?\./, ".");
     const update = updates.get(target) ?? {};
     const part = match ? (match[2] === "A" ? "a" : "b") : "whole";
@@ -114,12 +120,15 @@ function checkPair(name: string, { a, b, whole }: Update, rank: number | undefin
   if (a.shape.length !== 2 || b.shape.length !== 2 || a.shape[0] !== b.shape[1] || a.shape[0] === 0) {
     throw unsupported(`lora_A [${a.shape}] and lora_B [${b.shape}] of \`${name}\` do not fit together`);
   }
-  if (rank !== undefined && a.shape[0] !== rank) throw unsupported(`lora_A of \`${name}\` has rank ${a.shape[0]}, adapter_config.json says ${rank}`);
+  if (rank !== undefined && a.shape[0] !== rank)
+    throw unsupported(`lora_A of \`${name}\` has rank ${a.shape[0]}, adapter_config.json says ${rank}`);
 }
 
 function checkFit(name: string, { a, b, whole }: Update, shape: readonly number[] | undefined): void {
   if (!shape) {
-    throw unsupported(`it changes \`${name}\`, which this model does not have. Was it trained on another model, or on a module that the reranker does not use?`);
+    throw unsupported(
+      `it changes \`${name}\`, which this model does not have. Was it trained on another model, or on a module that the reranker does not use?`,
+    );
   }
   const wanted = whole ? whole.shape : [b?.shape[0], a?.shape[1]];
   if (wanted.length !== shape.length || wanted.some((n, i) => n !== shape[i])) {
@@ -128,7 +137,8 @@ function checkFit(name: string, { a, b, whole }: Update, shape: readonly number[
 }
 
 async function floats(tensor: SafeTensor, addon: NativeAddon): Promise<Float32Array> {
-  if (!["F32", "F16", "BF16"].includes(tensor.dtype)) throw unsupported(`tensor \`${tensor.name}\` has type ${tensor.dtype}; F32, F16 and BF16 can be merged`);
+  if (!["F32", "F16", "BF16"].includes(tensor.dtype))
+    throw unsupported(`tensor \`${tensor.name}\` has type ${tensor.dtype}; F32, F16 and BF16 can be merged`);
   const file = await open(tensor.path, "r");
   try {
     const bytes = await readAt(file, tensor.sizeBytes, tensor.offset, `\`${tensor.name}\``);

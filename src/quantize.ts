@@ -47,8 +47,7 @@ export async function quantize(input: string, output: string, type: string, opti
   const file = await createOutput(path, options.overwrite ?? false);
   try {
     const header = addon.writeGgufHeader(file.temporaryPath, retyped(source, wanted.name), chosen);
-    const last = header.tensors.at(-1);
-    const sizeBytes = last ? Math.ceil((last.offset + last.sizeBytes) / header.alignment) * header.alignment : header.dataOffset;
+    const sizeBytes = header.fileSizeBytes;
     await throwIfDiskFull(path, sizeBytes);
     await writeTensors(addon, { source, input, header, output: file.temporaryPath, types, sizeBytes }, options);
     await file.commit();
@@ -62,7 +61,10 @@ function profileOf(source: GgufHeader, input: string): ModelProfile {
   const architecture = source.metadata["general.architecture"]?.value;
   const profile = typeof architecture === "string" ? findProfile(architecture) : undefined;
   if (profile) return profile;
-  throw new RerankerError("MODEL_UNSUPPORTED", `\`${input}\` has architecture ${JSON.stringify(architecture) ?? "missing"}, which is none of ours; its tensors cannot be told apart.`);
+  throw new RerankerError(
+    "MODEL_UNSUPPORTED",
+    `\`${input}\` has architecture ${JSON.stringify(architecture) ?? "missing"}, which is none of ours; its tensors cannot be told apart.`,
+  );
 }
 
 function chooseTypes(source: GgufHeader, profile: ModelProfile, wanted: TensorTypeInfo, types: readonly TensorTypeInfo[]) {

@@ -22,9 +22,10 @@ export interface SafeTensorSet {
   readonly files: readonly string[];
 }
 
+// biome-ignore format: one table
 const DTYPE_BYTES: Readonly<Record<string, number>> = {
   BOOL: 1, U8: 1, I8: 1, F8_E5M2: 1, F8_E4M3: 1, U16: 2, I16: 2, F16: 2, BF16: 2, U32: 4, I32: 4, F32: 4, U64: 8, I64: 8, F64: 8,
-}; // biome-ignore format: one table
+};
 
 /** The limit of the safetensors library itself. */
 const MAX_HEADER_BYTES = 100_000_000;
@@ -117,7 +118,8 @@ function parseTable(header: JsonObject, bounds: Bounds): SafeTensor[] {
     if (tensor.offset !== end) throw damaged(bounds.what, `\`data_offsets\` of \`${tensor.name}\` overlap another tensor or leave a gap`);
     end += tensor.sizeBytes;
   }
-  if (end !== bounds.fileSize) throw damaged(bounds.what, `its tensors end at byte ${end}, the file at ${bounds.fileSize}: the download is incomplete`);
+  if (end !== bounds.fileSize)
+    throw damaged(bounds.what, `its tensors end at byte ${end}, the file at ${bounds.fileSize}: the download is incomplete`);
   return tensors;
 }
 
@@ -130,7 +132,8 @@ function parseTensor(name: string, entry: unknown, bounds: Bounds): SafeTensor {
   if (!Array.isArray(shape) || shape.length > MAX_DIMENSIONS || !shape.every(isCount)) {
     throw bad(`\`shape\` must be at most ${MAX_DIMENSIONS} non-negative integers`);
   }
-  if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isCount)) throw bad("`data_offsets` must be two non-negative integers");
+  if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isCount))
+    throw bad("`data_offsets` must be two non-negative integers");
   const [begin, end] = offsets as [number, number];
   const size = (shape as number[]).reduce((product, n) => product * n, bytes);
   if (!Number.isSafeInteger(size)) throw bad("`shape` is impossibly large");

@@ -41,7 +41,10 @@ export function readConfig(json: JsonObject): CheckpointConfig {
   const quantities = new Map<Quantity, number>();
   for (const [quantity, source] of Object.entries(checkpoint.fields) as [Quantity, { field: string; otherwise?: number }][]) {
     const limit = LIMITS[quantity];
-    quantities.set(quantity, limit ? wholeNumber(json, source.field, limit, source.otherwise, 1) : realNumber(json, source.field, source.otherwise));
+    quantities.set(
+      quantity,
+      limit ? wholeNumber(json, source.field, limit, source.otherwise, 1) : realNumber(json, source.field, source.otherwise),
+    );
   }
   derive(quantities, json, checkpoint, padTokenId);
   return {
@@ -80,7 +83,10 @@ function checkpointOf(json: JsonObject): Pick<CheckpointConfig, "profile" | "che
 
 function throwIfUnsupported(json: JsonObject, profile: ModelProfile, checkpoint: CheckpointProfile): void {
   if (isObject(json.quantization_config)) {
-    throw new RerankerError("CONVERT_FAILED", "The checkpoint is quantised already (`quantization_config`); convert the original F32, F16 or BF16 weights.");
+    throw new RerankerError(
+      "CONVERT_FAILED",
+      "The checkpoint is quantised already (`quantization_config`); convert the original F32, F16 or BF16 weights.",
+    );
   }
   for (const { field, values, advice } of checkpoint.requires) {
     const value = Object.hasOwn(json, field) ? json[field] : undefined;
@@ -123,7 +129,8 @@ function derive(quantities: Map<Quantity, number>, json: JsonObject, checkpoint:
     throw inconsistent("`hidden_size` is no multiple of `num_attention_heads`");
   }
   setMissing("n_embd_head", get("n_embd") / get("n_head"));
-  if (!checkpoint.fields.n_position && get("n_embd_head") % 2 !== 0) throw inconsistent("the head size is odd, which rotary positions cannot have");
+  if (!checkpoint.fields.n_position && get("n_embd_head") % 2 !== 0)
+    throw inconsistent("the head size is odd, which rotary positions cannot have");
   quantities.set("n_embd_q", get("n_head") * get("n_embd_head"));
   quantities.set("n_embd_kv", get("n_head_kv") * get("n_embd_head"));
   if (quantities.has("n_position")) {
@@ -157,13 +164,19 @@ function deriveHeads(quantities: Map<Quantity, number>, json: JsonObject): void 
 function wholeNumber(json: JsonObject, field: string, limit: number, otherwise?: number, least = 0): number {
   const value = json[field] ?? otherwise;
   if (Number.isInteger(value) && (value as number) >= least && (value as number) <= limit) return value as number;
-  throw new RerankerError("CONVERT_FAILED", `\`${field}\` in config.json must be an integer from ${least} to ${limit}, got ${JSON.stringify(value) ?? "nothing"}.`);
+  throw new RerankerError(
+    "CONVERT_FAILED",
+    `\`${field}\` in config.json must be an integer from ${least} to ${limit}, got ${JSON.stringify(value) ?? "nothing"}.`,
+  );
 }
 
 function realNumber(json: JsonObject, field: string, otherwise?: number): number {
   const value = json[field] ?? otherwise;
   if (typeof value === "number" && Number.isFinite(value) && value > 0) return value;
-  throw new RerankerError("CONVERT_FAILED", `\`${field}\` in config.json must be a positive number, got ${JSON.stringify(value) ?? "nothing"}.`);
+  throw new RerankerError(
+    "CONVERT_FAILED",
+    `\`${field}\` in config.json must be a positive number, got ${JSON.stringify(value) ?? "nothing"}.`,
+  );
 }
 
 function inconsistent(problem: string): RerankerError {

@@ -76,7 +76,10 @@ function rerankerEntries({ config, name, promptIds, padPosition }: MetadataSourc
   if (defaults.queryInstruction !== null) entries.push(["reranker.query_instruction", "string", defaults.queryInstruction]);
   if (defaults.documentInstruction !== null) entries.push(["reranker.document_instruction", "string", defaults.documentInstruction]);
   if (layout.kind === "prompt" && promptIds) {
-    entries.push(["reranker.separator", "string", layout.separator], ["reranker.separator_ids", "i32[]", Int32Array.from(promptIds.separator)]);
+    entries.push(
+      ["reranker.separator", "string", layout.separator],
+      ["reranker.separator_ids", "i32[]", Int32Array.from(promptIds.separator)],
+    );
     entries.push(["reranker.prompt", "string", defaults.prompt ?? ""], ["reranker.prompt_ids", "i32[]", Int32Array.from(promptIds.prompt)]);
     if (promptIds.tokenId !== undefined) entries.push(["reranker.token_id", "u32", promptIds.tokenId]);
   }
@@ -118,7 +121,11 @@ export function padVocabulary(entries: readonly MetadataEntry[], n_vocab: number
       case "tokenizer.ggml.scores":
         return [key, type, Float32Array.from([...(value as ArrayLike<number> & Iterable<number>), ...Array<number>(missing).fill(-1000)])];
       case "tokenizer.ggml.token_type":
-        return [key, type, Int32Array.from([...(value as ArrayLike<number> & Iterable<number>), ...Array<number>(missing).fill(UNUSED_TOKEN)])];
+        return [
+          key,
+          type,
+          Int32Array.from([...(value as ArrayLike<number> & Iterable<number>), ...Array<number>(missing).fill(UNUSED_TOKEN)]),
+        ];
       default:
         return [key, type, value];
     }

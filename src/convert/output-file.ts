@@ -14,9 +14,13 @@ export interface OutputFile {
 
 export async function createOutput(path: string, overwrite: boolean): Promise<OutputFile> {
   const folder = dirname(path);
-  const isFolder = await stat(folder).then((stats) => stats.isDirectory(), () => false);
+  const isFolder = await stat(folder).then(
+    (stats) => stats.isDirectory(),
+    () => false,
+  );
   if (!isFolder) throw new RerankerError("IO", `Folder \`${folder}\` does not exist; create it first.`);
-  if (!overwrite && (await exists(path))) throw new RerankerError("IO", `\`${path}\` exists; pass \`overwrite: true\` to replace it, or choose another name.`);
+  if (!overwrite && (await exists(path)))
+    throw new RerankerError("IO", `\`${path}\` exists; pass \`overwrite: true\` to replace it, or choose another name.`);
   const temporaryPath = join(folder, `.${basename(path)}.${process.pid}.${randomBytes(6).toString("hex")}.tmp`);
   return {
     temporaryPath,
@@ -32,7 +36,10 @@ export async function throwIfDiskFull(path: string, neededBytes: number): Promis
   const { bavail, bsize } = await statfs(dirname(path));
   const free = bavail * bsize;
   if (free >= neededBytes) return;
-  throw new RerankerError("IO", `\`${dirname(path)}\` has ${megabytes(free)} MB free, the file needs ${megabytes(neededBytes)} MB. Make room or choose another output.`);
+  throw new RerankerError(
+    "IO",
+    `\`${dirname(path)}\` has ${megabytes(free)} MB free, the file needs ${megabytes(neededBytes)} MB. Make room or choose another output.`,
+  );
 }
 
 /** Writes all of `bytes`; a plain write may stop short. */

@@ -1,7 +1,8 @@
 // Streams tensors in chunks of whole rows: read, edit in float32, convert, write at the target's offset. Several chunks
 // are in flight at once, so memory is bounded by a few of them whatever the size of the model.
-import { availableParallelism } from "node:os";
+
 import type { FileHandle } from "node:fs/promises";
+import { availableParallelism } from "node:os";
 import type { NativeAddon, TensorType } from "../native.js";
 import { readAt, writeAt } from "./output-file.js";
 

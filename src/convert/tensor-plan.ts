@@ -38,7 +38,9 @@ export function planTensors(config: CheckpointConfig, source: ReadonlyMap<string
   for (const [pattern, rule] of Object.entries(config.checkpoint.tensors)) {
     if (rule.when && config.json[rule.when.field] !== rule.when.value) continue;
     for (const layer of indices(pattern, "{i}", quantity(config, "n_layer"))) {
-      tensors.push(planTensor(config, available, pattern.replace("{i}", `${layer}`), { ...rule, name: rule.name.replace("{i}", `${layer}`) }));
+      tensors.push(
+        planTensor(config, available, pattern.replace("{i}", `${layer}`), { ...rule, name: rule.name.replace("{i}", `${layer}`) }),
+      );
     }
   }
   const dropped = dropRest(config, available, new Set(tensors.flatMap((tensor) => tensor.parts.map((part) => part.source))));
@@ -54,7 +56,12 @@ function byLayer(a: PlannedTensor, b: PlannedTensor): number {
   return place(a) - place(b);
 }
 
-function planTensor(config: CheckpointConfig, available: ReadonlyMap<string, SafeTensor>, pattern: string, rule: TensorRule): PlannedTensor {
+function planTensor(
+  config: CheckpointConfig,
+  available: ReadonlyMap<string, SafeTensor>,
+  pattern: string,
+  rule: TensorRule,
+): PlannedTensor {
   const shape = rule.shape.map((dimension) => (dimension === 1 ? 1 : quantity(config, dimension)));
   const columns = shape.at(-1) ?? 1;
   const sourceRows = shape.length > 1 ? (shape[0] ?? 1) : 1;
@@ -101,17 +108,25 @@ function missing(config: CheckpointConfig, available: ReadonlyMap<string, SafeTe
   const head = /^(classifier|lm_head)\.|pooler/.test(name);
   const adapter = [...available.keys()].some((key) => key.includes(".lora_"));
   if (adapter) return `Tensor \`${name}\` is missing and there are LoRA tensors: give the base model's folder, and this one as \`lora\`.`;
-  if (head) return `Tensor \`${name}\` of the score head is missing: this ${config.name} is no trained reranker, or its conversion to safetensors dropped the head.`;
+  if (head)
+    return `Tensor \`${name}\` of the score head is missing: this ${config.name} is no trained reranker, or its conversion to safetensors dropped the head.`;
   return `Tensor \`${name}\` is missing; ${config.name} needs it. The checkpoint is incomplete or config.json belongs to another model.`;
 }
 
 function sourceType(tensor: SafeTensor): TensorType {
   const type = SOURCE_TYPES[tensor.dtype];
   if (type) return type;
-  throw new RerankerError("CONVERT_FAILED", `Tensor \`${tensor.name}\` has type ${tensor.dtype}; F32, F16 and BF16 weights can be converted.`);
+  throw new RerankerError(
+    "CONVERT_FAILED",
+    `Tensor \`${tensor.name}\` has type ${tensor.dtype}; F32, F16 and BF16 weights can be converted.`,
+  );
 }
 
-function dropRest(config: CheckpointConfig, available: ReadonlyMap<string, SafeTensor>, used: ReadonlySet<SafeTensor>): TensorPlan["dropped"] {
+function dropRest(
+  config: CheckpointConfig,
+  available: ReadonlyMap<string, SafeTensor>,
+  used: ReadonlySet<SafeTensor>,
+): TensorPlan["dropped"] {
   const dropped: { tensor: string; reason: string }[] = [];
   for (const [name, tensor] of available) {
     if (used.has(tensor)) continue;

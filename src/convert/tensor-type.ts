@@ -57,7 +57,11 @@ export function tensorTypeChooser(profile: ModelProfile, wanted: TensorTypeInfo,
     if (fits(first, columns)) return first.name;
     const second = byName.get(SMALLER_BLOCKS[first.name] ?? "");
     const type = second?.writable && fits(second, columns) ? second.name : "F16";
-    fallbacks.push({ tensor: name, type, reason: `its rows of ${columns} do not divide into the blocks of ${first.blockSize} of ${first.name}` });
+    fallbacks.push({
+      tensor: name,
+      type,
+      reason: `its rows of ${columns} do not divide into the blocks of ${first.blockSize} of ${first.name}`,
+    });
     return type;
   }
 
@@ -80,10 +84,11 @@ export function keepsF32(profile: ModelProfile, name: string): boolean {
 }
 
 // llama.cpp's numbers for `general.file_type`: a hint for people who read the file, not used for loading.
+// biome-ignore format: one table
 const FILE_TYPES: Readonly<Record<TensorType, number>> = {
   F32: 0, F16: 1, Q4_0: 2, Q4_1: 3, Q8_0: 7, Q5_0: 8, Q5_1: 9, Q2_K: 10, Q3_K: 11, Q4_K: 14, Q5_K: 16, Q6_K: 18, IQ3_XXS: 23,
   IQ4_NL: 25, IQ3_S: 26, IQ2_S: 28, IQ4_XS: 30, IQ1_M: 31, BF16: 32, TQ1_0: 36, TQ2_0: 37,
-}; // biome-ignore format: one table
+};
 
 export function fileType(type: TensorType): number {
   const GUESSED = 1024; // llama.cpp's flag for "not one of the list"

@@ -3,7 +3,10 @@ import type { Transform } from "../models/index.js";
 import type { RowEdit, RowJob } from "./row-stream.js";
 
 /** What a transform does to rows while they stream; dropped rows are the plan's business. */
-export function transformRows(transform: Transform | undefined, headSize: number): { edits: readonly RowEdit[]; reorder?: NonNullable<RowJob["reorder"]> } {
+export function transformRows(
+  transform: Transform | undefined,
+  headSize: number,
+): { edits: readonly RowEdit[]; reorder?: NonNullable<RowJob["reorder"]> } {
   switch (transform) {
     case undefined:
     case "drop-reserved-positions":

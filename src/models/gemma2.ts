@@ -36,7 +36,11 @@ export const gemma2 = {
       },
       requires: [
         ...decoderRequires,
-        { field: "layer_wise", values: [true], advice: "Only checkpoints with score heads (`layer_wise: true`) are rerankers of this class." },
+        {
+          field: "layer_wise",
+          values: [true],
+          advice: "Only checkpoints with score heads (`layer_wise: true`) are rerankers of this class.",
+        },
       ],
       activation: {
         field: "hidden_activation",
@@ -73,7 +77,11 @@ export const gemma2 = {
           transform: "plus-one",
         },
         "model.layers.{i}.pre_feedforward_layernorm.weight": { name: "blk.{i}.ffn_norm.weight", shape: ["n_embd"], transform: "plus-one" },
-        "model.layers.{i}.post_feedforward_layernorm.weight": { name: "blk.{i}.post_ffw_norm.weight", shape: ["n_embd"], transform: "plus-one" },
+        "model.layers.{i}.post_feedforward_layernorm.weight": {
+          name: "blk.{i}.post_ffw_norm.weight",
+          shape: ["n_embd"],
+          transform: "plus-one",
+        },
         ...scoreHeads,
       },
       dropped: { ...decoderDropped, "lm_head.weight": "the score heads take its place" },

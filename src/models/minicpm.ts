@@ -1,6 +1,14 @@
 // MiniCPM with a score head per layer: bge-reranker-v2-minicpm-layerwise.
 // Source: FlagEmbedding inference/reranker/decoder_only/layerwise.py and its modeling_minicpm_reranker.py.
-import { decoderDefaults, decoderDropped, decoderFields, decoderRequires, decoderTensors, scoreHeads, YES_NO_PROMPT } from "./decoder-tensors.js";
+import {
+  decoderDefaults,
+  decoderDropped,
+  decoderFields,
+  decoderRequires,
+  decoderTensors,
+  scoreHeads,
+  YES_NO_PROMPT,
+} from "./decoder-tensors.js";
 import type { ModelProfile } from "./profile.js";
 
 export const minicpm = {
@@ -50,8 +58,16 @@ export const minicpm = {
       tensors: {
         ...decoderTensors,
         // llama.cpp rotates adjacent pairs here, so the rows of q and k are interleaved to match.
-        "model.layers.{i}.self_attn.q_proj.weight": { name: "blk.{i}.attn_q.weight", shape: ["n_embd_q", "n_embd"], transform: "permute-rope" },
-        "model.layers.{i}.self_attn.k_proj.weight": { name: "blk.{i}.attn_k.weight", shape: ["n_embd_kv", "n_embd"], transform: "permute-rope" },
+        "model.layers.{i}.self_attn.q_proj.weight": {
+          name: "blk.{i}.attn_q.weight",
+          shape: ["n_embd_q", "n_embd"],
+          transform: "permute-rope",
+        },
+        "model.layers.{i}.self_attn.k_proj.weight": {
+          name: "blk.{i}.attn_k.weight",
+          shape: ["n_embd_kv", "n_embd"],
+          transform: "permute-rope",
+        },
         "model.norm.weight": { name: "output_norm.weight", shape: ["n_embd"] },
         "model.layers.{i}.input_layernorm.weight": { name: "blk.{i}.attn_norm.weight", shape: ["n_embd"] },
         "model.layers.{i}.post_attention_layernorm.weight": { name: "blk.{i}.ffn_norm.weight", shape: ["n_embd"] },

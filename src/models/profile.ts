@@ -6,14 +6,7 @@ import type { GgufType } from "../native.js";
 export type RerankClass = "encoder-only-base" | "decoder-only-base" | "decoder-only-layerwise" | "decoder-only-lightweight";
 
 /** Options that only some classes have; one that is not listed in a profile is an error for its models. */
-export type ClassOption =
-  | "prompt"
-  | "cutoffLayers"
-  | "compressLayers"
-  | "compressRatio"
-  | "headSelection"
-  | "attentionSoftcap"
-  | "cascade";
+export type ClassOption = "prompt" | "cutoffLayers" | "compressLayers" | "compressRatio" | "headSelection" | "attentionSoftcap" | "cascade";
 
 /** A special token by its part in a pair. cls: `tokenizer.ggml.cls_token_id`, else bos; separator: `.seperator_token_id`, else eos. */
 export type TokenRole = "cls" | "separator";
@@ -56,6 +49,7 @@ export interface ProfileDefaults {
 export type Activation = "gelu_erf" | "gelu_tanh" | "silu";
 
 /** A number read or derived from config.json (src/convert/config.ts says how), by the name ggml code would give it. */
+// biome-ignore format: one table
 export type Quantity =
   | "n_layer" | "n_embd" | "n_ff" | "n_vocab"
   | "n_head" | "n_head_kv" | "n_embd_head"
@@ -68,7 +62,7 @@ export type Quantity =
   | "embedding_scale" | "residual_scale" | "logit_scale"
   | "attention_scale" | "attention_softcap" | "final_softcap" | "sliding_window"
   /** Legal cutoffs start_layer, start_layer + layer_step, ... and the score heads stored for them. */
-  | "start_layer" | "layer_step" | "n_score_head"; // biome-ignore format: one table
+  | "start_layer" | "layer_step" | "n_score_head";
 
 /** A field of config.json; `otherwise` is the value transformers takes when the field is absent. */
 export interface ConfigField {
@@ -121,7 +115,11 @@ export interface CheckpointProfile {
   /** Rows of the position table below the first token's: 0, or pad_token_id + 1. */
   readonly reservedPositions: "none" | "pad-id-plus-one";
   /** GGUF metadata beyond what every file has, in file order; the key's `{arch}` is the GGUF architecture. */
-  readonly metadata: readonly (readonly [key: string, type: GgufType, value: Quantity | { readonly constant: string | number | boolean }])[];
+  readonly metadata: readonly (readonly [
+    key: string,
+    type: GgufType,
+    value: Quantity | { readonly constant: string | number | boolean },
+  ])[];
   /** Checkpoint name -> GGUF tensor. `{i}` runs over the layers, `{h}` over the score heads. */
   readonly tensors: Readonly<Record<string, TensorRule>>;
   /** Tensors left out on purpose, with the reason. */
