@@ -1,62 +1,9 @@
 #!/usr/bin/env node
 // The command line: bge-reranker <command>. Results go to standard output, everything else to standard error.
-// Exit 0, 1 when something failed, 2 for a mistake in the call.
-import { Command, CommanderError } from "commander";
-import { UsageError } from "./cli/arguments.js";
-import { addConvert, addQuantize } from "./cli/convert.js";
-import { addDevices, addInspect } from "./cli/inspect.js";
-import { addRerank } from "./cli/rerank.js";
-import { addScore } from "./cli/score.js";
-import { painter } from "./cli/terminal.js";
-import { RerankerError, version } from "./index.js";
+import { run } from "./cli/program.js";
 
-const INTERRUPTED = 130; // what a shell expects after Ctrl-C
+// A reader that has seen enough, such as head, is no error.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : 1));
 
-export async function main(argv: readonly string[]): Promise<number> {
-  const controller = new AbortController();
-  const interrupt = () => controller.abort(new Error("Interrupted"));
-  process.once("SIGINT", interrupt); // the second one ends the process at once
-  process.once("SIGTERM", interrupt);
-  // A reader that has seen enough, such as head, is no error.
-  process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : 1));
-  try {
-    await buildProgram(controller.signal).parseAsync(argv);
-    return 0;
-  } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2; // commander has said why
-    if (controller.signal.aborted) return INTERRUPTED;
-    process.stderr.write(`${painter(process.stderr)("red", "error:")} ${messageOf(error)}\n`);
-    return error instanceof UsageError || error instanceof TypeError || error instanceof RangeError ? 2 : 1;
-  } finally {
-    process.off("SIGINT", interrupt);
-    process.off("SIGTERM", interrupt);
-  }
-}
-
-function buildProgram(signal: AbortSignal): Command {
-  const program = new Command("bge-reranker")
-    .description("Run BGE rerankers from GGUF files, with the scores of FlagEmbedding.")
-    .version(version)
-    .showSuggestionAfterError()
-    .showHelpAfterError("(--help shows the options)")
-    .exitOverride()
-    .addHelpText("after", '\nExample:\n  $ bge-reranker rerank --query "what is a panda?" "hi" "The giant panda is a bear."');
-  addRerank(program, signal);
-  addScore(program, signal);
-  addConvert(program, signal);
-  addQuantize(program, signal);
-  addInspect(program);
-  addDevices(program);
-  for (const command of program.commands) command.exitOverride().showHelpAfterError("(--help shows the options)");
-  return program;
-}
-
-function messageOf(error: unknown): string {
-  if (error instanceof RerankerError) return `${error.message} (${error.code})`;
-  return error instanceof Error ? error.message : String(error);
-}
-
-// Waiting for what is written, so that a pipe gets all of it.
-main(process.argv).then((code) => {
-  process.exitCode = code;
-});
+// Not process.exit(): a pipe gets all that was written.
+process.exitCode = await run(process.argv);

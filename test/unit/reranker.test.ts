@@ -251,7 +251,7 @@ describe("rerank", () => {
     const text = `${"😀".repeat(100)}X`;
     const [whole] = await reranker.rerank("q", [text], { overflow: "chunk", maxChunks: 100, chunkOverlap: 0 });
     expect(whole).toMatchObject({ logit: 1, truncated: false });
-    expect(text.slice(whole?.chunk?.start).isWellFormed?.() ?? true).toBe(true);
+    expect(encodeURIComponent(text.slice(whole?.chunk?.start))).toBeTruthy(); // throws at half a character
     const [capped] = await reranker.rerank("q", [text], { overflow: "chunk", maxChunks: 2 });
     expect(capped).toMatchObject({ logit: 0, truncated: true });
   });

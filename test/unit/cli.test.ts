@@ -1,0 +1,201 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, afterEach, describe, expect, it, vi } from "vitest";
+import { run } from "../../src/cli/program.js";
+import { displayWidth, oneLine, shorten } from "../../src/cli/terminal.js";
+import { type FakeOptions, fakeNative, MODELS } from "./fake-native.js";
+
+let fake: FakeOptions = {};
+const state = vi.hoisted(() => ({ requests: [] as { pairs: Int32Array; texts: readonly string[] }[] }));
+
+vi.mock("../../src/native.js", () => ({
+  packageVersion: "1.2.3",
+  loadNative: () => undefined,
+  loadGpuModules: () => ({
+    devices: () => [{ name: "cpu", description: "A CPU\u001b[31m", kind: "cpu", memoryFreeBytes: 1024, memoryTotalBytes: 2048 }],
+    cpu: () => ({ isa: "avx2", physicalCores: 2 }),
+  }),
+  missingDevices: () => [{ family: "cuda", reason: "not installed" }],
+}));
+
+// The machine's place is taken by the fake; all else is as it ships.
+vi.mock("../../src/load.js", async (original) => {
+  const load = await original<typeof import("../../src/load.js")>();
+  return {
+    ...load,
+    openModel: (name: string, options: never, wanted: never) => {
+      const native = fakeNative(fake);
+      state.requests = native.requests as never;
+      return load.openModel(name, options, wanted, native.environment);
+    },
+  };
+});
+
+const folder = mkdtempSync(join(tmpdir(), "bge-reranker-"));
+const model = join(folder, "model.gguf");
+writeFileSync(model, "");
+afterAll(() => rmSync(folder, { recursive: true }));
+afterEach(() => {
+  fake = {};
+  vi.restoreAllMocks();
+});
+
+async function cli(...args: string[]) {
+  let stdout = "";
+  let stderr = "";
+  vi.spyOn(process.stdout, "write").mockImplementation((text) => {
+    stdout += text;
+    return true;
+  });
+  vi.spyOn(process.stderr, "write").mockImplementation((text) => {
+    stderr += text;
+    return true;
+  });
+  const code = await run(["node", "bge-reranker", ...args]);
+  vi.restoreAllMocks();
+  return { code, stdout, stderr };
+}
+
+const file = (name: string, text: string) => {
+  writeFileSync(join(folder, name), text);
+  return join(folder, name);
+};
+
+describe("usage mistakes end with 2", () => {
+  it.each([
+    [[]],
+    [["rank"]],
+    [["rerank"]],
+    [["rerank", "--query", "q"]],
+    [["rerank", "--query", "q", "d", "--top", "3"]],
+    [["rerank", "--query", "q", "d", "--top-n", "three"]],
+    [["rerank", "--query", "q", "d", "--top-n", "0", "-m", model]],
+    [["rerank", "--query", "q", "d", "--overflow", "cut", "-m", model]],
+    [["rerank", "--query", "q", "d", "--cutoff-layers", "8", "-m", model]],
+    [["rerank", "--query", "q", "d", "--head-selection", "best"]],
+    [["score"]],
+    [["score", "--pairs", "x", "--resume"]],
+    [["inspect"]],
+    [["devices", "extra"]],
+  ])("%j", async (args) => {
+    const { code, stdout, stderr } = await cli(...args);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+    expect(stderr).not.toBe("");
+  });
+});
+
+describe("rerank", () => {
+  it("prints tab-separated lines to a pipe", async () => {
+    const { code, stdout, stderr } = await cli("rerank", "-m", model, "--query", "ab", "x", "a\u001b[31mb\nc", "a");
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    expect(stdout).toBe("1\t2.0000\t#2\ta [31mb c\n2\t1.0000\t#3\ta\n3\t0.0000\t#1\tx\n");
+  });
+
+  it("prints the results of the library as JSON, your objects included", async () => {
+    const documents = file("documents.jsonl", '\ufeff{"text": "x", "id": 1}\r\n\r\n{"text": "ab"}');
+    const { code, stdout } = await cli("rerank", "-m", model, "--query", "ab", "-d", documents, "--json", "--top-n", "2", "--normalize");
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject([
+      { index: 1, logit: 2, document: { text: "ab" }, truncated: false },
+      { index: 0, score: 0.5, document: { text: "x", id: 1 } },
+    ]);
+  });
+
+  it("takes a file of lines, braces or not", async () => {
+    const documents = file("documents.txt", "{ab}\na\n");
+    const { stdout } = await cli("rerank", "-m", model, "--query", "ab", "-d", documents);
+    expect(stdout).toBe("1\t2.0000\t#1\t{ab}\n2\t1.0000\t#2\ta\n");
+  });
+
+  it("ends with 1 and the reason when something fails", async () => {
+    const missing = await cli("rerank", "-m", "/nowhere.gguf", "--query", "q", "d");
+    expect(missing).toMatchObject({ code: 1, stdout: "", stderr: expect.stringContaining("MODEL_NOT_FOUND") });
+    expect(await cli("rerank", "-m", model, "--query", "q", "-d", "/nowhere.txt")).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining("/nowhere.txt"),
+    });
+    const broken = file("broken.jsonl", '{"text": "x"}\n{"body": "x"}\n');
+    expect(await cli("rerank", "-m", model, "--query", "q", "-d", broken)).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining("line 2"),
+    });
+  });
+
+  it("marks what was cut", async () => {
+    const { stdout } = await cli("rerank", "-m", model, "--query", "q", "d".repeat(40), "--max-length", "20");
+    expect(stdout).toMatch(/\t\[cut\]\n$/);
+  });
+});
+
+describe("score", () => {
+  const pairs = (count: number) => Array.from({ length: count }, (_, i) => `{"query": "q", "passage": "${i}", "id": "n${i}"}\n`).join("");
+
+  it("scores a stream in windows, in order", async () => {
+    fake = { logit: (_, document) => Number(document) };
+    const { code, stdout } = await cli("score", "-m", model, "-p", file("many.jsonl", pairs(2500)));
+    const lines = stdout.trimEnd().split("\n");
+    expect(code).toBe(0);
+    expect(lines).toHaveLength(2500);
+    expect(lines[2400]).toBe('{"id":"n2400","score":2400}');
+    expect(Math.max(...state.requests.map((request) => request.pairs.length / 2))).toBe(1024);
+  });
+
+  it("goes on after the whole lines of an interrupted run", async () => {
+    fake = { logit: (_, document) => Number(document) };
+    const output = file("scores.jsonl", '{"score":100}\n{"score":101}\n{"sco');
+    const { code } = await cli("score", "-m", model, "-p", file("few.jsonl", pairs(4)), "-o", output, "--resume");
+    expect(code).toBe(0);
+    expect(readFileSync(output, "utf8")).toBe('{"score":100}\n{"score":101}\n{"id":"n2","score":2}\n{"id":"n3","score":3}\n');
+    await cli("score", "-m", model, "-p", join(folder, "few.jsonl"), "-o", output);
+    expect(readFileSync(output, "utf8").split("\n")).toHaveLength(5);
+  });
+
+  it("gives one score for each of several layers", async () => {
+    fake = { header: MODELS.layerwise, logit: (_, __, layer) => layer };
+    const { stdout } = await cli("score", "-m", model, "-p", file("one.jsonl", pairs(1)), "--cutoff-layers", "8,2");
+    expect(stdout).toBe('{"id":"n0","scores":[2,8]}\n');
+  });
+
+  it.each([
+    ['{"query": "q"}', 'needs "query" and "passage"'],
+    ["[1]", "is not a JSON object"],
+    ["{", "line 1 is not JSON"],
+  ])("names the line that is wrong: %s", async (line, message) => {
+    const result = await cli("score", "-m", model, "-p", file("bad.jsonl", `${line}\n`));
+    expect(result).toMatchObject({ code: 1, stderr: expect.stringContaining(message) });
+  });
+});
+
+describe("help and machine", () => {
+  it("shows help with examples, and the version, with 0", async () => {
+    for (const args of [["--help"], ["rerank", "--help"], ["score", "--help"], ["convert", "--help"], ["inspect", "--help"]]) {
+      expect(await cli(...args)).toMatchObject({ code: 0, stdout: expect.stringContaining("Example"), stderr: "" });
+    }
+    expect((await cli("--version")).stdout).toBe("1.2.3\n");
+  });
+
+  it("suggests the command meant", async () => {
+    expect((await cli("rerak")).stderr).toContain("Did you mean rerank?");
+  });
+
+  it("lists devices, and the reason for those not there", async () => {
+    const { stdout } = await cli("devices");
+    expect(stdout).toContain("cuda  not available: not installed");
+    expect(stdout).not.toContain("\u001b");
+    expect(JSON.parse((await cli("devices", "--json")).stdout)).toMatchObject({ missing: [{ family: "cuda" }] });
+  });
+});
+
+describe("terminal texts", () => {
+  it("measures and shortens by columns, not by characters", () => {
+    expect(displayWidth("aé漢字😀")).toBe(8);
+    expect(shorten("漢字漢字", 5)).toBe("漢字…");
+    expect(shorten("👩‍👩‍👧 family", 4)).not.toContain("\u200d…");
+    expect(shorten("short", 5)).toBe("short");
+  });
+
+  it("lets no text move the cursor", () => {
+    expect(oneLine("a\u001b]0;x\u0007\r\n\tb\u202e c")).toBe("a ]0;x b c");
+  });
+});
