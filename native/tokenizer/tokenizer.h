@@ -21,7 +21,7 @@ struct AddedToken {
     bool single_word = false;
 };
 
-// The same as TokenizerSpec of src/native.ts. native/tokenizer/README.md lists the steps and options.
+// The same as TokenizerSpec of src/native.ts. Steps stand in normalizer.h and pre-tokenizer.h, options in model.h.
 struct TokenizerSpec {
     using Step = std::vector<std::string>; // a name and its arguments
     std::string model;                     // "unigram", "bpe" or "wordpiece"
