@@ -126,6 +126,13 @@ Request request_from(const Napi::Object & o) {
     out.params.compress_layers = integers(o.Get("compressLayers"));
     out.params.compress_ratio = integer(o, "compressRatio");
     out.params.attention_soft_cap = boolean(o, "attentionSoftcap");
+    if (o.Get("cascade").IsArray()) {
+        const auto stages = o.Get("cascade").As<Napi::Array>();
+        for (uint32_t i = 0; i < stages.Length(); i++) {
+            const auto stage = stages.Get(i).As<Napi::Object>();
+            out.cascade.push_back({integer(stage, "layer"), integer(stage, "keep")});
+        }
+    }
     out.parse_special = boolean(o, "parseSpecial");
     out.share_prefix = boolean(o, "sharePrefix");
     out.fail_on_truncation = boolean(o, "failOnTruncation");

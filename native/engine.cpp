@@ -41,7 +41,7 @@ Engine::Engine(std::shared_ptr<ModelFile> file, const EngineOptions & options) :
 Engine::~Engine() { abandon(); }
 
 void Engine::submit(std::shared_ptr<Job> job) {
-    check_params(job->request.params);
+    check(job->request);
     {
         std::lock_guard<std::mutex> lock(mutex_);
         if (closing_ || abandoned_) throw Error("CLOSED", "The model is closed");
@@ -99,8 +99,9 @@ void Engine::run() {
     }
 }
 
-void Engine::check_params(const ScoreParams & params) const {
+void Engine::check(const Request & request) const {
     const Architecture & a = *architecture_;
+    const ScoreParams & params = request.params;
     for (int32_t layer : params.cutoff_layers) {
         if (layer < 1 || layer > a.n_layer_loaded) throw Error("MODEL_UNSUPPORTED", "Cutoff layer " + std::to_string(layer) + " is not loaded; loaded are layers 1 to " + std::to_string(a.n_layer_loaded));
     }
@@ -109,6 +110,8 @@ void Engine::check_params(const ScoreParams & params) const {
     }
     if (params.heads.size() != params.cutoff_layers.size()) throw Error("MODEL_UNSUPPORTED", "As many heads as cutoff layers are needed");
     if (!std::is_sorted(params.cutoff_layers.begin(), params.cutoff_layers.end()) || params.compress_ratio < 1) throw Error("MODEL_UNSUPPORTED", "Cutoff layers must ascend and the compress ratio be positive");
+    if (!request.cascade.empty() && !a.resumable) throw Error("MODEL_UNSUPPORTED", "A cascade needs a model with cutoff layers");
+    Cascade::check(request.cascade, params);
 }
 
 void Engine::prepare(Job & job) {
@@ -154,6 +157,7 @@ void Engine::prepare(Job & job) {
     job.order.resize(n_pairs);
     std::iota(job.order.begin(), job.order.end(), 0);
     std::stable_sort(job.order.begin(), job.order.end(), [&](int32_t a, int32_t b) { return job.encoded[a].ids.size() > job.encoded[b].ids.size(); });
+    if (!r.cascade.empty()) job.cascade = std::make_unique<Cascade>(r.cascade, r.params, job.encoded);
     job.request.texts.clear();
     job.request.texts.shrink_to_fit();
 }
@@ -164,6 +168,7 @@ std::vector<Engine::Slot> Engine::fill(int64_t max_tokens) {
     int64_t max_pairs = backend_->kernels() ? 0 : max_seqs_without_kernels;
     for (auto & job : active_) {
         const Request & r = job->request;
+        if (job.get() != &front && (job->cascade || front.cascade)) continue; // a cascade keeps states and runs alone
         if (!(r.params == front.request.params) || r.share_prefix != front.request.share_prefix) continue;
         group.push_back(job.get());
         if (r.batch_size > 0) max_pairs = max_pairs ? std::min<int64_t>(max_pairs, r.batch_size) : r.batch_size;
@@ -176,7 +181,10 @@ std::vector<Engine::Slot> Engine::fill(int64_t max_tokens) {
     for (int round = 0; round < 2; round++) {
         for (Job * job : group) {
             const int64_t limit = round == 0 ? budget.n_tokens() + share : max_tokens;
-            while (job->next < job->order.size() && (budget.n_tokens() < limit) && budget.take(job->encoded[job->order[job->next]])) {
+            const auto fits_cascade = [&] {
+                return !job->cascade || slots.empty() || job->cascade->has_states(job->order[job->next]) == job->cascade->has_states(slots[0].pair);
+            };
+            while (job->next < job->order.size() && fits_cascade() && (budget.n_tokens() < limit) && budget.take(job->encoded[job->order[job->next]])) {
                 slots.push_back({job, job->order[job->next++]});
             }
         }
@@ -208,12 +216,20 @@ bool Engine::step() {
 }
 
 void Engine::compute(const std::vector<Slot> & slots) {
-    const ScoreParams & params = slots[0].job->request.params;
+    Job & front = *slots[0].job;
+    Cascade * cascade = front.cascade.get(); // all slots are this job's then
+    const ScoreParams params = cascade ? cascade->params() : front.request.params;
+    const int32_t first_cutoff = cascade ? cascade->first_cutoff() : 0;
+    const bool share_prefix = front.request.share_prefix && architecture_->causal;
     std::vector<const EncodedPair *> pairs;
-    for (const Slot & slot : slots) pairs.push_back(&slot.job->encoded[slot.pair]);
-    std::vector<float> logits;
+    std::vector<int32_t> numbers;
+    for (const Slot & slot : slots) {
+        pairs.push_back(&slot.job->encoded[slot.pair]);
+        numbers.push_back(slot.pair);
+    }
+    Computed computed;
     try {
-        logits = compute(pack(pairs, slots[0].job->request.share_prefix && architecture_->causal), params);
+        computed = compute(cascade ? cascade->pack(numbers, share_prefix) : pack(pairs, share_prefix), params);
     } catch (const Error & e) {
         if (std::string(e.code) != "OUT_OF_MEMORY" || slots.size() == 1) throw;
         const auto half = slots.begin() + slots.size() / 2;
@@ -224,15 +240,17 @@ void Engine::compute(const std::vector<Slot> & slots) {
     for (size_t i = 0; i < slots.size(); i++) {
         Job & job = *slots[i].job;
         for (int32_t c = 0; c < params.n_cutoffs(); c++) {
-            const float logit = logits[c * slots.size() + i];
+            const float logit = computed.logits[c * slots.size() + i];
             if (!std::isfinite(logit)) {
                 throw Error("COMPUTE_FAILED", "Pair " + std::to_string(slots[i].pair) + " gives a logit that is not a number; the weights of " + file_->path() + " are damaged or overflow their type");
             }
-            job.response.logits[c * job.encoded.size() + slots[i].pair] = logit;
+            job.response.logits[(first_cutoff + c) * job.encoded.size() + slots[i].pair] = logit;
         }
+        if (cascade) continue;
         job.n_done++;
         std::vector<int32_t>().swap(job.encoded[slots[i].pair].ids);
     }
+    if (cascade) go_on(front, numbers, computed);
     Job * reported = nullptr;
     for (const Slot & slot : slots) {
         if (slot.job == reported) continue; // slots of one job stand together, but for the second round of fill()
@@ -241,15 +259,37 @@ void Engine::compute(const std::vector<Slot> & slots) {
     }
 }
 
-std::vector<float> Engine::compute(const Ubatch & ubatch, const ScoreParams & params) {
+// Pairs are done when a cascade drops them, or at its end.
+void Engine::go_on(Job & job, const std::vector<int32_t> & pairs, const Computed & computed) {
+    Cascade & cascade = *job.cascade;
+    if (cascade.in_last_part()) {
+        job.n_done += pairs.size();
+        return;
+    }
+    const float * ranked_by = computed.logits.data() + computed.logits.size() - pairs.size();
+    job.n_done += cascade.add(pairs, ranked_by, computed.rows, computed.states).size();
+    if (!cascade.stage_done()) return;
+    job.order = cascade.advance();
+    job.next = 0;
+    std::stable_sort(job.order.begin(), job.order.end(), [&](int32_t a, int32_t b) { return job.encoded[a].ids.size() > job.encoded[b].ids.size(); });
+}
+
+Engine::Computed Engine::compute(const Ubatch & ubatch, const ScoreParams & params) {
     const size_t per_seq = backend_->kernels() ? 0 : 32;
     GraphBuilder g(*backend_, 256 + size_t(architecture_->n_layer) * (64 + per_seq * ubatch.rows.spans.size()));
-    ggml_tensor * logits = architecture_->build(g, ubatch, params).logits;
-    g.output(logits);
+    Forward forward = architecture_->build(g, ubatch, params);
+    g.output(forward.logits);
+    if (forward.states) g.output(forward.states);
     backend_->compute(g.graph(), [&] { g.set_inputs(); });
     g.rethrow();
-    std::vector<float> out(size_t(ggml_nelements(logits)));
-    ggml_backend_tensor_get(logits, out.data(), 0, out.size() * sizeof(float));
+    const auto read = [](const ggml_tensor * t, std::vector<float> & out) {
+        out.resize(size_t(ggml_nelements(t)));
+        ggml_backend_tensor_get(t, out.data(), 0, out.size() * sizeof(float));
+    };
+    Computed out;
+    read(forward.logits, out.logits);
+    if (forward.states) read(forward.states, out.states);
+    out.rows = std::move(forward.rows);
     return out;
 }
 
@@ -257,7 +297,7 @@ std::vector<float> Engine::compute(const Ubatch & ubatch, const ScoreParams & pa
 void Engine::finish_jobs() {
     for (size_t i = 0; i < active_.size();) {
         const std::shared_ptr<Job> job = active_[i];
-        const bool complete = job->n_done == job->order.size() && !job->cancelled && !abandoned_;
+        const bool complete = job->n_done == job->encoded.size() && !job->cancelled && !abandoned_;
         if (!complete && !job->cancelled && !abandoned_) {
             i++;
             continue;

@@ -3,6 +3,7 @@
 #pragma once
 #include "arch/arch.h"
 #include "backend.h"
+#include "cascade.h"
 #include "error.h"
 #include "input-layout.h"
 #include "tokenizer/tokenizer.h"
@@ -32,6 +33,7 @@ struct Request {
     std::vector<int32_t> pairs;     // query and document, as indices into texts: two a pair
     LengthLimits limits;
     ScoreParams params;
+    std::vector<CascadeStage> cascade; // none = all pairs run to the last cutoff
     bool parse_special = true;
     bool share_prefix = true;
     bool fail_on_truncation = false;
@@ -40,7 +42,7 @@ struct Request {
 };
 
 struct Response {
-    std::vector<float> logits;      // [n_pairs, n_cutoffs], pairs fastest
+    std::vector<float> logits;      // [n_pairs, n_cutoffs], pairs fastest; NaN where a cascade had dropped the pair
     std::vector<int32_t> tokens;    // [n_pairs] as fed to the model
     std::vector<uint8_t> truncated; // [n_pairs] bit 0: query cut, bit 1: document cut
 };
@@ -57,6 +59,7 @@ struct Job {
     std::vector<EncodedPair> encoded;
     std::vector<int32_t> order; // pairs, longest first
     size_t next = 0, n_done = 0;
+    std::unique_ptr<Cascade> cascade; // then `order` holds the pairs of the stage at work
     Response response;
 };
 
@@ -84,9 +87,11 @@ private:
     bool step();                                 // computes one ubatch; false when nothing is left to do
     std::vector<Slot> fill(int64_t max_tokens);  // takes pairs off the front job and of those that ask the same
     void compute(const std::vector<Slot> & slots);
-    std::vector<float> compute(const Ubatch & ubatch, const ScoreParams & params); // [n_seqs, n_cutoffs]
+    struct Computed { std::vector<float> logits, states; Rows rows; }; // logits [n_seqs, n_cutoffs]
+    Computed compute(const Ubatch & ubatch, const ScoreParams & params);
+    void go_on(Job & job, const std::vector<int32_t> & pairs, const Computed & computed); // of a cascade
     void finish_jobs();
-    void check_params(const ScoreParams & params) const;
+    void check(const Request & request) const;
     cpu::ThreadPool & pool() { return backend_->kernels() ? backend_->kernels()->pool : *tokenizer_pool_; }
 
     std::shared_ptr<ModelFile> file_;
