@@ -6,7 +6,8 @@ import type { RerankClass } from "./models/index.js";
 import type { GgufHeader, NativeAddon, NativeModel, TokenizerSpec } from "./native.js";
 import { asRerankerError } from "./native-errors.js";
 import { show } from "./option-checks.js";
-import { CLASS_NAMES, checkLoadOptions, type LoadOptions, resolveScoreOptions, throwIfForeign } from "./options.js";
+import { CLASS_NAMES, checkLoadOptions, type LoadOptions } from "./options.js";
+import { resolveScoreOptions, throwIfForeign } from "./settings.js";
 
 /** A loaded model with all that a Reranker needs to know of it. */
 export interface LoadedModel {

@@ -6,20 +6,17 @@ import { describeLoaded, type RerankerModel } from "./model-description.js";
 import type { EncodeSpec, NativeModel, ScoreResult } from "./native.js";
 import { asRerankerError } from "./native-errors.js";
 import { show } from "./option-checks.js";
+import type { EncodeOptions, LoadOptions, RerankOptions, ScoreOptions } from "./options.js";
+import { bestChunks, chunkDocuments, type TextSpan } from "./overflow.js";
+import { type Pair, type RequestSettings, scorePairs } from "./scoring.js";
 import {
-  type EncodeOptions,
   headOf,
-  type LoadOptions,
-  type RerankOptions,
   type RerankSettings,
   resolveEncodeOptions,
   resolveRerankOptions,
   resolveScoreOptions,
-  type ScoreOptions,
   type ScoreSettings,
-} from "./options.js";
-import { bestChunks, chunkDocuments, type TextSpan } from "./overflow.js";
-import { type Pair, type RequestSettings, scorePairs } from "./scoring.js";
+} from "./settings.js";
 
 /** A document to rank: its text, alone or in an object of yours, which comes back in the result. */
 export type RerankDocument = string | { readonly text: string };

@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { compileInstruction } from "../../src/instruction.js";
 import { describeModel } from "../../src/model-facts.js";
-import { checkLoadOptions, RERANK_PROMPTS, resolveEncodeOptions, resolveRerankOptions, resolveScoreOptions } from "../../src/options.js";
+import { checkLoadOptions, RERANK_PROMPTS } from "../../src/options.js";
+import { resolveEncodeOptions, resolveRerankOptions, resolveScoreOptions } from "../../src/settings.js";
 import { MODELS } from "./fake-native.js";
 
 const facts = {
