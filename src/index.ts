@@ -11,6 +11,7 @@ export {
 } from "./flag-rerankers.js";
 export { type DeviceList, inspectModel, listDevices, type ModelFile } from "./inspect.js";
 export type { RerankerModel } from "./model-description.js";
+export { type KnownModel, type LocalModel, listModels, type ModelList } from "./model-list.js";
 export { findCheckpoint } from "./model-source.js";
 export type { RerankClass } from "./models/index.js";
 export { packageVersion as version } from "./native.js";

@@ -51,7 +51,7 @@ export async function resolveModelSource(modelNameOrPath: string, options: Sourc
     throw new RerankerError("MODEL_NOT_FOUND", `There is no file or folder ${show(modelNameOrPath)}`);
   }
   const id = hubId(modelNameOrPath);
-  const snapshot = await cachedSnapshot(id);
+  const snapshot = await findSnapshot(id);
   if (snapshot) return fromFolder(snapshot, options, convert);
   throw new RerankerError(
     "MODEL_NOT_FOUND",
@@ -68,7 +68,7 @@ export async function findCheckpoint(folderOrId: string): Promise<string> {
   if ((await kindOf(folderOrId)) === "folder") return folderOrId;
   if (!looksLikeName(folderOrId)) throw new RerankerError("MODEL_NOT_FOUND", `There is no folder ${show(folderOrId)}`);
   const id = hubId(folderOrId);
-  const snapshot = await cachedSnapshot(id);
+  const snapshot = await findSnapshot(id);
   if (snapshot) return snapshot;
   throw new RerankerError(
     "MODEL_NOT_FOUND",
@@ -76,9 +76,11 @@ export async function findCheckpoint(folderOrId: string): Promise<string> {
   );
 }
 
+/** The model that comes with this package. */
+export const embeddedModelPath = fileURLToPath(new URL("../models/default.gguf", import.meta.url));
+
 async function embeddedModel(options: SourceOptions): Promise<string> {
-  const path = fileURLToPath(new URL("../models/default.gguf", import.meta.url));
-  if ((await kindOf(path)) === "file") return ggufFile(path, options);
+  if ((await kindOf(embeddedModelPath)) === "file") return ggufFile(embeddedModelPath, options);
   throw new RerankerError(
     "MODEL_NOT_FOUND",
     "This build has no embedded default model (models/default.gguf). Name a model: a .gguf file, a checkpoint folder or a Hugging Face id",
@@ -142,7 +144,8 @@ function hubCache(): string {
   return HF_HUB_CACHE || HUGGINGFACE_HUB_CACHE || join(home, "hub");
 }
 
-async function cachedSnapshot(id: string): Promise<string | undefined> {
+/** Folder of a repository in the Hugging Face cache, at its main branch. */
+export async function findSnapshot(id: string): Promise<string | undefined> {
   const repository = join(hubCache(), `models--${id.replaceAll("/", "--")}`);
   const commit = await readFile(join(repository, "refs", "main"), "utf8").catch(() => undefined);
   if (commit === undefined || !/^[0-9a-f]{40}\s*$/.test(commit)) return undefined;

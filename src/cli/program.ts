@@ -4,6 +4,7 @@ import { RerankerError, version } from "../index.js";
 import { UsageError } from "./arguments.js";
 import { addConvert, addQuantize } from "./convert.js";
 import { addDevices, addInspect } from "./inspect.js";
+import { addModels } from "./models.js";
 import { addRerank } from "./rerank.js";
 import { addScore } from "./score.js";
 import { painter } from "./terminal.js";
@@ -43,6 +44,7 @@ function buildProgram(signal: AbortSignal): Command {
   addConvert(program, signal);
   addQuantize(program, signal);
   addInspect(program);
+  addModels(program);
   addDevices(program);
   for (const command of program.commands) command.exitOverride().showHelpAfterError("(--help shows the options)");
   return program;
