@@ -84,21 +84,18 @@ struct Visible {
     }
 };
 
+// Columns past the last key keep old scores: softmax reads only what a query sees.
 void pack_k(const Call & c, const AttentionSequence & s, const float * k, int first, int n, float * to) {
     const int columns = c.kernels.format.float_columns;
     const int dim     = c.p.head_dim;
-    for (int j = 0; j < round_up(n, columns); ++j) {
-        float * column = to + size_t(j / columns) * dim * columns + j % columns;
-        if (j < n) {
-            const float * row = k + size_t(key_row(s, first + j)) * c.p.k_stride;
-            for (int d = 0; d < dim; ++d) {
-                column[size_t(d) * columns] = row[d];
-            }
-        } else {
-            for (int d = 0; d < dim; ++d) {
-                column[size_t(d) * columns] = 0;
-            }
-        }
+    for (int j = 0; j < n;) {
+        // As many keys as lie in one panel and on one side of the prefix's end.
+        const int in_panel = std::min(columns - j % columns, n - j);
+        const int before   = s.n_prefix - (first + j);
+        const int n_keys   = before > 0 ? std::min(in_panel, before) : in_panel;
+        const float * rows = k + size_t(key_row(s, first + j)) * c.p.k_stride;
+        c.kernels.transpose(rows, c.p.k_stride, n_keys, dim, to + size_t(j / columns) * dim * columns + j % columns, size_t(columns));
+        j += n_keys;
     }
 }
 

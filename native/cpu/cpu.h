@@ -2,6 +2,8 @@
 // Plain C++17: no ggml, no N-API. Matrices are row-major f32; a stride is the distance of two rows, in floats.
 #pragma once
 
+#include "types.h"
+
 #include <atomic>
 #include <condition_variable>
 #include <cstddef>
@@ -15,10 +17,6 @@
 namespace cpu {
 
 // --- Instruction set -------------------------------------------------------------------------------
-
-// `plain` means that these kernels are off and the caller stays on stock ggml. `scalar` is the readable twin that
-// every other level is tested against.
-enum class Isa { plain, scalar, avx2, avx_vnni, avx512, avx512_vnni, neon, dotprod, i8mm };
 
 // The best level this chip and this build have, or the one that the environment variable BGE_CPU_ISA names
 // (plain|scalar|avx2|avx-vnni|avx512|avx512-vnni|neon|dotprod|i8mm). Found once, at the first call.
@@ -144,8 +142,6 @@ PackedLinear pack_linear(ThreadPool & pool, int n_in, const std::vector<WeightSo
 // Packs the gate and up projections of a gated feed-forward layer together, for linear_gated().
 PackedLinear pack_linear_gated(ThreadPool & pool, int n_in, const WeightSource & gate, const WeightSource & up,
                                WeightMode mode = WeightMode::native);
-
-enum class Activation { none, gelu_erf, gelu_tanh, silu, tanh, relu };
 
 // What happens to x Wᵀ + b before it is stored: y = residual + scale * activation(x Wᵀ + b).
 struct Epilogue {

@@ -29,6 +29,14 @@ void float_tiles(const FloatTiles & t) {
     }
 }
 
+void transpose(const float * from, size_t from_row, int n_rows, int n_columns, float * to, size_t to_row) {
+    for (int r = 0; r < n_rows; ++r) {
+        for (int c = 0; c < n_columns; ++c) {
+            to[c * to_row + r] = from[r * from_row + c];
+        }
+    }
+}
+
 void widen_f16(const uint16_t * from, float * to, size_t n) { std::transform(from, from + n, to, f16_to_float); }
 void widen_bf16(const uint16_t * from, float * to, size_t n) { std::transform(from, from + n, to, bf16_to_float); }
 
@@ -231,11 +239,14 @@ void activate(Activation activation, const float * x, float * y, int n) {
 constexpr Format format = {/*float_rows*/ 4, /*float_columns*/ 8, /*int8_columns*/ 8, /*group*/ 4, /*x_max*/ 127,
                            /*block_rows*/ 4, /*block_offset*/ 0,  /*row_rows*/ 4,     /*row_max*/ 127, /*row_offset*/ 0};
 
-constexpr Kernels table = {Isa::scalar, format,     float_tiles, widen_f16,   widen_bf16, block_tiles, row_tiles, quantize_blocks, quantize_row,
-                           store,       softmax,    scale_row,   layer_norm,  rms_norm,   rope_halves, rope_pairs, scale_add,      activate};
-
 } // namespace
+} // namespace cpu::detail
 
+#include "table.h"
+
+namespace cpu::detail {
+namespace {
+constexpr Kernels table = make_table(Isa::scalar);
+}
 const Kernels * scalar_kernels() { return &table; }
-
 } // namespace cpu::detail

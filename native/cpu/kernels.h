@@ -3,13 +3,11 @@
 // kept by the linker, would be an illegal instruction on an older chip.
 #pragma once
 
+#include "types.h"
+
 #include <stddef.h>
 #include <stdint.h>
-
-namespace cpu {
-enum class Isa;
-enum class Activation;
-} // namespace cpu
+#include <string.h>
 
 namespace cpu::detail {
 
@@ -112,7 +110,9 @@ struct Kernels {
     Isa    isa;
     Format format;
 
-    void (*float_tiles)(const FloatTiles &);
+    void (*float_tiles)(const FloatTiles &); // at most float_rows rows
+    // to [n_columns, to_row] = from [n_rows, from_row] turned over; no float after the n_rows of a row of `to` is touched
+    void (*transpose)(const float * from, size_t from_row, int n_rows, int n_columns, float * to, size_t to_row);
     void (*widen_f16)(const uint16_t * from, float * to, size_t n);
     void (*widen_bf16)(const uint16_t * from, float * to, size_t n);
     void (*block_tiles)(const Int8Tiles &);

@@ -181,13 +181,9 @@ void run_int8(ThreadPool & pool, const Call & call, Workspace & workspace) {
 
 // Interleaves a block of rows: [n_in][rows]. Missing rows are left as they are, no tile reads them.
 void interleave(const Call & call, int rows, int first_row, int n_rows, int block, float * to) {
-    const int in_block = std::min(rows, n_rows - block * rows);
-    for (int r = 0; r < in_block; ++r) {
-        const float * x = call.x + size_t(first_row + block * rows + r) * call.x_stride;
-        for (int k = 0; k < call.w.n_in; ++k) {
-            to[size_t(k) * rows + r] = x[k];
-        }
-    }
+    const int     in_block = std::min(rows, n_rows - block * rows);
+    const float * x        = call.x + size_t(first_row + block * rows) * call.x_stride;
+    call.kernels.transpose(x, call.x_stride, in_block, call.w.n_in, to, size_t(rows));
 }
 
 // f32 inputs [first_k, first_k + n_k) of a panel: in place, or widened into `scratch`.

@@ -1,0 +1,30 @@
+// int8 products without VNNI. vpmaddubsw adds two products in 16 bits and saturates, so the codes are kept
+// so small that it cannot: weights are full 8 bits, stored + 128, activations reach +-64 and 2 * 255 * 64 = 32640.
+// With a scale per row weights reach +-63, stored + 64: then four products fit, 4 * 127 * 64 = 32512, and two
+// vpmaddubsw share one vpmaddwd. Multiplies are what this chip runs out of.
+#pragma once
+
+#include "kernels.h"
+#include "vec-avx2.h"
+
+namespace cpu::detail {
+namespace {
+
+constexpr int block_rows = 3; // sums of 3 rows x 2 vectors in int32 and in f32 fill the 16 registers
+constexpr int row_rows   = 4;
+
+constexpr Format format = {float_rows, lanes * panel_vectors, lanes * panel_vectors, /*group*/ 4, /*x_max*/ 64,
+                           block_rows, /*block_offset*/ 128,  row_rows,              /*row_max*/ 63, /*row_offset*/ 64};
+
+inline ivec dot(ivec sums, ivec w, ivec x) {
+    return _mm256_add_epi32(sums, _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), _mm256_set1_epi16(1)));
+}
+
+// Two groups at once, for codes of the row mode only.
+inline ivec dot_small(ivec sums, ivec w0, ivec x0, ivec w1, ivec x1) {
+    const ivec pairs = _mm256_add_epi16(_mm256_maddubs_epi16(w0, x0), _mm256_maddubs_epi16(w1, x1));
+    return _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+
+} // namespace
+} // namespace cpu::detail

@@ -1,0 +1,18 @@
+# One kernel file per instruction set; the end of its name says which. Run-time dispatch is in native/cpu/isa.cpp.
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64|ARM64")
+  set(KERNEL_FLAGS_dotprod -march=armv8.2-a+dotprod)
+  set(KERNEL_FLAGS_i8mm -march=armv8.2-a+dotprod+i8mm)
+else()
+  set(KERNEL_FLAGS_avx2 -mavx2 -mfma -mf16c)
+  set(KERNEL_FLAGS_avxvnni ${KERNEL_FLAGS_avx2} -mavxvnni)
+  set(KERNEL_FLAGS_avx512 ${KERNEL_FLAGS_avx2} -mavx512f -mavx512bw -mavx512dq -mavx512vl)
+  set(KERNEL_FLAGS_avx512vnni ${KERNEL_FLAGS_avx512} -mavx512vnni)
+endif()
+
+function(set_kernel_flags)
+  foreach(source ${ARGN})
+    if(source MATCHES "-(avx2|avxvnni|avx512|avx512vnni|dotprod|i8mm)\\.cpp$" AND KERNEL_FLAGS_${CMAKE_MATCH_1})
+      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${KERNEL_FLAGS_${CMAKE_MATCH_1}}")
+    endif()
+  endforeach()
+endfunction()

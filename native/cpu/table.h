@@ -1,0 +1,15 @@
+// The table of a file that has included the vector layer and all kernels.
+#pragma once
+
+#include "kernels.h"
+
+namespace cpu::detail {
+namespace {
+
+constexpr Kernels make_table(Isa isa) {
+    return {isa,   format,  float_tiles, transpose,  widen_f16, widen_bf16,  block_tiles, row_tiles, quantize_blocks, quantize_row,
+            store, softmax, scale_row,   layer_norm, rms_norm,  rope_halves, rope_pairs,  scale_add, activate};
+}
+
+} // namespace
+} // namespace cpu::detail
