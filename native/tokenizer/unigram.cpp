@@ -3,6 +3,7 @@
 //
 // options: unk_id, byte_fallback, vocab_size
 #include "model.h"
+#include "paths.h"
 #include "step.h"
 #include "trie.h"
 #include "unicode.h"
@@ -53,25 +54,15 @@ Unigram::Unigram(const Vocabulary & vocabulary, const TokenizerSpec & spec, cons
     if (flag_option(spec, "byte_fallback", false)) bytes = byte_pieces(vocabulary, n);
 }
 
-// A word is worked through in blocks, and what is settled is written after each, so that a word of a hundred megabytes
-// needs no more memory than a short one.
 class UnigramEncoder : public WordEncoder {
   public:
     explicit UnigramEncoder(const Unigram & model) : model_(model) {}
     void encode(std::string_view word, const WordOptions & options, std::vector<int32_t> & out) override;
 
   private:
-    // The best way to reach a place in the word: how long its last piece is, and which one.
-    struct Node {
-        double score = 0;
-        uint32_t length = 0; // bytes of the last piece; 0: not reached
-        int32_t id = -1;
-    };
     static constexpr size_t nowhere = SIZE_MAX;
-    static constexpr size_t smallest_block = 1 << 15; // bytes
 
     void extend(size_t begin);
-    size_t settled_place(size_t from) const;
     void write_path(size_t end, std::vector<int32_t> & out);
     void write_unknown(std::vector<int32_t> & out);
     bool is_allowed(int32_t id) const { return special_ || !model_.is_special[id]; }
@@ -79,9 +70,8 @@ class UnigramEncoder : public WordEncoder {
     const Unigram & model_;
     std::string_view word_;
     bool special_ = true;
-    std::vector<Node> nodes_; // nodes_[i] is the place base_ + i
-    size_t base_ = 0;
-    std::vector<size_t> cuts_; // scratch: places on the best path
+    Paths paths_;
+    std::vector<double> scores_; // of the best path to each place from paths_.base() on
     // A run of unknown pieces becomes one; it is written when its end is known.
     size_t unknown_begin_ = nowhere;
     size_t unknown_end_ = 0;
@@ -89,30 +79,33 @@ class UnigramEncoder : public WordEncoder {
 };
 
 void UnigramEncoder::encode(std::string_view word, const WordOptions & options, std::vector<int32_t> & out) {
+    constexpr size_t smallest_block = 1 << 15; // bytes
     word_ = word;
     special_ = options.special;
-    base_ = 0;
     unknown_begin_ = nowhere;
     n_unknown_ = 0;
-    nodes_.assign(std::min(word.size(), smallest_block) + 1, Node());
+    paths_.clear();
+    scores_.assign(1, 0.0);
     // A piece of the text to come may begin anywhere in the last `longest` bytes of an incomplete word.
     const size_t sure_end = options.complete ? word.size() : word.size() - std::min(word.size(), model_.longest);
 
     size_t place = 0;
     while (place < word.size()) {
         // Doubling what could not be settled keeps the whole linear: a run of one letter may stay open to its end.
-        const size_t block_end = place + std::min(word.size() - place, std::max(smallest_block, place - base_));
-        nodes_.resize(std::min(word.size(), block_end + model_.longest) - base_ + 1);
+        const size_t block_end = place + std::min(word.size() - place, std::max(smallest_block, place - paths_.base()));
+        const size_t reach = std::min(word.size(), block_end + model_.longest);
+        paths_.resize(reach);
+        scores_.resize(reach - paths_.base() + 1);
         while (place < block_end) {
             extend(place);
             place += unicode::decode(word, place).size;
         }
         if (place == word.size() && options.complete) break;
-        const size_t settled = settled_place(std::max(base_, std::min(place, sure_end)));
+        const size_t settled = paths_.settled(std::min(place, sure_end));
         write_path(settled, out);
         if (out.size() >= options.max_tokens) return;
-        nodes_.erase(nodes_.begin(), nodes_.begin() + (settled - base_));
-        base_ = settled;
+        scores_.erase(scores_.begin(), scores_.begin() + static_cast<std::ptrdiff_t>(settled - paths_.base()));
+        paths_.forget_before(settled);
     }
     if (!options.complete) return; // nor is a run of unknown pieces written that may go on
     write_path(word.size(), out);
@@ -121,19 +114,22 @@ void UnigramEncoder::encode(std::string_view word, const WordOptions & options, 
 
 // Follows every piece that begins at `begin`.
 void UnigramEncoder::extend(size_t begin) {
-    const double score = nodes_[begin - base_].score;
+    const size_t base = paths_.base();
+    const double score = scores_[begin - base];
     const size_t character_end = begin + unicode::decode(word_, begin).size;
     const auto offer = [&](size_t end, double candidate, int32_t id) {
-        Node & node = nodes_[end - base_];
-        if (node.length == 0 || candidate > node.score) node = {candidate, static_cast<uint32_t>(end - begin), id};
+        Paths::Step & step = paths_[end];
+        if (step.length > 0 && !(candidate > scores_[end - base])) return;
+        step = {static_cast<uint32_t>(end - begin), id};
+        scores_[end - base] = candidate;
     };
 
     bool has_character = false;
-    int32_t trie_node = Trie::root;
+    int32_t node = Trie::root;
     for (size_t end = begin; end < word_.size();) {
-        trie_node = model_.trie.next(trie_node, static_cast<uint8_t>(word_[end++]));
-        if (trie_node == Trie::none) break;
-        const int32_t id = model_.trie.id(trie_node);
+        node = model_.trie.next(node, static_cast<uint8_t>(word_[end++]));
+        if (node == Trie::none) break;
+        const int32_t id = model_.trie.id(node);
         if (id == Trie::none || !is_allowed(id)) continue;
         offer(end, model_.scores[id] + score, id);
         if (end == character_end) has_character = true;
@@ -141,40 +137,17 @@ void UnigramEncoder::extend(size_t begin) {
     if (!has_character) offer(character_end, model_.unknown_score + score, model_.unknown_id);
 }
 
-// The furthest place that the best paths to all places from `from` on have in common.
-size_t UnigramEncoder::settled_place(size_t from) const {
-    std::vector<size_t> ends; // a heap: the furthest on top
-    for (size_t i = from - base_; i < nodes_.size(); ++i) {
-        if (i == 0 || nodes_[i].length > 0) ends.push_back(base_ + i);
-    }
-    std::make_heap(ends.begin(), ends.end());
-    while (true) {
-        const size_t furthest = ends.front();
-        while (!ends.empty() && ends.front() == furthest) {
-            std::pop_heap(ends.begin(), ends.end());
-            ends.pop_back();
-        }
-        if (ends.empty()) return furthest;
-        ends.push_back(furthest - nodes_[furthest - base_].length);
-        std::push_heap(ends.begin(), ends.end());
-    }
-}
-
-// Writes the best path from the base to `end`.
 void UnigramEncoder::write_path(size_t end, std::vector<int32_t> & out) {
-    cuts_.clear();
-    for (size_t place = end; place > base_; place -= nodes_[place - base_].length) cuts_.push_back(place);
-    for (size_t i = cuts_.size(); i-- > 0;) {
-        const Node & node = nodes_[cuts_[i] - base_];
-        if (node.id == model_.unknown_id) {
-            if (unknown_begin_ == nowhere) unknown_begin_ = cuts_[i] - node.length;
-            unknown_end_ = cuts_[i];
+    paths_.walk(end, [&](size_t piece_end, const Paths::Step & step) {
+        if (step.id == model_.unknown_id) {
+            if (unknown_begin_ == nowhere) unknown_begin_ = piece_end - step.length;
+            unknown_end_ = piece_end;
             ++n_unknown_;
         } else {
             write_unknown(out);
-            out.push_back(node.id);
+            out.push_back(step.id);
         }
-    }
+    });
 }
 
 void UnigramEncoder::write_unknown(std::vector<int32_t> & out) {
