@@ -1,0 +1,167 @@
+// cpu-bench: products and attention at real shapes, in Gop/s and as part of what this chip's own units reach.
+// usage: cpu-bench [--json] [--threads n] [--rounds n]   (BGE_CPU_ISA picks the level)
+#include "../../../native/cpu/cpu.h"
+#include "../../../native/cpu/kernels.h"
+#include "peak.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <ctime>
+#include <string>
+
+namespace {
+
+struct Options {
+    bool json      = false;
+    int  n_threads = 1;
+    int  n_rounds  = 9;
+};
+
+struct Result {
+    std::string name;
+    double      gops, peak; // peak of one thread times threads; 0 = none known
+};
+
+// The best of several rounds, in CPU seconds a thread: so other work on the machine shows least. (On Windows clock() is wall time.)
+template <typename F> double best_time(const Options & o, const F & fn) {
+    fn();
+    double best = 1e30;
+    for (int i = 0; i < o.n_rounds; ++i) {
+        const std::clock_t start = std::clock();
+        int                n     = 0;
+        do {
+            fn();
+            ++n;
+        } while (std::clock() - start < CLOCKS_PER_SEC / 100);
+        best = std::min(best, double(std::clock() - start) / CLOCKS_PER_SEC / n / o.n_threads);
+    }
+    return best;
+}
+
+std::vector<float> values(size_t n) {
+    std::vector<float> v(n);
+    for (size_t i = 0; i < n; ++i) {
+        v[i] = float(int((i * 2654435761u) >> 8 & 0xffff) - 32768) / 32768.0f;
+    }
+    return v;
+}
+
+// Q8_0 blocks: an f16 scale and 32 codes.
+std::vector<unsigned char> q8_0(size_t n) {
+    std::vector<unsigned char> bytes(n / 32 * 34);
+    for (size_t i = 0; i < bytes.size(); ++i) {
+        bytes[i] = static_cast<unsigned char>(i % 34 == 0 ? 0 : i % 34 == 1 ? 0x10 : i * 37);
+    }
+    return bytes;
+}
+
+struct Mode {
+    const char *    name;
+    cpu::SourceType type;
+    cpu::WeightMode mode;
+    bool            is_int8;
+};
+
+void bench_linear(const Options & o, const cpu::bench::Peak & peak, std::vector<Result> & results) {
+    cpu::ThreadPool pool(o.n_threads);
+    cpu::Workspace  workspace;
+    const Mode modes[] = {{"f32", cpu::SourceType::f32, cpu::WeightMode::native, false},
+                          {"bf16", cpu::SourceType::bf16, cpu::WeightMode::native, false},
+                          {"q8_0", cpu::SourceType::q8_0, cpu::WeightMode::native, true},
+                          {"rows", cpu::SourceType::f32, cpu::WeightMode::row_int8, true}};
+    const int shapes[][3] = {{512, 1024, 4096}, {512, 4096, 1024}, {512, 768, 3072}, {64, 768, 3072}, {8, 768, 3072}, {4, 768, 3072}, {1, 768, 3072}};
+    for (const int * s : shapes) {
+        const int  m = s[0], k = s[1], n = s[2];
+        const auto floats = values(size_t(k) * n);
+        const auto quants = q8_0(size_t(k) * n);
+        const auto x      = values(size_t(m) * k);
+        std::vector<float> y(size_t(m) * n);
+        for (const Mode & mode : modes) {
+            cpu::WeightSource source;
+            source.data   = mode.type == cpu::SourceType::q8_0 ? static_cast<const void *>(quants.data()) : floats.data();
+            source.type   = mode.type;
+            source.n_rows = n;
+            const cpu::PackedLinear w    = cpu::pack_linear(pool, k, {source}, nullptr, mode.mode);
+            const double            time = best_time(o, [&] { cpu::linear(pool, w, x.data(), k, m, y.data(), n, {}, workspace); });
+            char                    name[64];
+            std::snprintf(name, sizeof(name), "linear %s %d x %d x %d", mode.name, m, k, n);
+            results.push_back({name, 2e-9 * m * k * n / time, (mode.is_int8 ? peak.int8_gops : peak.float_gops) * o.n_threads});
+        }
+    }
+}
+
+void bench_attention(const Options & o, const cpu::bench::Peak & peak, std::vector<Result> & results) {
+    cpu::ThreadPool pool(o.n_threads);
+    cpu::Workspace  workspace;
+    struct Shape {
+        int  n_sequences, n, n_head, head_dim;
+        bool causal;
+    };
+    for (const Shape & s : {Shape{1, 512, 12, 64, false}, Shape{8, 128, 12, 64, false}, Shape{1, 64, 12, 64, false}, Shape{1, 512, 8, 256, true}}) {
+        const size_t width = size_t(s.n_head) * s.head_dim;
+        const auto   qkv   = values(3 * width * s.n_sequences * s.n);
+        std::vector<float> out(width * s.n_sequences * s.n);
+        std::vector<cpu::AttentionSequence> sequences;
+        for (int i = 0; i < s.n_sequences; ++i) {
+            sequences.push_back({i * s.n, s.n, 0, 0, i * s.n, s.n, 0});
+        }
+        cpu::AttentionParams p;
+        p.n_head = p.n_head_kv = s.n_head;
+        p.head_dim             = s.head_dim;
+        p.scale                = 0.125f;
+        p.causal               = s.causal;
+        p.q_stride = p.k_stride = p.v_stride = 3 * width;
+        p.out_stride                         = width;
+        p.sequences                          = sequences.data();
+        p.n_sequences                        = s.n_sequences;
+        const double time = best_time(o, [&] {
+            cpu::attention(pool, p, qkv.data(), qkv.data() + width, qkv.data() + 2 * width, out.data(), workspace);
+        });
+        char name[64];
+        std::snprintf(name, sizeof(name), "attention %d x %d, %d heads of %d%s", s.n_sequences, s.n, s.n_head, s.head_dim, s.causal ? ", causal" : "");
+        const double ops = 4e-9 * s.n_sequences * s.n * s.n * double(width) * (s.causal ? 0.5 : 1);
+        results.push_back({name, ops / time, peak.float_gops * o.n_threads});
+    }
+}
+
+void print(const Options & o, const cpu::bench::Peak & peak, const std::vector<Result> & results) {
+    const char * isa = cpu::isa_name(cpu::detail::active_kernels().isa);
+    if (!o.json) {
+        std::printf("%s, %d threads; one thread's peak: f32 %.0f, int8 %.0f Gop/s\n", isa, o.n_threads, peak.float_gops, peak.int8_gops);
+        for (const Result & r : results) {
+            std::printf("%-44s %8.1f Gop/s  %3.0f %%\n", r.name.c_str(), r.gops, r.peak > 0 ? 100 * r.gops / r.peak : 0);
+        }
+        return;
+    }
+    std::printf("{\"isa\":\"%s\",\"threads\":%d,\"peak\":{\"f32\":%.1f,\"int8\":%.1f},\"results\":[", isa, o.n_threads, peak.float_gops, peak.int8_gops);
+    for (size_t i = 0; i < results.size(); ++i) {
+        const Result & r = results[i];
+        std::printf("%s{\"name\":\"%s\",\"gops\":%.2f,\"peak\":%.2f}", i > 0 ? "," : "", r.name.c_str(), r.gops, r.peak);
+    }
+    std::printf("]}\n");
+}
+
+} // namespace
+
+int main(int argc, char ** argv) {
+    Options o;
+    for (int i = 1; i < argc; ++i) {
+        if (std::strcmp(argv[i], "--json") == 0) {
+            o.json = true;
+        } else if (std::strcmp(argv[i], "--threads") == 0 && i + 1 < argc) {
+            o.n_threads = std::atoi(argv[++i]);
+        } else if (std::strcmp(argv[i], "--rounds") == 0 && i + 1 < argc) {
+            o.n_rounds = std::atoi(argv[++i]);
+        } else {
+            std::fprintf(stderr, "usage: cpu-bench [--json] [--threads n] [--rounds n]\n");
+            return 2;
+        }
+    }
+    const cpu::bench::Peak peak = cpu::bench::measure_peak(cpu::detail::active_kernels().isa);
+    std::vector<Result>    results;
+    bench_linear(o, peak, results);
+    bench_attention(o, peak, results);
+    print(o, peak, results);
+}
