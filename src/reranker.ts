@@ -29,7 +29,7 @@ export interface RerankResult<D extends RerankDocument = RerankDocument> {
   readonly score: number;
   readonly logit: number;
   readonly document: D;
-  /** Tokens the model read for this document, the query and special tokens included. */
+  /** Tokens the model read for this document (with chunks: for the one that won), the query and special tokens included. */
   readonly tokens: number;
   /** Whether the model did not read all of the query or the document. */
   readonly truncated: boolean;

@@ -98,11 +98,11 @@ export function formatTable(results: readonly RerankResult[], stream: NodeJS.Wri
     return rows.map((row) => `${[row.rank, row.score, row.index, row.text, ...(row.mark ? [row.mark] : [])].join("\t")}\n`).join("");
   const width = (column: "rank" | "score" | "index", title: string) => Math.max(title.length, ...rows.map((row) => row[column].length));
   const [rank, score, index] = [width("rank", "rank"), width("score", "score"), width("index", "doc")];
-  const room = Math.max(20, (stream.columns || 80) - rank - score - index - 9);
+  const room = Math.max(20, (stream.columns || 80) - rank - score - index - 7);
   const lines = rows.map((row, i) => {
     const mark = row.mark ? ` ${row.mark}` : "";
     const text = shorten(row.text, room - displayWidth(mark));
-    return `${row.rank.padStart(rank)}  ${paint(row.score.startsWith("-") ? "dim" : "green", row.score.padStart(score))}  ${paint("dim", row.index.padStart(index))}  ${i === 0 ? paint("bold", text) : text}${paint("yellow", mark)}`;
+    return `${row.rank.padStart(rank)}  ${paint(row.score.startsWith("-") ? "dim" : "green", row.score.padStart(score))}  ${paint("dim", row.index.padStart(index))}  ${i === 0 ? paint("bold", text) : text}${mark && paint("yellow", mark)}`;
   });
   const title = paint("dim", `${"rank".padStart(rank)}  ${"score".padStart(score)}  ${"doc".padStart(index)}  text`);
   return `${[title, ...lines].join("\n")}\n`;

@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, describe, expect, it, vi } from "vitest";
+import { afterAll, describe, expect, expectTypeOf, it, vi } from "vitest";
 import type { RerankerError } from "../../src/errors.js";
 import { openModel } from "../../src/load.js";
 import type { LoadOptions } from "../../src/options.js";
@@ -81,6 +81,17 @@ describe("computeScore", () => {
       [64, 65],
     ]);
     expect(await reranker.computeScore([["q", ""]], { cutoffLayers: [4, 4] })).toEqual([43]);
+  });
+
+  it("types its result by the cutoffs asked", async () => {
+    const { reranker } = await load({ header: MODELS.layerwise });
+    const layers: number[] = [2];
+    expectTypeOf(reranker.computeScore(["q", "p"])).resolves.toEqualTypeOf<number[]>();
+    expectTypeOf(reranker.computeScore([["q", "p"]], { cutoffLayers: [2], normalize: true })).resolves.toEqualTypeOf<number[]>();
+    expectTypeOf(reranker.computeScore([["q", "p"]], { cutoffLayers: [2, 3] })).resolves.toEqualTypeOf<number[][]>();
+    expectTypeOf(reranker.computeScore([["q", "p"]], { cutoffLayers: layers })).resolves.toEqualTypeOf<number[] | number[][]>();
+    const [result] = await reranker.rerank("q", [{ text: "p", id: 7 }]);
+    expect(result?.document.id satisfies number | undefined).toBe(7);
   });
 
   it.each([[[]], [1], [9], [[2, 9]], [-1]])("rejects cutoffs %j, naming the range", async (cutoffLayers) => {
