@@ -21,6 +21,7 @@ namespace {
 
 constexpr size_t max_piece_size = 1024;    // bytes; the longest real one has 96
 constexpr size_t long_segment = 1 << 14;   // bytes; from here on segments are encoded from left to right
+constexpr size_t long_tail = 512;          // and those whose end is not known; shorter ones are left for later
 
 // The neighbouring characters inside pieces, as a set that may say yes to a few more.
 class CharacterPairs {
@@ -195,8 +196,9 @@ void BpeEncoder::encode(std::string_view word, const WordOptions & options, std:
         }
         const std::string_view segment = word.substr(begin, end - begin);
         const bool complete = options.complete || end < word.size();
-        if (complete && segment.size() < long_segment) encode_segment(segment, out);
-        else encode_left_to_right(segment, complete, options.max_tokens, out);
+        const bool is_long = segment.size() >= (complete ? long_segment : long_tail);
+        if (is_long) encode_left_to_right(segment, complete, options.max_tokens, out);
+        else if (complete) encode_segment(segment, out);
         begin = end;
     }
 }
@@ -300,7 +302,12 @@ void BpeEncoder::encode_left_to_right(std::string_view segment, bool complete, s
                 paths_[end] = {static_cast<uint32_t>(end - place), id};
             }
         }
-        const size_t settled = place == segment.size() && complete ? place : paths_.settled(std::min(place, sure_end));
+        const bool at_end = place == segment.size() && complete;
+        if (at_end && paths_[place].length == 0) { // cannot be, unless the vocabulary is damaged
+            encode_segment(segment.substr(paths_.base()), out);
+            return;
+        }
+        const size_t settled = at_end ? place : paths_.settled(std::min(place, sure_end));
         paths_.walk(settled, [&](size_t, const Paths::Step & step) { out.push_back(step.id); });
         if (out.size() >= max_tokens) return;
         paths_.forget_before(settled);

@@ -1,0 +1,221 @@
+// tokenizer.json -> TokenizerSpec: the rules of a Hugging Face tokenizer as plain lists that native code runs. What
+// native code cannot do exactly is refused here or there, by name; nothing is left out silently.
+import { RerankerError } from "./errors.js";
+import type { AddedToken, TokenizerSpec } from "./native.js";
+
+type Step = readonly string[];
+type Json = Readonly<Record<string, unknown>>;
+
+const MAX_STEPS = 64; // real files have up to 8
+const MAX_ADDED_TOKENS = 100_000; // real files have up to 1,100
+const MAX_ADDED_TOKEN_LENGTH = 1024; // UTF-16 units; real ones have up to 32
+const MAX_TEXT_LENGTH = 256; // patterns, prefixes and the like
+
+/**
+ * Compiles the parsed content of a tokenizer.json. Vocabulary, merges and charsmap may be absent: they stand in the GGUF.
+ *
+ * @throws {RerankerError} `TOKENIZER_UNSUPPORTED` names the step that would give other ids than Hugging Face;
+ *   `MODEL_INVALID` names the field that is not what the format says.
+ */
+export function compileTokenizerSpec(tokenizerJson: unknown): TokenizerSpec {
+  const root = object(tokenizerJson, "the file");
+  const model = object(root["model"], "model");
+  return {
+    ...compileModel(model),
+    normalizer: limited(compileNormalizer(root["normalizer"], "normalizer"), "normalizer"),
+    preTokenizer: limited(compilePreTokenizer(root["pre_tokenizer"], "pre_tokenizer"), "pre_tokenizer"),
+    addedTokens: compileAddedTokens(root["added_tokens"]),
+  };
+}
+
+function compileModel(model: Json): Pick<TokenizerSpec, "model" | "options"> {
+  const type = text(model, "type", "model");
+  const options: [string, string][] = [];
+  const copy = (key: string, allowed: "string" | "number" | "boolean"): void => {
+    const value = model[key];
+    if (value === undefined || value === null) return;
+    if (typeof value !== allowed || (typeof value === "number" && !Number.isSafeInteger(value))) throw invalid(`model.${key}`, `a ${allowed}`, value);
+    if (String(value).length > MAX_TEXT_LENGTH) throw invalid(`model.${key}`, "a short text", value);
+    options.push([key, String(value)]);
+  };
+  const refuse = (key: string, plain: unknown): void => {
+    const value = model[key];
+    if (value !== undefined && value !== null && value !== plain) throw unsupported(`model.${key} = ${JSON.stringify(value)}`);
+  };
+
+  copy("vocab_size", "number"); // ours: how many of the GGUF's pieces belong to the model
+  switch (type) {
+    case "Unigram":
+      copy("unk_id", "number");
+      copy("byte_fallback", "boolean");
+      return { model: "unigram", options };
+    case "BPE":
+      refuse("dropout", 0);
+      refuse("continuing_subword_prefix", "");
+      refuse("end_of_word_suffix", "");
+      refuse("ignore_merges", false);
+      copy("unk_token", "string");
+      copy("fuse_unk", "boolean");
+      copy("byte_fallback", "boolean");
+      return { model: "bpe", options };
+    case "WordPiece":
+      copy("unk_token", "string");
+      copy("continuing_subword_prefix", "string");
+      copy("max_input_chars_per_word", "number");
+      return { model: "wordpiece", options };
+    default:
+      throw unsupported(`a model of type ${type}`);
+  }
+}
+
+function compileNormalizer(value: unknown, path: string): Step[] {
+  if (value === undefined || value === null) return [];
+  const step = object(value, path);
+  const type = text(step, "type", path);
+  switch (type) {
+    case "Sequence":
+      return list(step["normalizers"], `${path}.normalizers`).flatMap((item, i) => compileNormalizer(item, `${path}.normalizers[${i}]`));
+    case "NFC":
+    case "NFD":
+    case "NFKC":
+    case "NFKD":
+    case "Lowercase":
+      return [[type.toLowerCase()]];
+    case "StripAccents":
+      return [["strip_accents"]];
+    case "Strip":
+      return [["strip", flag(step, "strip_left", path), flag(step, "strip_right", path)]];
+    case "Prepend":
+      return [["prepend", text(step, "prepend", path)]];
+    case "Replace":
+      return [["replace", ...pattern(step["pattern"], `${path}.pattern`), text(step, "content", path)]];
+    case "Precompiled":
+      return [["precompiled"]];
+    case "BertNormalizer": {
+      const lowercase = flag(step, "lowercase", path, true);
+      // null means: as lowercase says.
+      const accents = step["strip_accents"] === null || step["strip_accents"] === undefined ? lowercase : flag(step, "strip_accents", path);
+      return [["bert", flag(step, "clean_text", path, true), flag(step, "handle_chinese_chars", path, true), accents, lowercase]];
+    }
+    default:
+      throw unsupported(`the normalizer ${type}`);
+  }
+}
+
+function compilePreTokenizer(value: unknown, path: string): Step[] {
+  if (value === undefined || value === null) return [];
+  const step = object(value, path);
+  const type = text(step, "type", path);
+  switch (type) {
+    case "Sequence":
+      return list(step["pretokenizers"], `${path}.pretokenizers`).flatMap((item, i) => compilePreTokenizer(item, `${path}.pretokenizers[${i}]`));
+    case "WhitespaceSplit":
+      return [["whitespace_split"]];
+    case "Whitespace":
+      return [["whitespace"]];
+    case "BertPreTokenizer":
+      return [["bert"]];
+    case "Punctuation":
+      return [["punctuation", behavior(step, path, "Isolated")]];
+    case "Split":
+      return [["split", ...pattern(step["pattern"], `${path}.pattern`), behavior(step, path), flag(step, "invert", path, false)]];
+    case "Metaspace":
+      return [compileMetaspace(step, path)];
+    default:
+      throw unsupported(`the pre-tokenizer ${type}`);
+  }
+}
+
+// Old files say add_prefix_space and str_rep, new ones prepend_scheme and split (tokenizers pre_tokenizers/metaspace.rs).
+function compileMetaspace(step: Json, path: string): Step {
+  const replacement = text(step, "replacement", path);
+  if ([...replacement].length !== 1) throw invalid(`${path}.replacement`, "one character", replacement);
+  let scheme = step["prepend_scheme"] === undefined ? "always" : text(step, "prepend_scheme", path);
+  if (scheme !== "always" && scheme !== "first" && scheme !== "never") throw invalid(`${path}.prepend_scheme`, "always, first or never", scheme);
+  if (step["add_prefix_space"] !== undefined && flag(step, "add_prefix_space", path) === "false") {
+    if (step["prepend_scheme"] !== undefined && scheme !== "never") throw invalid(`${path}.add_prefix_space`, `true with prepend_scheme ${scheme}`, false);
+    scheme = "never";
+  }
+  return ["metaspace", replacement, scheme, flag(step, "split", path, true)];
+}
+
+function compileAddedTokens(value: unknown): AddedToken[] {
+  if (value === undefined || value === null) return [];
+  const tokens = list(value, "added_tokens");
+  if (tokens.length > MAX_ADDED_TOKENS) throw invalid("added_tokens", `at most ${MAX_ADDED_TOKENS} entries`, tokens.length);
+  return tokens.map((item, i) => {
+    const path = `added_tokens[${i}]`;
+    const token = object(item, path);
+    const id = token["id"];
+    if (typeof id !== "number" || !Number.isInteger(id) || id < 0 || id > 0x7fffffff) throw invalid(`${path}.id`, "a token id", id);
+    const special = flag(token, "special", path, false) === "true";
+    return {
+      id,
+      content: text(token, "content", path, MAX_ADDED_TOKEN_LENGTH),
+      special,
+      normalized: flag(token, "normalized", path, !special) === "true",
+      lstrip: flag(token, "lstrip", path, false) === "true",
+      rstrip: flag(token, "rstrip", path, false) === "true",
+      singleWord: flag(token, "single_word", path, false) === "true",
+    };
+  });
+}
+
+function pattern(value: unknown, path: string): [kind: string, text: string] {
+  const of = object(value, path);
+  if (of["String"] !== undefined) return ["string", text(of, "String", path)];
+  if (of["Regex"] !== undefined) return ["regex", text(of, "Regex", path)];
+  throw invalid(path, "{ String } or { Regex }", value);
+}
+
+function behavior(step: Json, path: string, otherwise?: string): string {
+  const name = step["behavior"] === undefined && otherwise !== undefined ? otherwise : text(step, "behavior", path);
+  const names: Record<string, string> = {
+    Removed: "removed",
+    Isolated: "isolated",
+    MergedWithPrevious: "merged_with_previous",
+    MergedWithNext: "merged_with_next",
+    Contiguous: "contiguous",
+  };
+  const known = Object.hasOwn(names, name) ? names[name] : undefined;
+  if (known === undefined) throw invalid(`${path}.behavior`, Object.keys(names).join(", "), name);
+  return known;
+}
+
+// --- reading unknown values
+
+function object(value: unknown, path: string): Json {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) throw invalid(path, "an object", value);
+  return value as Json;
+}
+
+function list(value: unknown, path: string): readonly unknown[] {
+  if (!Array.isArray(value)) throw invalid(path, "a list", value);
+  return value;
+}
+
+function text(of: Json, key: string, path: string, maxLength = MAX_TEXT_LENGTH): string {
+  const value = of[key];
+  if (typeof value !== "string" || value.length > maxLength) throw invalid(`${path}.${key}`, `a text of up to ${maxLength} characters`, value);
+  return value;
+}
+
+function flag(of: Json, key: string, path: string, otherwise?: boolean): "true" | "false" {
+  const value = of[key] ?? otherwise;
+  if (typeof value !== "boolean") throw invalid(`${path}.${key}`, "true or false", value);
+  return value ? "true" : "false";
+}
+
+function limited(steps: Step[], path: string): Step[] {
+  if (steps.length > MAX_STEPS) throw invalid(path, `at most ${MAX_STEPS} steps`, steps.length);
+  return steps;
+}
+
+function invalid(path: string, expected: string, value: unknown): RerankerError {
+  const shown = JSON.stringify(value)?.slice(0, 80) ?? "nothing";
+  return new RerankerError("MODEL_INVALID", `tokenizer.json: expected ${path} to be ${expected}, got ${shown}`);
+}
+
+function unsupported(what: string): RerankerError {
+  return new RerankerError("TOKENIZER_UNSUPPORTED", `tokenizer.json asks for ${what}, which is not implemented; ids would be wrong`);
+}
