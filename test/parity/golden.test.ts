@@ -32,7 +32,7 @@ describe.each(checkpoints)("$name", ({ name, tolerance }) => {
 
   const score = async (c: GoldenCase, outtype: string, more: ScoreOptions = {}) => {
     const reranker = await load(c, outtype);
-    const input = c.flat_pair ? (c.pairs[0] as Pair) : (c.pairs as Pair[]);
+    const input = c.flat_pair ? (c.pairs[0] as Pair) : c.pairs;
     return reranker.computeScore(input, { ...optionsOf(c.compute_score), ...more } as ScoreOptions);
   };
 
@@ -68,7 +68,7 @@ describe.each(checkpoints)("$name", ({ name, tolerance }) => {
   it("scores a pair alone as in a batch, and shuffled as in order", async () => {
     const basic = readCases(name).filter((c) => c.tags.includes("many") && Object.keys(c.compute_score).length === 0 && !c.tags.includes("edge"))[0] as GoldenCase;
     const reranker = await load({ ...basic, constructor: {} } as GoldenCase, "f32");
-    const pairs = basic.pairs as Pair[];
+    const pairs: readonly Pair[] = basic.pairs;
     const together = await reranker.computeScore(pairs);
     const backwards = await reranker.computeScore([...pairs].reverse());
     expect(maxDifference(together, [...backwards].reverse())).toBeLessThan(1e-5);

@@ -1,0 +1,110 @@
+// The packed tarball in an empty folder, used as a stranger would: no compiler, no checkout, ESM and CommonJS, worker threads.
+import { execFileSync, spawnSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { goldenGguf, readCases } from "../golden.js";
+
+const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../..");
+const app = mkdtempSync(path.join(tmpdir(), "bge-app-"));
+const toolFree = path.join(app, "path");
+let model = "";
+
+/** A PATH with node and nothing that compiles. */
+const environment = (): NodeJS.ProcessEnv => ({ ...process.env, PATH: toolFree, npm_config_cache: process.env.npm_config_cache });
+
+function run(...args: string[]) {
+  const { status, stdout, stderr } = spawnSync(process.execPath, args, { cwd: app, env: environment(), encoding: "utf8", timeout: 120_000 });
+  return { status, stdout, stderr };
+}
+
+function script(name: string, source: string) {
+  writeFileSync(path.join(app, name), source);
+  return run(name);
+}
+
+beforeAll(async () => {
+  mkdirSync(toolFree);
+  symlinkSync(process.execPath, path.join(toolFree, "node"));
+  model = await goldenGguf("bert-reranker", "f32");
+  const npm = (args: string[], cwd: string) => execFileSync("npm", args, { cwd, encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] });
+  const [packed] = JSON.parse(npm(["pack", "--json", "--silent", "--pack-destination", app], root)) as [{ filename: string }];
+  writeFileSync(path.join(app, "package.json"), JSON.stringify({ name: "app", private: true }));
+  npm(["install", "--no-audit", "--no-fund", "--loglevel=error", path.join(app, packed.filename)], app);
+});
+
+afterAll(() => rmSync(app, { recursive: true, force: true }));
+
+describe("the packed package", () => {
+  const wanted = () => readCases("bert-reranker").find((c) => c.id === "single-pair");
+
+  it("ranks documents from the command line, without a compiler", () => {
+    const { status, stdout, stderr } = run(
+      "node_modules/bge-reranker/lib/cli.js",
+      ...["rerank", "--model", model, "--query", "what is panda?", "--json", "hi", "The giant panda is a bear species endemic to China."],
+    );
+    expect(stderr).toBe("");
+    expect(status).toBe(0);
+    const { results } = JSON.parse(stdout) as { results: { index: number; score: number }[] };
+    expect(results.map((r) => r.index).sort()).toEqual([0, 1]);
+  });
+
+  it("gives the reference's score through import and require", () => {
+    const c = wanted();
+    const body = `const r = await FlagReranker.load(${JSON.stringify(model)}); console.log(JSON.stringify(await r.computeScore(${JSON.stringify(c?.pairs[0])}))); await r.dispose();`;
+    const esm = script("esm.mjs", `import { FlagReranker } from "bge-reranker"; ${body}`);
+    const cjs = script("cjs.cjs", `const { FlagReranker } = require("bge-reranker"); (async () => { ${body} })();`);
+    for (const { status, stdout, stderr } of [esm, cjs]) {
+      expect(stderr).toBe("");
+      expect(status).toBe(0);
+      expect(Math.abs(JSON.parse(stdout)[0] - (c?.scores[0] as number))).toBeLessThan(2e-4);
+    }
+  });
+
+  it("works in worker threads, terminated in mid-job included", () => {
+    const { status, stdout, stderr } = script(
+      "workers.mjs",
+      `import { Worker, isMainThread, parentPort } from "node:worker_threads";
+       import { FlagReranker } from "bge-reranker";
+       if (isMainThread) {
+         const start = () => new Worker(new URL(import.meta.url));
+         const answers = await Promise.all([start(), start()].map((w) => new Promise((resolve, reject) => { w.once("message", (m) => { resolve(m); w.terminate(); }); w.once("error", reject); })));
+         const doomed = start();
+         doomed.on("error", (e) => { throw e; });
+         await new Promise((resolve) => doomed.once("message", resolve));
+         await doomed.terminate();
+         console.log(JSON.stringify(answers));
+       } else {
+         const r = await FlagReranker.load(${JSON.stringify(model)});
+         const [score] = await r.computeScore(["a", "b"]);
+         r.computeScore(Array.from({ length: 5000 }, (_, i) => ["a query " + i, "a document of some words ".repeat(40)])).catch(() => {});
+         setTimeout(() => parentPort.postMessage(score), 50);
+       }`,
+    );
+    expect(stderr).toBe("");
+    expect(status).toBe(0);
+    const [a, b] = JSON.parse(stdout) as number[];
+    expect(a).toBe(b);
+  });
+
+  it("lets the process end while a model is loaded, and at exit in mid-job", () => {
+    const idle = script("idle.mjs", `import { FlagReranker } from "bge-reranker"; await FlagReranker.load(${JSON.stringify(model)}); console.log("end");`);
+    expect(idle).toEqual({ status: 0, stdout: "end\n", stderr: "" });
+    const busy = script(
+      "busy.mjs",
+      `import { FlagReranker } from "bge-reranker"; const r = await FlagReranker.load(${JSON.stringify(model)});
+       r.computeScore(Array.from({ length: 20000 }, (_, i) => ["q" + i, "some words here ".repeat(50)])); setTimeout(() => process.exit(7), 100);`,
+    );
+    expect(busy).toEqual({ status: 7, stdout: "", stderr: "" });
+  });
+
+  it("carries no install script and nothing that would be built", () => {
+    const { stdout } = run("-p", `JSON.stringify([Object.keys(require("bge-reranker/package.json").scripts).filter((s) => /install/.test(s)), require("fs").readdirSync("node_modules/bge-reranker")])`);
+    const [scripts, files] = JSON.parse(stdout) as [string[], string[]];
+    expect(scripts).toEqual([]);
+    expect(files).not.toContain("binding.gyp");
+    expect(files).not.toContain("native");
+  });
+});
