@@ -174,7 +174,7 @@ async function readPadPosition(addon: NativeAddon, { config, plan }: Checkpoint)
   try {
     const row = await readAt(file, width, source.source.offset + config.padTokenId * width, `\`${source.source.name}\``);
     const floats = await addon.convertRows(row, source.sourceType, "F32", source.source.shape.at(-1) ?? 1);
-    return new Float32Array(floats.slice().buffer);
+    return new Float32Array(new Uint8Array(floats).buffer);
   } finally {
     await file.close();
   }

@@ -143,7 +143,7 @@ async function floats(tensor: SafeTensor, addon: NativeAddon): Promise<Float32Ar
   try {
     const bytes = await readAt(file, tensor.sizeBytes, tensor.offset, `\`${tensor.name}\``);
     const converted = await addon.convertRows(bytes, tensor.dtype, "F32", tensor.shape.at(-1) ?? 1);
-    return new Float32Array(converted.slice().buffer);
+    return new Float32Array(new Uint8Array(converted).buffer);
   } finally {
     await file.close();
   }

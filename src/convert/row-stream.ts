@@ -102,7 +102,7 @@ async function convertChunk(addon: NativeAddon, chunk: RowJob): Promise<void> {
 /** safetensors and GGUF are little-endian, and so is every platform we run on. */
 function asFloats(bytes: Uint8Array): Float32Array {
   if (bytes.byteOffset % 4 === 0) return new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
-  return new Float32Array(bytes.slice().buffer);
+  return new Float32Array(new Uint8Array(bytes).buffer);
 }
 
 function reordered(bytes: Uint8Array, rowBytes: number, { size, from }: NonNullable<RowJob["reorder"]>): Uint8Array {

@@ -1,0 +1,51 @@
+import { readFile } from "node:fs/promises";
+import { describe, expect, it } from "vitest";
+import { findCheckpoint, findProfile, profiles } from "../../src/models/index.js";
+
+describe("profiles", () => {
+  it("are the same architectures as the table of graphs", async () => {
+    const table = await readFile(new URL("../../native/arch/arch.cpp", import.meta.url), "utf8");
+    const graphs = [...table.matchAll(/\{"(\w+)", load_\w+\}/g)].map(([, name]) => name);
+    expect(graphs.sort()).toEqual(profiles.map((profile) => profile.architecture).sort());
+  });
+
+  it("are found by GGUF architecture and by the name in config.json", () => {
+    expect(findProfile("gemma2")?.class).toBe("decoder-only-lightweight");
+    expect(findProfile("llama")).toBeUndefined();
+    expect(findCheckpoint("XLMRobertaForSequenceClassification")?.profile.architecture).toBe("bert");
+    expect(findCheckpoint("LlamaForCausalLM")).toBeUndefined();
+  });
+
+  it("name each checkpoint architecture once", () => {
+    const names = profiles.flatMap((profile) => profile.checkpoints.flatMap((checkpoint) => checkpoint.names));
+    expect(new Set(names).size).toBe(names.length);
+  });
+
+  it.each(profiles.map((profile) => [profile.architecture, profile] as const))("%s: tables fit together", (architecture, profile) => {
+    for (const { tensors, metadata, dropped } of profile.checkpoints) {
+      const targets = Object.values(tensors).filter((rule) => !rule.when);
+      expect(new Set(targets.map((rule) => rule.name)).size).toBe(targets.length);
+      for (const [source, rule] of Object.entries(tensors)) {
+        expect(rule.name.includes("{i}"), source).toBe(source.includes("{i}"));
+        expect(rule.stacked === true, source).toBe(source.includes("{h}"));
+        expect(Object.hasOwn(dropped, source), source).toBe(false);
+      }
+      const own = metadata.filter(([key]) => !/^(reranker|tokenizer)\./.test(key));
+      for (const [key] of own) expect(key.startsWith(`${architecture}.`), key).toBe(true);
+    }
+  });
+
+  it("have the reference's defaults", () => {
+    expect(
+      profiles.map(({ class: name, defaults }) => [name, defaults.queryInstruction, defaults.documentInstruction, defaults.maxLength]),
+    ).toEqual([
+      ["encoder-only-base", null, null, 512],
+      ["decoder-only-base", "A: ", "B: ", 512],
+      ["decoder-only-layerwise", "A: ", "B: ", 512],
+      ["decoder-only-lightweight", "A: ", "B: ", 512],
+    ]);
+    expect(findProfile("gemma2")?.defaults.prompt).toBe("Predict whether passage B contains an answer to query A.");
+    expect(findProfile("gemma")?.defaults.prompt).toMatch(/^Given a query A and a passage B, .* either 'Yes' or 'No'\.$/);
+    expect(findProfile("bert")?.defaults.prompt).toBeNull();
+  });
+});
