@@ -127,10 +127,12 @@ function dropRest(
   available: ReadonlyMap<string, SafeTensor>,
   used: ReadonlySet<SafeTensor>,
 ): TensorPlan["dropped"] {
+  // Without a prototype, so that a tensor called "constructor" is not found.
+  const reasons: Readonly<Record<string, string>> = Object.assign(Object.create(null), config.checkpoint.dropped);
   const dropped: { tensor: string; reason: string }[] = [];
   for (const [name, tensor] of available) {
     if (used.has(tensor)) continue;
-    const reason = config.checkpoint.dropped[name] ?? config.checkpoint.dropped[name.replace(/\.\d+\./, ".{i}.")];
+    const reason = reasons[name] ?? reasons[name.replace(/\.\d+\./, ".{i}.")];
     if (reason === undefined) throw new RerankerError("CONVERT_FAILED", unknown(config, name));
     dropped.push({ tensor: tensor.name, reason });
   }

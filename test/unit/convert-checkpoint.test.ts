@@ -115,6 +115,13 @@ describe("the plan of tensors", () => {
     await expect(extra).rejects.toMatchObject(refused(/`model.layers.0.self_attn.q_proj.bias` has no place in GemmaForCausalLM/));
   });
 
+  it.each(["constructor", "toString"])("refuses a tensor called %s", async (name) => {
+    const extra = changed("bert-reranker", (tensors) => {
+      tensors[name] = floatTensor([1]);
+    });
+    await expect(extra).rejects.toMatchObject(refused(/has no place/));
+  });
+
   it("refuses a layer more than config.json says", async () => {
     await expect(changed("gemma-reranker", () => {}, { num_hidden_layers: 2 })).rejects.toMatchObject(
       refused(/`model.layers.2..*` has no place/),
