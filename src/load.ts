@@ -31,12 +31,26 @@ export interface Environment {
 const machine: Environment = {
   addon: async () => (await import("./native.js")).loadNative(),
   openDevice: async (name) => (await import("./native.js")).ensureDevice(name),
-  tokenizerSpec: async (header) => (await import("./tokenizer-spec.js")).tokenizerSpecOf(header),
+  tokenizerSpec: readTokenizerSpec,
   convert: async (folder, request) => {
     // Two processes may convert the same folder: the last rename wins, with the same content.
     await (await import("./convert.js")).convert(folder, { ...request, overwrite: true });
   },
 };
+
+/** The exact rules that the converter stored, else those of files that llama.cpp made. */
+async function readTokenizerSpec(header: GgufHeader): Promise<TokenizerSpec> {
+  const { compileTokenizerSpec, defaultTokenizerSpec } = await import("./tokenizer-spec.js");
+  const json = header.metadata["tokenizer.huggingface.json"]?.value;
+  if (typeof json !== "string") return defaultTokenizerSpec(header);
+  try {
+    return compileTokenizerSpec(JSON.parse(json));
+  } catch (cause) {
+    if (cause instanceof SyntaxError)
+      throw new RerankerError("MODEL_INVALID", `\`tokenizer.huggingface.json\` is damaged: ${cause.message}`, { cause });
+    throw cause;
+  }
+}
 
 /**
  * @param wanted - Class the caller named; undefined takes what the file holds.

@@ -31,11 +31,13 @@ function explain(file: ModelFile, withTensors: boolean): string {
   const columns = process.stdout.isTTY ? process.stdout.columns || 80 : Number.POSITIVE_INFINITY;
   const section = (title: string, rows: readonly Row[]) => {
     const width = Math.max(...rows.map(([name]) => name.length));
-    const lines = rows.map(([name, value]) => `  ${paint("dim", name.padEnd(width))}  ${shorten(oneLine(value), columns - width - 5)}`);
-    return `${paint("bold", title)}\n${lines.join("\n")}\n`;
+    const lines = rows.map(
+      ([name, value]) => `  ${paint("dim", oneLine(name).padEnd(width))}  ${shorten(oneLine(value), columns - width - 5)}`,
+    );
+    return `${paint("bold", oneLine(title))}\n${lines.join("\n")}\n`;
   };
   const parts = [section(file.reranker?.name ?? file.path, factRows(file))];
-  if (file.problem !== null) parts.push(`${paint("yellow", "Cannot be used as a reranker.")} ${file.problem}\n`);
+  if (file.problem !== null) parts.push(`${paint("yellow", "Cannot be used as a reranker.")} ${oneLine(file.problem)}\n`);
   parts.push(
     section(
       "Metadata",
@@ -44,7 +46,7 @@ function explain(file: ModelFile, withTensors: boolean): string {
   );
   if (withTensors) {
     const rows = file.tensors.map(
-      (tensor): Row => [tensor.name, `${tensor.type}  [${tensor.shape.join(", ")}]  ${formatBytes(tensor.sizeBytes)}`],
+      (tensor): Row => [tensor.name, `${tensor.type} [${tensor.shape.join(", ")}] ${formatBytes(tensor.sizeBytes)}`],
     );
     parts.push(section("Tensors, fastest dimension first", rows));
   }

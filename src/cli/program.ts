@@ -7,7 +7,7 @@ import { addDevices, addInspect } from "./inspect.js";
 import { addModels } from "./models.js";
 import { addRerank } from "./rerank.js";
 import { addScore } from "./score.js";
-import { painter } from "./terminal.js";
+import { oneLine, painter } from "./terminal.js";
 
 const INTERRUPTED = 130; // what a shell expects after Ctrl-C
 
@@ -23,7 +23,7 @@ export async function run(argv: readonly string[]): Promise<number> {
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2; // commander has said why
     if (controller.signal.aborted) return INTERRUPTED;
-    process.stderr.write(`${painter(process.stderr)("red", "error:")} ${messageOf(error)}\n`);
+    process.stderr.write(`${painter(process.stderr)("red", "error:")} ${oneLine(messageOf(error))}\n`);
     return error instanceof UsageError || error instanceof TypeError || error instanceof RangeError ? 2 : 1;
   } finally {
     process.off("SIGINT", interrupt);

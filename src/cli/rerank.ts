@@ -24,7 +24,7 @@ export function addRerank(program: Command, signal: AbortSignal): void {
     .option("-d, --documents <file>", 'documents from a file, one a line or JSONL {"text": ...}; - reads standard input')
     .option("-n, --top-n <n>", "print only the best n", parseInteger)
     .option("--overflow <how>", "texts that are too long: truncate, chunk or error", "truncate")
-    .option("--json", "print a JSON array");
+    .option("--json", 'print {"model", "query", "results"} as JSON');
   addModelOptions(command)
     .addHelpText(
       "after",
@@ -55,7 +55,12 @@ async function rerank(texts: readonly string[], options: Options, signal: AbortS
       onProgress: ({ done, total }) => ranking.update(done, total, `${done} of ${total} documents`),
     })
     .finally(() => ranking.end());
-  await write(process.stdout, options.json ? `${JSON.stringify(results, null, 2)}\n` : formatTable(results));
+  await write(
+    process.stdout,
+    options.json
+      ? `${JSON.stringify({ model: reranker.model.name ?? reranker.model.path, query: options.query, results }, null, 2)}\n`
+      : formatTable(results),
+  );
   if (!options.json && results.some((result) => result.queryTruncated)) process.stderr.write("The query was cut; see --query-max-length\n");
 }
 

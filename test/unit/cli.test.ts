@@ -4,14 +4,14 @@ import { join } from "node:path";
 import { afterAll, afterEach, describe, expect, it, vi } from "vitest";
 import { run } from "../../src/cli/program.js";
 import { displayWidth, oneLine, shorten } from "../../src/cli/terminal.js";
-import { type FakeOptions, fakeNative, MODELS } from "./fake-native.js";
+import { type FakeOptions, fakeNative, MODELS, withMetadata } from "./fake-native.js";
 
 let fake: FakeOptions = {};
 const state = vi.hoisted(() => ({ requests: [] as { pairs: Int32Array; texts: readonly string[] }[] }));
 
 vi.mock("../../src/native.js", () => ({
   packageVersion: "1.2.3",
-  loadNative: () => undefined,
+  loadNative: () => ({ readGguf: () => fake.header }),
   loadGpuModules: () => ({
     devices: () => [{ name: "cpu", description: "A CPU\u001b[31m", kind: "cpu", memoryFreeBytes: 1024, memoryTotalBytes: 2048 }],
     cpu: () => ({ isa: "avx2", physicalCores: 2 }),
@@ -96,7 +96,7 @@ describe("rerank", () => {
     const documents = file("documents.jsonl", '\ufeff{"text": "x", "id": 1}\r\n\r\n{"text": "ab"}');
     const { code, stdout } = await cli("rerank", "-m", model, "--query", "ab", "-d", documents, "--json", "--top-n", "2", "--normalize");
     expect(code).toBe(0);
-    expect(JSON.parse(stdout)).toMatchObject([
+    expect(JSON.parse(stdout).results).toMatchObject([
       { index: 1, logit: 2, document: { text: "ab" }, truncated: false },
       { index: 0, score: 0.5, document: { text: "x", id: 1 } },
     ]);
@@ -164,6 +164,35 @@ describe("score", () => {
   ])("names the line that is wrong: %s", async (line, message) => {
     const result = await cli("score", "-m", model, "-p", file("bad.jsonl", `${line}\n`));
     expect(result).toMatchObject({ code: 1, stderr: expect.stringContaining(message) });
+  });
+});
+
+describe("inspect", () => {
+  it("explains a reranker", async () => {
+    fake = { header: withMetadata(MODELS.lightweight, { "tokenizer.ggml.tokens": ["string[]", Array.from({ length: 500 }, String)] }) };
+    const { code, stdout } = await cli("inspect", model, "--tensors");
+    expect(code).toBe(0);
+    expect(stdout).toContain("LightWeightFlagLLMReranker");
+    expect(stdout).toMatch(/cutoff layers +2 to 8\n/);
+    expect(stdout).toMatch(/tokenizer.ggml.tokens +string, 500 values\n/);
+    expect(stdout).toMatch(/reranker.head.weight +F32 \[16, 7\]/);
+  });
+
+  it("says why a file is no reranker, with 0: the file was inspected", async () => {
+    fake = {
+      header: withMetadata(MODELS.encoder, {
+        "general.architecture": ["string", "llama\u001b[2J"],
+        big: ["u64", 2n ** 60n],
+        ids: ["i32[]", Int32Array.of(1, 2)],
+      }),
+    };
+    const { code, stdout } = await cli("inspect", model);
+    expect(code).toBe(0);
+    expect(stdout).toContain("Cannot be used as a reranker.");
+    expect(stdout).not.toContain("\u001b");
+    const { problem, metadata } = JSON.parse((await cli("inspect", model, "--json")).stdout);
+    expect(problem).toContain("its architecture is");
+    expect(metadata).toMatchObject({ big: { type: "u64", value: "1152921504606846976" }, ids: { value: [1, 2] } });
   });
 });
 
