@@ -5,7 +5,7 @@ import { basename, join, resolve } from "node:path";
 import { type Checkpoint, countParameters, readCheckpoint } from "./convert/checkpoint.js";
 import { type CheckpointConfig, quantity } from "./convert/config.js";
 import { buildMetadata, type MetadataEntry, type PromptIds, padVocabulary } from "./convert/metadata.js";
-import { createOutput, readAt } from "./convert/output-file.js";
+import { createOutput, outputError, readAt } from "./convert/output-file.js";
 import { reservedPositions, type TensorPlan } from "./convert/tensor-plan.js";
 import { type TypeFallback, writableType } from "./convert/tensor-type.js";
 import { writeModel } from "./convert/write-model.js";
@@ -106,6 +106,8 @@ export async function convert(source: string, options: ConvertOptions = {}): Pro
     const written = await writeModel(addon, checkpoint, metadata, wanted, types, file.temporaryPath, options);
     await file.commit();
     return { path: output, ...written };
+  } catch (error) {
+    throw outputError(error, options.signal);
   } finally {
     await file.discard();
   }

@@ -2,12 +2,13 @@
 import { type FileHandle, open } from "node:fs/promises";
 import { resolve } from "node:path";
 import { type MetadataEntry, quantizationEntries } from "./convert/metadata.js";
-import { createOutput, throwIfDiskFull } from "./convert/output-file.js";
+import { createOutput, outputError, throwIfDiskFull } from "./convert/output-file.js";
 import { type RowJob, streamRows } from "./convert/row-stream.js";
 import { keepsF32, rowBytes, type TypeFallback, tensorTypeChooser, writableType } from "./convert/tensor-type.js";
 import { RerankerError } from "./errors.js";
 import { findProfile, type ModelProfile } from "./models/index.js";
 import { type GgufHeader, type GgufTensor, loadNative, type NativeAddon, type TensorType, type TensorTypeInfo } from "./native.js";
+import { asRerankerError } from "./native-errors.js";
 
 export interface QuantizeOptions {
   /** Replace an existing file; without it that is an error. */
@@ -40,7 +41,7 @@ export async function quantize(input: string, output: string, type: string, opti
   const addon = await loadNative();
   const types = addon.tensorTypes();
   const wanted = writableType(type, types);
-  const source = addon.readGguf(input);
+  const source = readHeader(addon, input);
   const path = resolve(output);
   const { chosen, fallbacks } = chooseTypes(source, profileOf(source, input), wanted, types);
 
@@ -52,8 +53,18 @@ export async function quantize(input: string, output: string, type: string, opti
     await writeTensors(addon, { source, input, header, output: file.temporaryPath, types, sizeBytes }, options);
     await file.commit();
     return { path, type: wanted.name, sizeBytes, inputSizeBytes: source.fileSizeBytes, tensorCount: chosen.length, fallbacks };
+  } catch (error) {
+    throw outputError(error, options.signal);
   } finally {
     await file.discard();
+  }
+}
+
+function readHeader(addon: NativeAddon, input: string): GgufHeader {
+  try {
+    return addon.readGguf(input);
+  } catch (error) {
+    throw asRerankerError(error, "MODEL_INVALID");
   }
 }
 

@@ -3,6 +3,7 @@ import { randomBytes } from "node:crypto";
 import { access, type FileHandle, open, rename, rm, stat, statfs } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { RerankerError } from "../errors.js";
+import { asRerankerError } from "../native-errors.js";
 
 export interface OutputFile {
   readonly temporaryPath: string;
@@ -40,6 +41,15 @@ export async function throwIfDiskFull(path: string, neededBytes: number): Promis
     "IO",
     `\`${dirname(path)}\` has ${megabytes(free)} MB free, the file needs ${megabytes(neededBytes)} MB. Make room or choose another output.`,
   );
+}
+
+/** What went wrong below us as a RerankerError: system calls by `errno`, native code by its own code. The caller's errors pass. */
+export function outputError(error: unknown, signal: AbortSignal | undefined): unknown {
+  if (signal?.aborted) return signal.reason;
+  if (!(error instanceof Error) || !("code" in error)) return error;
+  if ("errno" in error || "syscall" in error)
+    return new RerankerError("IO", `Reading or writing failed: ${error.message}`, { cause: error });
+  return asRerankerError(error, "CONVERT_FAILED");
 }
 
 /** Writes all of `bytes`; a plain write may stop short. */

@@ -3,6 +3,7 @@
 
 import type { FileHandle } from "node:fs/promises";
 import { availableParallelism } from "node:os";
+import { RerankerError } from "../errors.js";
 import type { NativeAddon, TensorType } from "../native.js";
 import { readAt, writeAt } from "./output-file.js";
 
@@ -88,15 +89,24 @@ async function convertChunk(addon: NativeAddon, chunk: RowJob): Promise<void> {
   let bytes: Uint8Array = await readAt(chunk.source, chunk.rows * chunk.sourceRowBytes, chunk.sourceOffset, `\`${chunk.tensor}\``);
   let type = chunk.sourceType;
   if (chunk.edits.length > 0) {
-    if (type !== "F32") bytes = await addon.convertRows(bytes, type, "F32", chunk.columns);
+    if (type !== "F32") bytes = await convertRows(addon, chunk, bytes, type, "F32");
     type = "F32";
     const values = asFloats(bytes);
     for (const edit of chunk.edits) edit(values, chunk.firstRow, chunk.columns);
     bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
   }
   if (chunk.reorder) bytes = reordered(bytes, bytes.byteLength / chunk.rows, chunk.reorder);
-  if (type !== chunk.targetType) bytes = await addon.convertRows(bytes, type, chunk.targetType, chunk.columns);
+  if (type !== chunk.targetType) bytes = await convertRows(addon, chunk, bytes, type, chunk.targetType);
   await writeAt(chunk.target, bytes, chunk.targetOffset);
+}
+
+/** The addon does not know which tensor it has in hand; the error should. */
+async function convertRows(addon: NativeAddon, chunk: RowJob, bytes: Uint8Array, from: TensorType, to: TensorType): Promise<Uint8Array> {
+  try {
+    return await addon.convertRows(bytes, from, to, chunk.columns);
+  } catch (cause) {
+    throw new RerankerError("CONVERT_FAILED", `Tensor \`${chunk.tensor}\`: ${(cause as Error).message}.`, { cause });
+  }
 }
 
 /** safetensors and GGUF are little-endian, and so is every platform we run on. */
