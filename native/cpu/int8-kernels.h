@@ -6,6 +6,16 @@
 namespace cpu::detail {
 namespace {
 
+template <int rows> inline void keep_all(ivec (&sums)[rows][panel_vectors]) {
+    CPU_UNROLL
+    for (int r = 0; r < rows; ++r) {
+        CPU_UNROLL
+        for (int v = 0; v < panel_vectors; ++v) {
+            keep(sums[r][v]);
+        }
+    }
+}
+
 // Scale per 32 inputs: a block is summed in int32, scaled and added to the f32 sums.
 template <int rows> void block_tile(const Int8Tiles & t, const int8_t * x, const float * x_scale, const int32_t * x_sum, float * y) {
     constexpr int n_groups    = block_size / 4;
@@ -30,8 +40,9 @@ template <int rows> void block_tile(const Int8Tiles & t, const int8_t * x, const
                 sums[r][v] = set_int(x_sum[r]);
             }
         }
-        CPU_UNROLL_2
+        CPU_UNROLL
         for (int g = 0; g < n_groups; ++g, x += block_rows * 4, w += panel_vectors * group_bytes) {
+            keep_all(sums);
             ivec weights[panel_vectors];
             CPU_UNROLL
             for (int v = 0; v < panel_vectors; ++v) {
@@ -43,7 +54,6 @@ template <int rows> void block_tile(const Int8Tiles & t, const int8_t * x, const
                 CPU_UNROLL
                 for (int v = 0; v < panel_vectors; ++v) {
                     sums[r][v] = dot(sums[r][v], weights[v], codes);
-                    keep(sums[r][v]);
                 }
             }
         }
@@ -83,6 +93,7 @@ template <int rows> void row_tile(const Int8Tiles & t, const int8_t * x, const f
     }
     const uint8_t * w = t.w;
     for (int g = 0; g < n_groups; g += 2, x += 2 * row_rows * 4, w += 2 * panel_vectors * group_bytes) {
+        keep_all(sums);
         ivec weights[2][panel_vectors];
         CPU_UNROLL
         for (int v = 0; v < panel_vectors; ++v) {
@@ -96,7 +107,6 @@ template <int rows> void row_tile(const Int8Tiles & t, const int8_t * x, const f
             CPU_UNROLL
             for (int v = 0; v < panel_vectors; ++v) {
                 sums[r][v] = dot_small(sums[r][v], weights[0][v], codes_0, weights[1][v], codes_1);
-                keep(sums[r][v]);
             }
         }
     }

@@ -179,11 +179,18 @@ void run_int8(ThreadPool & pool, const Call & call, Workspace & workspace) {
 
 // --- Floats ----------------------------------------------------------------------------------------
 
-// Interleaves a block of rows: [n_in][rows]. Missing rows are left as they are, no tile reads them.
+// Where a block of rows lies within slice k of the interleaved activations: the blocks of a slice are neighbours,
+// which spreads them over all sets of the cache.
+size_t interleaved_at(int k, int n_k, int first_row, int padded_rows) { return size_t(k) * padded_rows + size_t(first_row) * n_k; }
+
+// Interleaves a block of rows, slice by slice: [n_k][rows]. Missing rows are left as they are, no tile reads them.
 void interleave(const Call & call, int rows, int first_row, int n_rows, int block, float * to) {
     const int     in_block = std::min(rows, n_rows - block * rows);
     const float * x        = call.x + size_t(first_row + block * rows) * call.x_stride;
-    call.kernels.transpose(x, call.x_stride, in_block, call.w.n_in, to, size_t(rows));
+    for (int k = 0; k < call.w.n_in; k += k_slice) {
+        const int n_k = std::min(k_slice, call.w.n_in - k);
+        call.kernels.transpose(x + k, call.x_stride, in_block, n_k, to + interleaved_at(k, n_k, block * rows, round_up(n_rows, rows)), size_t(rows));
+    }
 }
 
 // f32 inputs [first_k, first_k + n_k) of a panel: in place, or widened into `scratch`.
@@ -222,7 +229,7 @@ void float_task(const Call & call, const float * x, const Split & split, int fir
         for (int panel = panel_0; panel < panel_1; ++panel) {
             args.w = float_slice(call, panel, k, args.n_k, scratch);
             for (int r = 0; r < n; r += rows) {
-                args.x      = x + size_t(begin + r) * call.w.n_in + size_t(k) * rows;
+                args.x      = x + interleaved_at(k, args.n_k, begin + r, round_up(n_rows, rows));
                 args.n_rows = std::min(rows, n - r);
                 args.y      = sums + (panel - panel_0) * of_panel + size_t(r) * call.w.columns;
                 call.kernels.float_tiles(args);
@@ -253,7 +260,7 @@ void run_float(ThreadPool & pool, const Call & call, Workspace & workspace) {
         const int n = std::min(pass_rows, call.n_rows - first);
         split.n_chunks = ceil_div(n, split.chunk_rows);
         pool.parallel_for(ceil_div(n, rows), [&](int block, int) {
-            interleave(call, rows, first, n, block, x + size_t(block) * rows * call.w.n_in);
+            interleave(call, rows, first, n, block, x);
         });
         pool.parallel_for(split.n_tasks(), [&](int task, int thread) {
             unsigned char * own = memory + packed + (sums + scratch) * thread;
