@@ -1,7 +1,7 @@
 // tokenizer.json -> TokenizerSpec: the rules of a Hugging Face tokenizer as plain lists that native code runs. What
 // native code cannot do exactly is refused here or there, by name; nothing is left out silently.
 import { RerankerError } from "./errors.js";
-import type { AddedToken, TokenizerSpec } from "./native.js";
+import type { AddedToken, GgufHeader, TokenizerSpec } from "./native.js";
 
 type Step = readonly string[];
 type Json = Readonly<Record<string, unknown>>;
@@ -10,6 +10,101 @@ const MAX_STEPS = 64; // real files have up to 8
 const MAX_ADDED_TOKENS = 100_000; // real files have up to 1,100
 const MAX_ADDED_TOKEN_LENGTH = 1024; // UTF-16 units; real ones have up to 32
 const MAX_TEXT_LENGTH = 256; // patterns, prefixes and the like
+const MAX_JSON_LENGTH = 64 * 1024 * 1024; // gemma's whole tokenizer.json has 17 MB; ours goes without the vocabulary
+const SPACE = "▁";
+
+/** The rules of a GGUF: its own tokenizer.huggingface.json, or what its llama.cpp keys say. */
+export function tokenizerSpecOf({ metadata }: Pick<GgufHeader, "metadata">): TokenizerSpec {
+  const json = metadata["tokenizer.huggingface.json"]?.value;
+  if (json === undefined) return defaultTokenizerSpec(metadata);
+  if (typeof json !== "string" || json.length > MAX_JSON_LENGTH) throw invalid("tokenizer.huggingface.json", "a text", typeof json);
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(json);
+  } catch (cause) {
+    throw new RerankerError("MODEL_INVALID", "tokenizer.huggingface.json is not valid JSON; convert the model again", { cause });
+  }
+  return compileTokenizerSpec(parsed);
+}
+
+/**
+ * Rules for a GGUF that llama.cpp's own converter made. What its keys do not say, and so may differ from Hugging Face:
+ * - t5 (XLM-R): the rules are those of bge-reranker-v2-m3; for -base and -large, trailing white space loses its `▁`.
+ *   bge-reranker-v2-m3 files have `<mask>` as padding, so the text "<mask>" is plain text.
+ * - llama (Gemma, MiniCPM): user defined pieces are mostly written as normal ones and then match only through merges,
+ *   and merges follow from scores that the converter changed for special tokens.
+ * - bert: whether the model lowercases is known only when tokenizer.ggml.normalizer.lowercase says so; else it does.
+ */
+export function defaultTokenizerSpec(metadata: GgufHeader["metadata"]): TokenizerSpec {
+  const flagOf = (key: string, otherwise: boolean): boolean => {
+    const value = metadata[`tokenizer.ggml.${key}`]?.value;
+    return typeof value === "boolean" ? value : otherwise;
+  };
+  const model = metadata["tokenizer.ggml.model"]?.value;
+  const addedTokens = addedTokensOf(metadata);
+  const prefix = flagOf("add_space_prefix", true);
+  switch (model) {
+    case "t5": {
+      const charsmap = metadata["tokenizer.ggml.precompiled_charsmap"] ? [["precompiled"]] : [];
+      const spaces = [
+        ["strip", "false", "true"],
+        ["replace", "regex", " {2,}", SPACE],
+      ];
+      return {
+        model: "unigram",
+        normalizer: [...charsmap, ...(flagOf("remove_extra_whitespaces", true) ? spaces : [])],
+        preTokenizer: [["metaspace", SPACE, prefix ? "always" : "never", "true"]],
+        options: [],
+        addedTokens,
+      };
+    }
+    case "llama":
+      return {
+        model: "bpe",
+        normalizer: [...(prefix ? [["prepend", SPACE]] : []), ["replace", "string", " ", SPACE]],
+        preTokenizer: [],
+        options: [
+          ["unk_token", textAt(metadata["tokenizer.ggml.tokens"]?.value, metadata["tokenizer.ggml.unknown_token_id"]?.value) ?? "<unk>"],
+          ["fuse_unk", "true"],
+          ["byte_fallback", "true"],
+        ],
+        addedTokens,
+      };
+    case "bert": {
+      const lowercase = String(flagOf("normalizer.lowercase", true));
+      return {
+        model: "wordpiece",
+        normalizer: [["bert", "true", "true", String(flagOf("normalizer.strip_accents", lowercase === "true")), lowercase]],
+        preTokenizer: [["bert"]],
+        options: [],
+        addedTokens,
+      };
+    }
+    default:
+      throw new RerankerError("TOKENIZER_UNSUPPORTED", `The GGUF has a tokenizer of kind ${JSON.stringify(model)}; known are t5, llama and bert.`);
+  }
+}
+
+/** Control, unknown and user defined tokens of the vocabulary. */
+function addedTokensOf(metadata: GgufHeader["metadata"]): AddedToken[] {
+  const tokens = metadata["tokenizer.ggml.tokens"]?.value;
+  const types = metadata["tokenizer.ggml.token_type"]?.value;
+  const mask = metadata["tokenizer.ggml.mask_token_id"]?.value;
+  if (types === undefined || typeof types !== "object") return [];
+  const added: AddedToken[] = [];
+  for (let id = 0; id < types.length; id++) {
+    const type = Number(types[id]);
+    const content = textAt(tokens, id);
+    if ((type !== 2 && type !== 3 && type !== 4) || content === undefined) continue;
+    added.push({ id, content, special: type !== 4, normalized: false, lstrip: id === mask && content === "<mask>", rstrip: false, singleWord: false });
+  }
+  return added;
+}
+
+function textAt(list: unknown, index: unknown): string | undefined {
+  const item: unknown = Array.isArray(list) && typeof index === "number" ? list[index] : undefined;
+  return typeof item === "string" ? item : undefined;
+}
 
 /**
  * Compiles the parsed content of a tokenizer.json. Vocabulary, merges and charsmap may be absent: they stand in the GGUF.
