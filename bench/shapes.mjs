@@ -1,0 +1,43 @@
+// The shapes measured, and what each engine is fed for them.
+import { bpeTokenizer, unigramTokenizer } from "./tokenizer.mjs";
+
+const xlmr = { family: "encoder", vocabulary: "unigram-250002", tokenizer: () => unigramTokenizer(250_002) };
+
+// `linear` counts the weights of one layer's matrices: what a token costs. `exits`: a score can be read early.
+export const SHAPES = {
+  base: { ...xlmr, checkpoint: "bge-reranker-base", layers: 12, hidden: 768, ffn: 3072, title: "base: 12 x 768" },
+  large: { ...xlmr, checkpoint: "bge-reranker-v2-m3", layers: 24, hidden: 1024, ffn: 4096, title: "large, v2-m3: 24 x 1024" },
+  gemma: {
+    family: "decoder", checkpoint: "bge-reranker-v2-gemma", layers: 18, hidden: 2048, ffn: 16384, heads: 8, kvHeads: 1, headSize: 256,
+    title: "gemma-2b: 18 x 2048", vocabulary: "bpe-256000",
+    tokenizer: () => bpeTokenizer(256_000, ["<pad>", "<eos>", "<bos>", "<unk>"], { prependSpace: false }),
+  }, // biome-ignore format: a table
+  minicpm: {
+    family: "decoder", checkpoint: "bge-reranker-v2-minicpm-layerwise", layers: 40, hidden: 2304, ffn: 5760, heads: 36, kvHeads: 36,
+    headSize: 64, exits: true, title: "minicpm: 40 x 2304", vocabulary: "bpe-122753",
+    tokenizer: () => bpeTokenizer(122_753, ["<unk>", "<s>", "</s>"], { prependSpace: true }),
+  }, // biome-ignore format: a table
+};
+
+/**
+ * Operations that scores of pairs of these lengths ask for, two a multiply-add.
+ *
+ * `nominal` counts every layer in full. `needed` leaves out what no score depends on: an encoder's last layer is read at one
+ * token only, and a decoder's likewise, so there queries, output and feed-forward of the other tokens are not needed.
+ */
+export function operationsOf(shape, layers, lengths) {
+  const { hidden, ffn, heads = 1, kvHeads = heads, headSize = hidden / heads } = shape;
+  const queryAndOutput = 2 * hidden * heads * headSize;
+  const keysAndValues = 2 * hidden * kvHeads * headSize;
+  const feedForward = (shape.family === "decoder" ? 3 : 2) * hidden * ffn;
+  let nominal = 0;
+  let needed = 0;
+  for (const n of lengths) {
+    const attention = (shape.family === "decoder" ? 2 : 4) * n * n * heads * headSize;
+    const layer = 2 * n * (queryAndOutput + keysAndValues + feedForward) + attention;
+    const lastLayer = 2 * n * keysAndValues + 2 * (queryAndOutput + feedForward) + 4 * n * heads * headSize;
+    nominal += layers * layer;
+    needed += (layers - 1) * layer + lastLayer;
+  }
+  return { nominal, needed };
+}
