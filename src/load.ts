@@ -1,13 +1,15 @@
 // Loading: find the GGUF, read what it is, decide the native spec, load it on each device, check its tokenizer.
+import { convert } from "./convert.js";
 import { RerankerError } from "./errors.js";
 import { describeModel, type ModelFacts } from "./model-facts.js";
 import { type Converter, resolveModelSource } from "./model-source.js";
 import type { RerankClass } from "./models/index.js";
-import type { GgufHeader, NativeAddon, NativeModel, TokenizerSpec } from "./native.js";
+import { ensureDevice, type GgufHeader, loadNative, type NativeAddon, type NativeModel, type TokenizerSpec } from "./native.js";
 import { asRerankerError } from "./native-errors.js";
 import { show } from "./option-checks.js";
 import { CLASS_NAMES, checkLoadOptions, type LoadOptions } from "./options.js";
 import { resolveScoreOptions, throwIfForeign } from "./settings.js";
+import { tokenizerSpecOf } from "./tokenizer-spec.js";
 
 /** A loaded model with all that a Reranker needs to know of it. */
 export interface LoadedModel {
@@ -20,37 +22,23 @@ export interface LoadedModel {
 
 /** What loading reaches outside for. Tests put fakes here. */
 export interface Environment {
-  readonly addon: () => Promise<NativeAddon>;
+  readonly addon: () => NativeAddon;
   /** Makes a device ready and returns its full name. */
-  readonly openDevice: (name: string | undefined) => Promise<string>;
-  readonly tokenizerSpec: (header: GgufHeader) => Promise<TokenizerSpec>;
+  readonly openDevice: (name: string | undefined) => string;
+  readonly tokenizerSpec: (header: GgufHeader) => TokenizerSpec;
   readonly convert: Converter;
 }
 
-/** The machine itself. Modules are imported when first needed: a GGUF never waits for the converter. */
+/** The machine itself. */
 const machine: Environment = {
-  addon: async () => (await import("./native.js")).loadNative(),
-  openDevice: async (name) => (await import("./native.js")).ensureDevice(name),
-  tokenizerSpec: readTokenizerSpec,
+  addon: loadNative,
+  openDevice: ensureDevice,
+  tokenizerSpec: tokenizerSpecOf,
   convert: async (folder, request) => {
     // Two processes may convert the same folder: the last rename wins, with the same content.
-    await (await import("./convert.js")).convert(folder, { ...request, overwrite: true });
+    await convert(folder, { ...request, overwrite: true });
   },
 };
-
-/** The exact rules that the converter stored, else those of files that llama.cpp made. */
-async function readTokenizerSpec(header: GgufHeader): Promise<TokenizerSpec> {
-  const { compileTokenizerSpec, defaultTokenizerSpec } = await import("./tokenizer-spec.js");
-  const json = header.metadata["tokenizer.huggingface.json"]?.value;
-  if (typeof json !== "string") return defaultTokenizerSpec(header);
-  try {
-    return compileTokenizerSpec(JSON.parse(json));
-  } catch (cause) {
-    if (cause instanceof SyntaxError)
-      throw new RerankerError("MODEL_INVALID", `\`tokenizer.huggingface.json\` is damaged: ${cause.message}`, { cause });
-    throw cause;
-  }
-}
 
 /**
  * @param wanted - Class the caller named; undefined takes what the file holds.
@@ -71,13 +59,13 @@ export async function openModel(
   const path = await findFile(modelNameOrPath, options, environment);
   signal?.throwIfAborted();
   try {
-    const addon = await environment.addon();
+    const addon = environment.addon();
     const header = addon.readGguf(path);
     const facts = withMaxLayer(describeModel(header, path), options.maxLayer ?? undefined);
     throwIfOtherClass(facts, wanted, path);
     throwIfForeign(facts, options);
     resolveScoreOptions(facts, {}, scoreOptionsOf(options)); // a default that no call could use is a mistake now
-    const tokenizer = await environment.tokenizerSpec(header);
+    const tokenizer = environment.tokenizerSpec(header);
     const models = await loadOnDevices(addon, path, facts, tokenizer, options, environment);
     const loaded = { facts, options, path, models };
     await closeUnless(loaded, () => {
@@ -136,7 +124,7 @@ async function loadOnDevices(
   environment: Environment,
 ): Promise<LoadedModel["models"]> {
   const devices = typeof options.devices === "string" ? [options.devices] : (options.devices ?? [undefined]);
-  const names = await Promise.all(devices.map((device) => environment.openDevice(device)));
+  const names = devices.map((device) => environment.openDevice(device));
   const loading = names.map((device) =>
     addon.loadModel(path, {
       device,

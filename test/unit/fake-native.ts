@@ -99,14 +99,14 @@ export function fakeNative(options: FakeOptions = {}): FakeNative {
     },
   } as Partial<NativeAddon> as NativeAddon;
   const environment: Environment = {
-    addon: async () => addon,
-    openDevice: async (name) => {
+    addon: () => addon,
+    openDevice: (name) => {
       const device = name ?? "cpu";
       if (!(options.devices ?? ["cpu"]).includes(device))
         throw Object.assign(new Error(`No device ${device}`), { code: "DEVICE_NOT_FOUND" });
       return device;
     },
-    tokenizerSpec: async () => ({ model: "unigram", normalizer: [], preTokenizer: [], addedTokens: [], options: [] }),
+    tokenizerSpec: () => ({ model: "unigram", normalizer: [], preTokenizer: [], addedTokens: [], options: [] }),
     convert: async () => {
       throw new Error("not in this test");
     },
