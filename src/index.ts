@@ -1,6 +1,7 @@
 // What users may import, and nothing else.
 export { type ConvertOptions, type ConvertProgress, type ConvertResult, convert } from "./convert.js";
 export { RerankerError, type RerankerErrorCode } from "./errors.js";
+export * from "./eval.js";
 export {
   type AutoOptions,
   FlagAutoReranker,

@@ -3,6 +3,7 @@ import { Command, CommanderError } from "commander";
 import { RerankerError, version } from "../index.js";
 import { UsageError } from "./arguments.js";
 import { addConvert, addQuantize } from "./convert.js";
+import { addEval } from "./eval.js";
 import { addDevices, addInspect } from "./inspect.js";
 import { addModels } from "./models.js";
 import { addRerank } from "./rerank.js";
@@ -41,6 +42,7 @@ function buildProgram(signal: AbortSignal): Command {
     .addHelpText("after", '\nExample:\n  $ bge-reranker rerank --query "what is a panda?" "hi" "The giant panda is a bear."');
   addRerank(program, signal);
   addScore(program, signal);
+  addEval(program, signal);
   addConvert(program, signal);
   addQuantize(program, signal);
   addInspect(program);
