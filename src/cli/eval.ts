@@ -266,7 +266,8 @@ function notes({ dataset, reranked }: Outcome): string[] {
   }
   const missing = dataset.queries.filter(({ candidates }) => candidates.length === 0).length;
   if (missing > 0) lines.push(`${missing} queries have no candidates and count as 0`);
-  const { unknownIds, emptyTexts } = dataset.problems;
+  const { missingJudged, unknownIds, emptyTexts } = dataset.problems;
+  if (missingJudged > 0) lines.push(`${missingJudged} judged documents are not in the corpus and count as not found`);
   if (unknownIds + emptyTexts > 0) lines.push(`${unknownIds} unknown ids were skipped, ${emptyTexts} empty texts kept`);
   return lines;
 }

@@ -43,6 +43,16 @@ export interface DatasetQuery {
   readonly candidates: readonly string[];
 }
 
+/** Oddities of a data set that do not stop it from being used. */
+export interface DatasetProblems {
+  /** Judged documents that the corpus lacks, as in several published sets. They count as not found, as in trec_eval. */
+  readonly missingJudged: number;
+  /** Ids of run and judgements that `lenient` skipped. */
+  readonly unknownIds: number;
+  /** Empty texts that `lenient` kept. */
+  readonly emptyTexts: number;
+}
+
 /** What is evaluated. Only the candidates' texts are in memory. */
 export interface Dataset {
   readonly name: string;
@@ -52,8 +62,7 @@ export interface Dataset {
   readonly qrels: Qrels;
   readonly firstStage: { readonly name: string; readonly run: Run };
   readonly corpusSize: number;
-  /** What `lenient` went past. */
-  readonly problems: { readonly unknownIds: number; readonly emptyTexts: number };
+  readonly problems: DatasetProblems;
 }
 
 /**
@@ -100,6 +109,7 @@ const optionChecks = {
 /** Errors of content that `lenient` counts instead. */
 class Problems {
   readonly #lenient: boolean;
+  #missingJudged = 0;
   #unknownIds = 0;
   #emptyTexts = 0;
 
@@ -112,13 +122,17 @@ class Problems {
     this.#unknownIds++;
   }
 
+  missingJudged(): void {
+    this.#missingJudged++;
+  }
+
   emptyText(line: Line, id: string): void {
     if (!this.#lenient) throw badLine(line, `has an empty text for ${id}`);
     this.#emptyTexts++;
   }
 
-  counts(): Dataset["problems"] {
-    return { unknownIds: this.#unknownIds, emptyTexts: this.#emptyTexts };
+  counts(): DatasetProblems {
+    return { missingJudged: this.#missingJudged, unknownIds: this.#unknownIds, emptyTexts: this.#emptyTexts };
   }
 }
 
@@ -234,7 +248,7 @@ function throwIfUnknownQueries(candidates: Candidates, known: ReadonlyMap<string
   for (const [id, number] of candidates.queries) if (!known.has(id)) problems.unknownId({ path: candidates.path, number }, "query", id);
 }
 
-/** Streams the corpus for the candidates' texts, and checks that it has every document that run and judgements name. */
+/** Streams the corpus for the candidates' texts, and checks that it is the one that run and judgements are about. */
 async function readTexts({ path, options, problems }: Corpus, candidates: Candidates, qrels: QrelsFile) {
   const wanted = new Map<string, number>(); // to the line that names it first
   for (const { id, line } of [...candidates.byQuery.values()].flat()) wanted.set(id, Math.min(line, wanted.get(id) ?? line));
@@ -250,8 +264,18 @@ async function readTexts({ path, options, problems }: Corpus, candidates: Candid
     if (isCandidate) documents.set(id, text);
   }
   for (const [id, number] of wanted) if (!found.has(id)) problems.unknownId({ path: candidates.path, number }, "document", id);
-  for (const [id, number] of qrels.documents) if (!found.has(id)) problems.unknownId({ path: qrels.path, number }, "document", id);
+  throwIfOtherCorpus(qrels, found);
+  for (const id of qrels.documents.keys()) if (!found.has(id)) problems.missingJudged();
   return { documents, size };
+}
+
+function throwIfOtherCorpus(qrels: QrelsFile, found: ReadonlyMap<string, number>): void {
+  const ids = [...qrels.documents.keys()];
+  if (ids.some((id) => found.has(id))) return;
+  throw badLine(
+    { path: qrels.path, number: qrels.documents.get(ids[0] ?? "") ?? 1 },
+    `names document ${ids[0]}: the corpus has no judged document at all`,
+  );
 }
 
 function runOf(candidates: Candidates, documents: ReadonlyMap<string, string>): Run {
