@@ -1,8 +1,31 @@
-// Not written yet: this level counts as unsupported.
+// Kernels for AVX-512 with VNNI: Intel servers since Cascade Lake, AMD since Zen 4.
 #include "kernels.h"
 
 #if defined(__x86_64__) || defined(_M_X64)
+
+#if defined(__AVX512VNNI__) || defined(CPU_EMULATED)
+
+#define CPU_FLOAT_ROWS 12
+#include "unroll.h"
+#include "vec-avx512.h"
+#include "int8-avx512vnni.h"
+#include "float-kernels.h"
+#include "int8-kernels.h"
+#include "row-kernels.h"
+#include "table.h"
+
+namespace cpu::detail {
+namespace {
+constexpr Kernels table = make_table(Isa::avx512_vnni);
+}
+const Kernels * avx512_vnni_kernels() { return &table; }
+} // namespace cpu::detail
+
+#else
+
 namespace cpu::detail {
 const Kernels * avx512_vnni_kernels() { return nullptr; }
 } // namespace cpu::detail
+
+#endif
 #endif

@@ -122,7 +122,7 @@ inline ivec broadcast_group(const int8_t * p) {
 
 // Keeps a value in its register: GCC otherwise spills sums of an unrolled loop.
 inline void keep(ivec & v) {
-#ifdef __GNUC__
+#if defined(__GNUC__) && !defined(CPU_EMULATED)
     __asm__("" : "+x"(v));
 #else
     (void) v;

@@ -1,0 +1,26 @@
+// int8 products on AVX-512 without VNNI: as int8-avx2.h, twice as wide.
+#pragma once
+
+#include "kernels.h"
+#include "vec-avx512.h"
+
+namespace cpu::detail {
+namespace {
+
+constexpr int block_rows = 6;
+constexpr int row_rows   = 12;
+
+constexpr Format format = {float_rows, lanes * panel_vectors, lanes * panel_vectors, /*group*/ 4, /*x_max*/ 64,
+                           block_rows, /*block_offset*/ 128,  row_rows,              /*row_max*/ 63, /*row_offset*/ 64};
+
+inline ivec dot(ivec sums, ivec w, ivec x) {
+    return _mm512_add_epi32(sums, _mm512_madd_epi16(_mm512_maddubs_epi16(w, x), _mm512_set1_epi16(1)));
+}
+
+inline ivec dot_small(ivec sums, ivec w0, ivec x0, ivec w1, ivec x1) {
+    const ivec pairs = _mm512_add_epi16(_mm512_maddubs_epi16(w0, x0), _mm512_maddubs_epi16(w1, x1));
+    return _mm512_add_epi32(sums, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
+}
+
+} // namespace
+} // namespace cpu::detail

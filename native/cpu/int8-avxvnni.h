@@ -1,0 +1,20 @@
+// int8 products by the 256-bit vpdpbusd of chips without AVX-512: exact, like int8-avx512vnni.h.
+#pragma once
+
+#include "kernels.h"
+#include "vec-avx2.h"
+
+namespace cpu::detail {
+namespace {
+
+constexpr int block_rows = 3;
+constexpr int row_rows   = 6;
+
+constexpr Format format = {float_rows, lanes * panel_vectors, lanes * panel_vectors, /*group*/ 4, /*x_max*/ 127,
+                           block_rows, /*block_offset*/ 128,  row_rows,              /*row_max*/ 127, /*row_offset*/ 128};
+
+inline ivec dot(ivec sums, ivec w, ivec x) { return _mm256_dpbusd_avx_epi32(sums, w, x); }
+inline ivec dot_small(ivec sums, ivec w0, ivec x0, ivec w1, ivec x1) { return dot(dot(sums, w0, x0), w1, x1); }
+
+} // namespace
+} // namespace cpu::detail

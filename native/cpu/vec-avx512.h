@@ -1,0 +1,137 @@
+// The vector layer on AVX-512 (F, BW, DQ, VL). See vec-avx2.h for what the names mean.
+#pragma once
+
+#include <immintrin.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized" // GCC 12 warns of its own _mm512_undefined_ps()
+#endif
+
+namespace cpu::detail {
+namespace { // one copy per file, see kernels.h
+
+using vec  = __m512;
+using ivec = __m512i;
+
+constexpr int lanes         = 16;
+constexpr int panel_vectors = 2;
+constexpr int float_rows    = 12;
+
+inline vec load(const float * p) { return _mm512_loadu_ps(p); }
+inline void store(float * p, vec v) { _mm512_storeu_ps(p, v); }
+inline vec set(float x) { return _mm512_set1_ps(x); }
+inline vec add(vec a, vec b) { return _mm512_add_ps(a, b); }
+inline vec sub(vec a, vec b) { return _mm512_sub_ps(a, b); }
+inline vec mul(vec a, vec b) { return _mm512_mul_ps(a, b); }
+inline vec div(vec a, vec b) { return _mm512_div_ps(a, b); }
+inline vec max(vec a, vec b) { return _mm512_max_ps(a, b); }
+inline vec min(vec a, vec b) { return _mm512_min_ps(a, b); }
+inline vec fma(vec a, vec b, vec c) { return _mm512_fmadd_ps(a, b, c); }
+inline vec fnma(vec a, vec b, vec c) { return _mm512_fnmadd_ps(a, b, c); }
+inline vec abs(vec a) { return _mm512_andnot_ps(set(-0.0f), a); }
+inline vec round(vec a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+inline vec sign_of(vec magnitude, vec a) { return _mm512_or_ps(magnitude, _mm512_and_ps(set(-0.0f), a)); }
+inline vec where_less(vec a, vec b, vec yes, vec no) { return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), no, yes); }
+
+inline vec power_of_two(vec n) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127)), 23));
+}
+
+inline __m256 upper_half(vec v) { return _mm512_extractf32x8_ps(v, 1); }
+
+inline float sum(vec v) {
+    const __m256 h = _mm256_add_ps(_mm512_castps512_ps256(v), upper_half(v));
+    __m128       s = _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
+    s              = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_shuffle_ps(s, s, 1)));
+}
+
+inline float largest(vec v) {
+    const __m256 h = _mm256_max_ps(_mm512_castps512_ps256(v), upper_half(v));
+    __m128       s = _mm_max_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
+    s              = _mm_max_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_max_ss(s, _mm_shuffle_ps(s, s, 1)));
+}
+
+// A bit for each lane below n; none for n <= 0, all for n >= 16.
+inline __mmask16 below(int n) { return n <= 0 ? __mmask16(0) : n >= lanes ? __mmask16(0xffff) : __mmask16((1u << n) - 1); }
+
+inline vec in_range(int first, int end, vec inside, vec outside) {
+    return _mm512_mask_blend_ps(__mmask16(below(end) & ~below(first)), outside, inside);
+}
+
+inline vec load_first(const float * p, int n) { return _mm512_maskz_loadu_ps(below(n), p); }
+inline void store_first(float * p, vec v, int n) { _mm512_mask_storeu_ps(p, below(n), v); }
+
+inline vec widen_f16(const uint16_t * p) { return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i *>(p))); }
+inline vec widen_bf16(const uint16_t * p) {
+    const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i *>(p)));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+}
+
+inline vec swap_pairs(vec v) { return _mm512_permute_ps(v, 0xb1); }
+inline vec spread_low(vec v) { return _mm512_permutexvar_ps(_mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7), v); }
+inline vec alternate_signs(vec v) { return _mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(v), _mm512_set1_epi64(0x80000000))); }
+
+// Turns rows[0..15] into columns: pairs, fours, then 128-bit parts.
+inline void transpose(vec * rows) {
+    vec a[16], b[16];
+    for (int i = 0; i < 16; i += 2) {
+        a[i]     = _mm512_unpacklo_ps(rows[i], rows[i + 1]);
+        a[i + 1] = _mm512_unpackhi_ps(rows[i], rows[i + 1]);
+    }
+    for (int i = 0; i < 16; i += 4) {
+        b[i]     = _mm512_shuffle_ps(a[i], a[i + 2], 0x44);
+        b[i + 1] = _mm512_shuffle_ps(a[i], a[i + 2], 0xee);
+        b[i + 2] = _mm512_shuffle_ps(a[i + 1], a[i + 3], 0x44);
+        b[i + 3] = _mm512_shuffle_ps(a[i + 1], a[i + 3], 0xee);
+    }
+    for (int i = 0; i < 4; ++i) { // b[4 j + i] holds columns i, i + 4, i + 8, i + 12 of rows 4 j .. 4 j + 3
+        const vec low_0  = _mm512_shuffle_f32x4(b[i], b[i + 4], 0x88);
+        const vec high_0 = _mm512_shuffle_f32x4(b[i], b[i + 4], 0xdd);
+        const vec low_1  = _mm512_shuffle_f32x4(b[i + 8], b[i + 12], 0x88);
+        const vec high_1 = _mm512_shuffle_f32x4(b[i + 8], b[i + 12], 0xdd);
+        rows[i]          = _mm512_shuffle_f32x4(low_0, low_1, 0x88);
+        rows[i + 4]      = _mm512_shuffle_f32x4(high_0, high_1, 0x88);
+        rows[i + 8]      = _mm512_shuffle_f32x4(low_0, low_1, 0xdd);
+        rows[i + 12]     = _mm512_shuffle_f32x4(high_0, high_1, 0xdd);
+    }
+}
+
+// --- int8 ------------------------------------------------------------------------------------------
+
+inline ivec load_bytes(const void * p) { return _mm512_load_si512(p); }
+inline ivec set_int(int32_t x) { return _mm512_set1_epi32(x); }
+inline vec  to_float(ivec v) { return _mm512_cvtepi32_ps(v); }
+
+inline ivec broadcast_group(const int8_t * p) {
+    int32_t bits;
+    memcpy(&bits, p, sizeof(bits));
+    return _mm512_set1_epi32(bits);
+}
+
+inline void keep(ivec & v) {
+#if defined(__GNUC__) && !defined(CPU_EMULATED)
+    __asm__("" : "+v"(v));
+#else
+    (void) v;
+#endif
+}
+
+inline int32_t to_codes(const vec * x, float inverse, int8_t * codes) {
+    const vec     scale = set(inverse);
+    const __m512i a = _mm512_cvtps_epi32(mul(x[0], scale)), b = _mm512_cvtps_epi32(mul(x[1], scale));
+    _mm_storeu_si128(reinterpret_cast<__m128i *>(codes), _mm512_cvtepi32_epi8(a));
+    _mm_storeu_si128(reinterpret_cast<__m128i *>(codes + 16), _mm512_cvtepi32_epi8(b));
+
+    const __m512i sums = _mm512_add_epi32(a, b);
+    const __m256i h    = _mm256_add_epi32(_mm512_castsi512_si256(sums), _mm512_extracti64x4_epi64(sums, 1));
+    __m128i       s    = _mm_add_epi32(_mm256_castsi256_si128(h), _mm256_extracti128_si256(h, 1));
+    s                  = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
+}
+
+} // namespace
+} // namespace cpu::detail

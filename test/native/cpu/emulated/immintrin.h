@@ -1,0 +1,247 @@
+// Stands in for the compiler's header when kernels are built to be tested on a chip that lacks their instructions:
+// the AVX-512, VNNI and AVX-VNNI intrinsics that we use, as plain loops. The build defines CPU_EMULATED and puts this
+// folder first in the include path. 128 and 256 bit intrinsics are the real ones.
+#pragma once
+
+#include_next <immintrin.h>
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+namespace emulated_types { // apart from the functions, so that argument lookup does not find those
+
+struct Floats {
+    float v[16];
+};
+struct Ints {
+    int32_t v[16];
+};
+
+} // namespace emulated_types
+
+namespace emulated {
+namespace {
+
+using emulated_types::Floats;
+using emulated_types::Ints;
+
+template <typename To, typename From> To bits_of(const From & from) {
+    static_assert(sizeof(To) == sizeof(From), "a cast keeps the size");
+    To to;
+    memcpy(&to, &from, sizeof(to));
+    return to;
+}
+
+template <typename F> Floats floats(const F & fn) {
+    Floats r;
+    for (int i = 0; i < 16; ++i) {
+        r.v[i] = fn(i);
+    }
+    return r;
+}
+
+template <typename F> Ints ints(const F & fn) {
+    Ints r;
+    for (int i = 0; i < 16; ++i) {
+        r.v[i] = fn(i);
+    }
+    return r;
+}
+
+inline Floats load(const void * p) { return bits_of<Floats>(*static_cast<const char(*)[64]>(p)); }
+inline void   store(float * p, const Floats & a) { memcpy(p, a.v, sizeof(a.v)); }
+inline Floats set(float x) { return floats([&](int) { return x; }); }
+inline Floats add(const Floats & a, const Floats & b) { return floats([&](int i) { return a.v[i] + b.v[i]; }); }
+inline Floats sub(const Floats & a, const Floats & b) { return floats([&](int i) { return a.v[i] - b.v[i]; }); }
+inline Floats mul(const Floats & a, const Floats & b) { return floats([&](int i) { return a.v[i] * b.v[i]; }); }
+inline Floats div(const Floats & a, const Floats & b) { return floats([&](int i) { return a.v[i] / b.v[i]; }); }
+inline Floats max(const Floats & a, const Floats & b) { return floats([&](int i) { return a.v[i] > b.v[i] ? a.v[i] : b.v[i]; }); }
+inline Floats min(const Floats & a, const Floats & b) { return floats([&](int i) { return a.v[i] < b.v[i] ? a.v[i] : b.v[i]; }); }
+inline Floats fma(const Floats & a, const Floats & b, const Floats & c) { return floats([&](int i) { return fmaf(a.v[i], b.v[i], c.v[i]); }); }
+inline Floats fnma(const Floats & a, const Floats & b, const Floats & c) { return floats([&](int i) { return fmaf(-a.v[i], b.v[i], c.v[i]); }); }
+inline Floats roundscale(const Floats & a, int) { return floats([&](int i) { return nearbyintf(a.v[i]); }); }
+
+template <typename F> Floats bitwise(const Floats & a, const Floats & b, const F & fn) {
+    const Ints x = bits_of<Ints>(a), y = bits_of<Ints>(b);
+    return bits_of<Floats>(ints([&](int i) { return fn(x.v[i], y.v[i]); }));
+}
+inline Floats and_(const Floats & a, const Floats & b) { return bitwise(a, b, [](int x, int y) { return x & y; }); }
+inline Floats andnot(const Floats & a, const Floats & b) { return bitwise(a, b, [](int x, int y) { return ~x & y; }); }
+inline Floats or_(const Floats & a, const Floats & b) { return bitwise(a, b, [](int x, int y) { return x | y; }); }
+
+inline __mmask16 less(const Floats & a, const Floats & b, int) {
+    unsigned mask = 0;
+    for (int i = 0; i < 16; ++i) {
+        mask |= unsigned(a.v[i] < b.v[i]) << i;
+    }
+    return __mmask16(mask);
+}
+inline Floats blend(__mmask16 m, const Floats & no, const Floats & yes) { return floats([&](int i) { return m >> i & 1 ? yes.v[i] : no.v[i]; }); }
+inline Floats load_masked(__mmask16 m, const float * p) { return floats([&](int i) { return m >> i & 1 ? p[i] : 0.0f; }); }
+inline void   store_masked(float * p, __mmask16 m, const Floats & a) {
+    for (int i = 0; i < 16; ++i) {
+        if (m >> i & 1) {
+            p[i] = a.v[i];
+        }
+    }
+}
+
+// Within each 128-bit part.
+inline Floats unpack_low(const Floats & a, const Floats & b) { return floats([&](int i) { return (i % 2 ? b : a).v[i / 4 * 4 + i % 4 / 2]; }); }
+inline Floats unpack_high(const Floats & a, const Floats & b) { return floats([&](int i) { return (i % 2 ? b : a).v[i / 4 * 4 + 2 + i % 4 / 2]; }); }
+inline Floats shuffle(const Floats & a, const Floats & b, int s) {
+    return floats([&](int i) { return (i % 4 < 2 ? a : b).v[i / 4 * 4 + (s >> i % 4 * 2 & 3)]; });
+}
+inline Floats permute(const Floats & a, int s) { return shuffle(a, a, s); }
+// Of whole 128-bit parts.
+inline Floats shuffle_parts(const Floats & a, const Floats & b, int s) {
+    return floats([&](int i) { return (i < 8 ? a : b).v[(s >> i / 4 * 2 & 3) * 4 + i % 4]; });
+}
+inline Floats permute_across(const Ints & index, const Floats & a) { return floats([&](int i) { return a.v[index.v[i] & 15]; }); }
+
+inline __m256 low(const Floats & a) { return _mm256_loadu_ps(a.v); }
+inline __m256 part(const Floats & a, int i) { return _mm256_loadu_ps(a.v + 8 * i); }
+inline __m256i low(const Ints & a) { return _mm256_loadu_si256(reinterpret_cast<const __m256i *>(a.v)); }
+inline __m256i part(const Ints & a, int i) { return _mm256_loadu_si256(reinterpret_cast<const __m256i *>(a.v + 8 * i)); }
+
+inline Ints   set_int(int x) { return ints([&](int) { return x; }); }
+inline Ints   set_int64(long long x) { return ints([&](int i) { return int32_t(i % 2 ? x >> 32 : x); }); }
+inline Ints   add_int(const Ints & a, const Ints & b) { return ints([&](int i) { return int32_t(uint32_t(a.v[i]) + uint32_t(b.v[i])); }); }
+inline Ints   xor_int(const Ints & a, const Ints & b) { return ints([&](int i) { return a.v[i] ^ b.v[i]; }); }
+inline Ints   shift_left(const Ints & a, int n) { return ints([&](int i) { return int32_t(uint32_t(a.v[i]) << n); }); }
+inline Ints   to_int(const Floats & a) { return ints([&](int i) { return _mm_cvtss_si32(_mm_set_ss(a.v[i])); }); }
+inline Floats to_float(const Ints & a) { return floats([&](int i) { return float(a.v[i]); }); }
+inline Ints   load_int(const void * p) { return bits_of<Ints>(load(p)); }
+
+inline Floats widen_f16(__m256i h) {
+    Floats r;
+    _mm256_storeu_ps(r.v, _mm256_cvtph_ps(_mm256_castsi256_si128(h)));
+    _mm256_storeu_ps(r.v + 8, _mm256_cvtph_ps(_mm256_extracti128_si256(h, 1)));
+    return r;
+}
+inline Ints widen_u16(__m256i h) {
+    uint16_t v[16];
+    _mm256_storeu_si256(reinterpret_cast<__m256i *>(v), h);
+    return ints([&](int i) { return int32_t(v[i]); });
+}
+inline __m128i to_bytes(const Ints & a) {
+    int8_t v[16];
+    for (int i = 0; i < 16; ++i) {
+        v[i] = int8_t(a.v[i]);
+    }
+    return _mm_loadu_si128(reinterpret_cast<const __m128i *>(v));
+}
+
+struct Bytes {
+    int8_t v[64];
+};
+struct Shorts {
+    int16_t v[32];
+};
+
+inline int16_t saturated(int x) { return int16_t(x > 32767 ? 32767 : x < -32768 ? -32768 : x); }
+
+inline Ints multiply_bytes(const Ints & a, const Ints & b) { // unsigned a, signed b, saturating pairs
+    const Bytes x = bits_of<Bytes>(a), y = bits_of<Bytes>(b);
+    Shorts      r;
+    for (int i = 0; i < 32; ++i) {
+        r.v[i] = saturated(uint8_t(x.v[2 * i]) * y.v[2 * i] + uint8_t(x.v[2 * i + 1]) * y.v[2 * i + 1]);
+    }
+    return bits_of<Ints>(r);
+}
+inline Ints multiply_shorts(const Ints & a, const Ints & b) {
+    const Shorts x = bits_of<Shorts>(a), y = bits_of<Shorts>(b);
+    return ints([&](int i) { return x.v[2 * i] * y.v[2 * i] + x.v[2 * i + 1] * y.v[2 * i + 1]; });
+}
+inline Ints add_shorts(const Ints & a, const Ints & b) {
+    Shorts x = bits_of<Shorts>(a), y = bits_of<Shorts>(b);
+    for (int i = 0; i < 32; ++i) {
+        x.v[i] = int16_t(uint16_t(x.v[i]) + uint16_t(y.v[i]));
+    }
+    return bits_of<Ints>(x);
+}
+inline Ints set_short(short x) { return set_int(int32_t(uint32_t(uint16_t(x)) * 0x10001u)); }
+
+inline int32_t dot4(int32_t sum, const uint8_t * a, const int8_t * b) { return sum + a[0] * b[0] + a[1] * b[1] + a[2] * b[2] + a[3] * b[3]; }
+inline Ints    dot(const Ints & sum, const Ints & a, const Ints & b) {
+    const Bytes x = bits_of<Bytes>(a), y = bits_of<Bytes>(b);
+    return ints([&](int i) { return dot4(sum.v[i], reinterpret_cast<const uint8_t *>(x.v) + 4 * i, y.v + 4 * i); });
+}
+inline __m256i dot_256(__m256i sum, __m256i a, __m256i b) {
+    int32_t s[8];
+    uint8_t x[32];
+    int8_t  y[32];
+    memcpy(s, &sum, 32);
+    memcpy(x, &a, 32);
+    memcpy(y, &b, 32);
+    for (int i = 0; i < 8; ++i) {
+        s[i] = dot4(s[i], x + 4 * i, y + 4 * i);
+    }
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i *>(s));
+}
+
+} // namespace
+} // namespace emulated
+
+#define __m512  emulated::Floats
+#define __m512i emulated::Ints
+
+#define _mm512_loadu_ps         emulated::load
+#define _mm512_storeu_ps        emulated::store
+#define _mm512_set1_ps          emulated::set
+#define _mm512_add_ps           emulated::add
+#define _mm512_sub_ps           emulated::sub
+#define _mm512_mul_ps           emulated::mul
+#define _mm512_div_ps           emulated::div
+#define _mm512_max_ps           emulated::max
+#define _mm512_min_ps           emulated::min
+#define _mm512_fmadd_ps         emulated::fma
+#define _mm512_fnmadd_ps        emulated::fnma
+#define _mm512_and_ps           emulated::and_
+#define _mm512_andnot_ps        emulated::andnot
+#define _mm512_or_ps            emulated::or_
+#undef _mm512_roundscale_ps
+#define _mm512_roundscale_ps    emulated::roundscale
+#undef _mm512_cmp_ps_mask
+#define _mm512_cmp_ps_mask      emulated::less // the only comparison we use
+#define _mm512_mask_blend_ps    emulated::blend
+#define _mm512_maskz_loadu_ps   emulated::load_masked
+#define _mm512_mask_storeu_ps   emulated::store_masked
+#define _mm512_unpacklo_ps      emulated::unpack_low
+#define _mm512_unpackhi_ps      emulated::unpack_high
+#undef _mm512_shuffle_ps
+#define _mm512_shuffle_ps       emulated::shuffle
+#undef _mm512_permute_ps
+#define _mm512_permute_ps       emulated::permute
+#undef _mm512_shuffle_f32x4
+#define _mm512_shuffle_f32x4    emulated::shuffle_parts
+#define _mm512_permutexvar_ps   emulated::permute_across
+#define _mm512_castps512_ps256  emulated::low
+#define _mm512_castsi512_si256  emulated::low
+#undef _mm512_extractf32x8_ps
+#define _mm512_extractf32x8_ps  emulated::part
+#undef _mm512_extracti64x4_epi64
+#define _mm512_extracti64x4_epi64 emulated::part
+#define _mm512_castsi512_ps     emulated::bits_of<emulated::Floats>
+#define _mm512_castps_si512     emulated::bits_of<emulated::Ints>
+#define _mm512_set1_epi32       emulated::set_int
+#define _mm512_set1_epi64       emulated::set_int64
+#define _mm512_set1_epi16       emulated::set_short
+#define _mm512_setr_epi32(...)  (emulated::Ints{{__VA_ARGS__}})
+#define _mm512_add_epi32        emulated::add_int
+#define _mm512_add_epi16        emulated::add_shorts
+#define _mm512_xor_si512        emulated::xor_int
+#undef _mm512_slli_epi32
+#define _mm512_slli_epi32       emulated::shift_left
+#define _mm512_cvtps_epi32      emulated::to_int
+#define _mm512_cvtepi32_ps      emulated::to_float
+#define _mm512_load_si512       emulated::load_int
+#define _mm512_cvtph_ps         emulated::widen_f16
+#define _mm512_cvtepu16_epi32   emulated::widen_u16
+#define _mm512_cvtepi32_epi8    emulated::to_bytes
+#define _mm512_maddubs_epi16    emulated::multiply_bytes
+#define _mm512_madd_epi16       emulated::multiply_shorts
+#define _mm512_dpbusd_epi32     emulated::dot
+#undef _mm256_dpbusd_avx_epi32
+#define _mm256_dpbusd_avx_epi32 emulated::dot_256
