@@ -67,6 +67,9 @@ export function defaultTokenizerSpec(metadata: GgufHeader["metadata"]): Tokenize
           ["unk_token", textAt(metadata["tokenizer.ggml.tokens"]?.value, metadata["tokenizer.ggml.unknown_token_id"]?.value) ?? "<unk>"],
           ["fuse_unk", "true"],
           ["byte_fallback", "true"],
+          // Without a prefix it is Gemma: its Hugging Face vocabulary has a tab there, and its merges are of February 2024.
+          ["tab_is_byte", String(!prefix)],
+          ["longer_merges_first", String(prefix)],
         ],
         addedTokens,
       };

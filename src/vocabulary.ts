@@ -333,7 +333,7 @@ async function withScores(folder: string, tokenizer: Tokenizer): Promise<Tokeniz
   const model = await readBytes(join(folder, "tokenizer.model"));
   const candidates = [...(model ? [scoresOf(model, tokens, modelSize)] : []), scoresByMerges(merges, tokens)];
   for (const scores of candidates) {
-    if (scores && equalMerges(deriveMerges(tokens.slice(0, modelSize), scores), merges)) return { ...tokenizer, scores, merges: undefined };
+    if (scores && followFromScores(merges, tokens.slice(0, modelSize), scores)) return { ...tokenizer, scores, merges: undefined };
   }
   return { ...tokenizer, scores: candidates.find((scores) => scores !== undefined) };
 }
@@ -345,46 +345,64 @@ function scoresOf(model: Uint8Array, tokens: readonly string[], modelSize: numbe
   return same ? tokens.map((_, id) => (id < 3 ? 0 : (pieces[id]?.score ?? 0))) : undefined;
 }
 
+/** Scores that fall with the place of a piece in the list; pieces whose merges lie between each other's get the same. */
 function scoresByMerges(merges: readonly (readonly [string, string])[], tokens: readonly string[]): number[] {
-  const ranks = new Map<string, number>();
-  for (const [left, right] of merges) if (!ranks.has(left + right)) ranks.set(left + right, ranks.size);
-  return tokens.map((token) => -(ranks.get(token) ?? ranks.size));
+  const last = new Map<string, number>();
+  for (const [i, [left, right]] of merges.entries()) last.set(left + right, i);
+  const scores = new Map<string, number>();
+  let score = 0;
+  let end = 0;
+  for (const [i, [left, right]] of merges.entries()) {
+    if (i > end) score--;
+    end = Math.max(end, i, last.get(left + right) ?? i);
+    scores.set(left + right, score);
+  }
+  return tokens.map((token) => scores.get(token) ?? score - 1);
 }
 
-/** transformers convert_slow_tokenizer.py, generate_merges; native/tokenizer/merges.cpp does the same on loading. */
-export function deriveMerges(tokens: readonly string[], scores: ArrayLike<number>): [string, string][] {
-  interface Candidate {
-    readonly left: string;
-    readonly right: string;
-    readonly score: number;
-    readonly leftSize: number;
-    readonly rightSize: number;
-  }
+/**
+ * Whether transformers' generate_merges (convert_slow_tokenizer.py) makes exactly these merges of the scores:
+ * native/tokenizer/merges.cpp does so on loading. It takes every way to put a piece together from two, sorted by score,
+ * length of the left and of the right piece, all falling, then by the ids of the whole, the left and the right.
+ */
+function followFromScores(merges: readonly (readonly [string, string])[], tokens: readonly string[], scores: readonly number[]): boolean {
   const ids = new Map(tokens.map((token, id) => [token, id]));
-  const candidates: Candidate[] = [];
+  let before: readonly number[] | undefined;
+  for (const [left, right] of merges) {
+    const id = ids.get(left + right);
+    const leftId = ids.get(left);
+    const rightId = ids.get(right);
+    if (id === undefined || leftId === undefined || rightId === undefined) return false;
+    const key = [-Math.fround(scores[id] ?? 0), -countCharacters(left), -countCharacters(right), id, leftId, rightId];
+    if (before && !comesBefore(before, key)) return false;
+    before = key;
+  }
+
+  // All are such ways, each once and in order. So none is missing if there are as many.
+  let n_ways = 0;
   for (const [id, token] of tokens.entries()) {
     if (ids.get(token) !== id) continue;
-    const characters = [...token];
-    const local: { readonly ids: readonly [number, number]; readonly candidate: Candidate }[] = [];
-    for (let i = 1, at = 0; i < characters.length; i++) {
-      at += (characters[i - 1] as string).length;
-      const left = token.slice(0, at);
-      const leftId = ids.get(left);
-      if (leftId === undefined) continue;
-      const right = token.slice(at);
-      const rightId = ids.get(right);
-      if (rightId === undefined) continue;
-      local.push({ ids: [leftId, rightId], candidate: { left, right, score: Math.fround(scores[id] ?? 0), leftSize: i, rightSize: characters.length - i } });
+    let at = 0;
+    for (const character of token) {
+      at += character.length;
+      if (at < token.length && ids.has(token.slice(0, at)) && ids.has(token.slice(at))) n_ways++;
     }
-    local.sort((a, b) => a.ids[0] - b.ids[0] || a.ids[1] - b.ids[1]);
-    for (const { candidate } of local) candidates.push(candidate);
   }
-  candidates.sort((a, b) => b.score - a.score || b.leftSize - a.leftSize || b.rightSize - a.rightSize);
-  return candidates.map(({ left, right }) => [left, right]);
+  return n_ways === merges.length;
 }
 
-function equalMerges(a: readonly (readonly [string, string])[], b: readonly (readonly [string, string])[]): boolean {
-  return a.length === b.length && a.every(([left, right], i) => left === b[i]?.[0] && right === b[i]?.[1]);
+function comesBefore(a: readonly number[], b: readonly number[]): boolean {
+  for (const [i, value] of a.entries()) {
+    const other = b[i] as number;
+    if (value !== other) return value < other;
+  }
+  return false;
+}
+
+function countCharacters(text: string): number {
+  let n = 0;
+  for (const _ of text) n++;
+  return n;
 }
 
 // --- the keys

@@ -1,7 +1,8 @@
 // BPE with byte fallback, as SentencePiece models use it: a word begins as characters, and neighbours merge, the
 // earliest merge first, the leftmost of equals first. Source: tokenizers models/bpe/{model,word}.rs.
 //
-// options: unk_token, fuse_unk, byte_fallback, vocab_size
+// options: unk_token, fuse_unk, byte_fallback, vocab_size, longer_merges_first (see merges.h),
+//   tab_is_byte (the piece <0x09> is the tab itself, as in Gemma)
 //
 // Words may be whole documents, so they are cut where it changes nothing: between two characters that no piece made by
 // a merge has next to each other.
@@ -39,7 +40,8 @@ class CharacterPairs {
     std::vector<uint64_t> bits_;
 };
 
-std::unordered_map<std::string_view, int32_t> index_pieces(const Vocabulary & vocabulary, size_t n) {
+std::unordered_map<std::string_view, int32_t> index_pieces(const Vocabulary & vocabulary, const TokenizerSpec & spec) {
+    const size_t n = model_size(vocabulary, spec);
     std::unordered_map<std::string_view, int32_t> ids;
     ids.reserve(n);
     for (size_t id = 0; id < n; ++id) {
@@ -47,6 +49,8 @@ std::unordered_map<std::string_view, int32_t> index_pieces(const Vocabulary & vo
             throw Error("MODEL_INVALID", "tokenizer.ggml.tokens[" + std::to_string(id) + "] has " + std::to_string(vocabulary.pieces[id].size()) + " bytes; convert the model again");
         if (!is_padding(vocabulary, id)) ids[vocabulary.pieces[id]] = static_cast<int32_t>(id);
     }
+    const auto tab = ids.find("<0x09>");
+    if (tab != ids.end() && flag_option(spec, "tab_is_byte", false)) ids.emplace("\t", tab->second);
     return ids;
 }
 
@@ -85,11 +89,11 @@ struct Bpe : Model {
 };
 
 Bpe::Bpe(const Vocabulary & vocabulary, const TokenizerSpec & spec, const std::vector<bool> & special)
-    : Bpe(vocabulary, spec, special, index_pieces(vocabulary, model_size(vocabulary, spec))) {}
+    : Bpe(vocabulary, spec, special, index_pieces(vocabulary, spec)) {}
 
 Bpe::Bpe(const Vocabulary & vocabulary, const TokenizerSpec & spec, const std::vector<bool> & special,
          const std::unordered_map<std::string_view, int32_t> & ids)
-    : merges(vocabulary, ids), is_special(special), fuses_unknown(flag_option(spec, "fuse_unk", false)) {
+    : merges(vocabulary, ids, flag_option(spec, "longer_merges_first", true)), is_special(special), fuses_unknown(flag_option(spec, "fuse_unk", false)) {
     if (!text_option(spec, "continuing_subword_prefix", "").empty()) throw unsupported_step("model option", {"continuing_subword_prefix"});
 
     const std::string unknown = text_option(spec, "unk_token", "");
@@ -120,6 +124,7 @@ Bpe::Bpe(const Vocabulary & vocabulary, const TokenizerSpec & spec, const std::v
     for (const int32_t id : bytes) {
         if (id >= 0) stands_in[id] = true;
     }
+    if (character_ids['\t'] >= 0) stands_in[character_ids['\t']] = false;
     if (unknown_id >= 0) stands_in[unknown_id] = true;
     else if (bytes.empty()) may_cut = false;
     merges.for_each([&](int32_t left, int32_t right, int32_t id) {

@@ -14,7 +14,7 @@ size_t count_characters(std::string_view text) {
 
 } // namespace
 
-Merges::Merges(const Vocabulary & vocabulary, const std::unordered_map<std::string_view, int32_t> & ids) {
+Merges::Merges(const Vocabulary & vocabulary, const std::unordered_map<std::string_view, int32_t> & ids, bool longer_first) {
     const auto find_id = [&](std::string_view piece) {
         const auto it = ids.find(piece);
         return it == ids.end() ? -1 : it->second;
@@ -63,8 +63,9 @@ Merges::Merges(const Vocabulary & vocabulary, const std::unordered_map<std::stri
             return a.pair.left != b.pair.left ? a.pair.left < b.pair.left : a.pair.right < b.pair.right;
         });
     }
-    std::stable_sort(candidates.begin(), candidates.end(), [](const Candidate & a, const Candidate & b) {
+    std::stable_sort(candidates.begin(), candidates.end(), [&](const Candidate & a, const Candidate & b) {
         if (a.score != b.score) return a.score > b.score;
+        if (!longer_first) return false;
         if (a.left_size != b.left_size) return a.left_size > b.left_size;
         return a.right_size > b.right_size;
     });

@@ -8,8 +8,9 @@ namespace bge {
 
 class Merges {
   public:
-    // From the list of the file, or from the scores when it has none, in the order Hugging Face gives them.
-    Merges(const Vocabulary & vocabulary, const std::unordered_map<std::string_view, int32_t> & ids);
+    // From the list of the file, or from the scores when it has none, in the order Hugging Face gives them: of merges
+    // with equal scores those of longer pieces first, which transformers did not look at before mid-2024.
+    Merges(const Vocabulary & vocabulary, const std::unordered_map<std::string_view, int32_t> & ids, bool longer_first);
 
     struct Merge {
         uint64_t pair = 0; // left id and right id, plus one; 0: empty slot

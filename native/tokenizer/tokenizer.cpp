@@ -35,7 +35,10 @@ void check(const Vocabulary & vocabulary, const TokenizerSpec & spec) {
 }
 
 std::unique_ptr<Model> make_model(const Vocabulary & vocabulary, const TokenizerSpec & spec) {
-    const std::set<std::string> known = {"unk_id", "unk_token", "fuse_unk", "byte_fallback", "continuing_subword_prefix", "max_input_chars_per_word", "vocab_size"};
+    const std::set<std::string> known = {
+        "unk_id", "unk_token", "fuse_unk", "byte_fallback", "tab_is_byte", "longer_merges_first",
+        "continuing_subword_prefix", "max_input_chars_per_word", "vocab_size",
+    };
     for (const TokenizerSpec::Step & option : spec.options) {
         if (option.size() != 2 || known.count(option[0]) == 0) throw unsupported_step("model option", option);
     }
