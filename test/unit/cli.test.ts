@@ -11,6 +11,7 @@ const state = vi.hoisted(() => ({ requests: [] as { pairs: Int32Array; texts: re
 
 vi.mock("../../src/native.js", () => ({
   packageVersion: "1.2.3",
+  ensureDevice: () => "cpu",
   loadNative: () => ({ readGguf: () => fake.header }),
   loadGpuModules: () => ({
     devices: () => [{ name: "cpu", description: "A CPU\u001b[31m", kind: "cpu", memoryFreeBytes: 1024, memoryTotalBytes: 2048 }],
