@@ -11,7 +11,7 @@ endif()
 
 function(set_kernel_flags)
   foreach(source ${ARGN})
-    if(source MATCHES "-(avx2|avxvnni|avx512|avx512vnni|dotprod|i8mm)\\.cpp$" AND KERNEL_FLAGS_${CMAKE_MATCH_1})
+    if(source MATCHES "-(avx2|avxvnni|avx512|avx512vnni|dotprod|i8mm)\\.cpp$")
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${KERNEL_FLAGS_${CMAKE_MATCH_1}}")
     endif()
   endforeach()
