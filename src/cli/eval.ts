@@ -198,7 +198,7 @@ function explain(outcome: Outcome): string {
   const paint = painter(process.stdout);
   const on = reranked ? `${oneLine(reranked.model.name ?? reranked.model.path)} on ${reranked.model.device}` : "first stage only";
   const lines = [
-    `${paint("bold", oneLine(dataset.name))}: ${dataset.queries.length} queries, up to ${options.candidates} candidates each from ${oneLine(dataset.firstStage.name)}; ${on}`,
+    `${paint("bold", oneLine(dataset.name))}: ${dataset.queries.length} ${dataset.queries.length === 1 ? "query" : "queries"}, up to ${options.candidates} candidates each from ${oneLine(dataset.firstStage.name)}; ${on}`,
     ...(options.perQuery ? ["", ...perQueryTable(outcome)] : []),
     "",
     ...summaryTable(firstStage, reranked?.evaluation, paint),
@@ -265,9 +265,9 @@ function notes({ dataset, reranked }: Outcome): string[] {
     );
   }
   const missing = dataset.queries.filter(({ candidates }) => candidates.length === 0).length;
-  if (missing > 0) lines.push(`${missing} queries have no candidates and count as 0`);
+  if (missing > 0) lines.push(`Queries without candidates, counted as 0: ${missing}`);
   const { missingJudged, unknownIds, emptyTexts } = dataset.problems;
-  if (missingJudged > 0) lines.push(`${missingJudged} judged documents are not in the corpus and count as not found`);
-  if (unknownIds + emptyTexts > 0) lines.push(`${unknownIds} unknown ids were skipped, ${emptyTexts} empty texts kept`);
+  if (missingJudged > 0) lines.push(`Judged documents that are not in the corpus, counted as not found: ${missingJudged}`);
+  if (unknownIds + emptyTexts > 0) lines.push(`Unknown ids skipped: ${unknownIds}; empty texts kept: ${emptyTexts}`);
   return lines;
 }

@@ -256,7 +256,8 @@ async function readTexts({ path, options, problems }: Corpus, candidates: Candid
   const found = new Map<string, number>();
   let size = 0;
   for await (const { id, text, line } of readRecords(path, options.signal)) {
-    options.onProgress?.("reading", ++size);
+    size++;
+    options.onProgress?.("reading", size);
     const isCandidate = wanted.has(id);
     if (!isCandidate && !qrels.documents.has(id)) continue;
     throwIfRepeated(found, id, line);
