@@ -1,10 +1,6 @@
 // What users may import, and nothing else.
 export { type ConvertOptions, type ConvertProgress, type ConvertResult, convert } from "./convert.js";
 export { RerankerError, type RerankerErrorCode } from "./errors.js";
-export { type Dataset, type DatasetOptions, loadDataset } from "./eval/dataset.js";
-export { type EvaluateOptions, type Evaluation, evaluate, type Gain, rank } from "./eval/metrics.js";
-export { type RerankDatasetOptions, type RerankedDataset, rerankDataset } from "./eval/rerank.js";
-export { formatRun, type Qrels, type Run } from "./eval/run.js";
 export * from "./eval.js";
 export {
   type AutoOptions,
