@@ -23,19 +23,27 @@ function newest(...places) {
   return time;
 }
 
-const isFresh = (product, ...sources) => !args.includes("--force") && existsSync(product) && statSync(product).mtimeMs >= newest(...sources);
+const isFresh = (product, ...sources) =>
+  !args.includes("--force") && existsSync(product) && statSync(product).mtimeMs >= newest(...sources);
 
 function buildNative() {
   if (!isFresh(addon, "native", "CMakeLists.txt")) {
     const cli = path.join(path.dirname(require.resolve("cmake-js/package.json")), "bin", "cmake-js");
-    const defines = (process.env.BGE_CMAKE_ARGS ?? "").split(" ").filter(Boolean).map((a) => `--CD${a.replace(/^-D/, "")}`);
+    const defines = (process.env.BGE_CMAKE_ARGS ?? "")
+      .split(" ")
+      .filter(Boolean)
+      .map((a) => `--CD${a.replace(/^-D/, "")}`);
     console.error("Building the addon (C++, about a minute) ...");
     try {
-      execFileSync(process.execPath, [cli, "compile", "--out", "build", "--parallel", "2", "--log-level", "warn", "--target", "bge_reranker", ...defines], {
-        cwd: root,
-        stdio: ["ignore", process.env.BGE_BUILD_VERBOSE ? "inherit" : "pipe", "inherit"],
-        encoding: "utf8",
-      });
+      execFileSync(
+        process.execPath,
+        [cli, "compile", "--out", "build", "--parallel", "2", "--log-level", "warn", "--target", "bge_reranker", ...defines],
+        {
+          cwd: root,
+          stdio: ["ignore", process.env.BGE_BUILD_VERBOSE ? "inherit" : "pipe", "inherit"],
+          encoding: "utf8",
+        },
+      );
     } catch (error) {
       console.error(error.stdout ?? "");
       console.error("The addon did not build. It needs CMake 3.18 or newer and a C++17 compiler (g++ 11, clang 14, MSVC 2022).");

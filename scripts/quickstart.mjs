@@ -20,8 +20,13 @@ const temporary = mkdtempSync(path.join(tmpdir(), "bge-quickstart-"));
 try {
   let model = "default";
   if (!existsSync(path.join(root, "models", "default.gguf"))) {
-    console.log("This checkout has no embedded default model yet, so a tiny checkpoint with RANDOM weights stands in: the order means nothing.\n");
-    ({ path: model } = await convert(path.join(root, "test", "golden", "bert-reranker"), { output: path.join(temporary, "tiny.gguf"), outtype: "f32" }));
+    console.log(
+      "This checkout has no embedded default model yet, so a tiny checkpoint with RANDOM weights stands in: the order means nothing.\n",
+    );
+    ({ path: model } = await convert(path.join(root, "test", "golden", "bert-reranker"), {
+      output: path.join(temporary, "tiny.gguf"),
+      outtype: "f32",
+    }));
   }
   const start = performance.now();
   const reranker = await FlagAutoReranker.fromFinetuned(model);
@@ -33,7 +38,9 @@ try {
     console.log(`${String(rank + 1).padStart(2)}  ${score.toFixed(4)}  ${document.length > 96 ? `${document.slice(0, 95)}…` : document}`);
   }
   const { architecture, device } = reranker.model;
-  console.log(`\n${architecture} on ${device}: loaded in ${Math.round(loaded - start)} ms, ${documents.length} documents ranked in ${Math.round(done - loaded)} ms`);
+  console.log(
+    `\n${architecture} on ${device}: loaded in ${Math.round(loaded - start)} ms, ${documents.length} documents ranked in ${Math.round(done - loaded)} ms`,
+  );
   await reranker.dispose();
 } finally {
   rmSync(temporary, { recursive: true, force: true });

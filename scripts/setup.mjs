@@ -15,7 +15,16 @@ if (major < 20 || (major === 20 && minor < 19)) {
 const installed = path.join(root, "node_modules", ".package-lock.json");
 const lock = path.join(root, "package-lock.json");
 const upToDate = existsSync(installed) && statSync(installed).mtimeMs >= statSync(lock).mtimeMs;
-const complete = upToDate && Object.keys(JSON.parse(readFileSync(path.join(root, "package.json"), "utf8")).devDependencies).every((name) => existsSync(path.join(root, "node_modules", name)));
+const complete =
+  upToDate &&
+  Object.keys(JSON.parse(readFileSync(path.join(root, "package.json"), "utf8")).devDependencies).every((name) =>
+    existsSync(path.join(root, "node_modules", name)),
+  );
 // npm runs the build itself after an install (the prepare script).
-if (!complete) execFileSync("npm", ["ci", "--no-audit", "--no-fund", "--loglevel=error"], { cwd: root, stdio: "inherit", shell: process.platform === "win32" });
+if (!complete)
+  execFileSync("npm", ["ci", "--no-audit", "--no-fund", "--loglevel=error"], {
+    cwd: root,
+    stdio: "inherit",
+    shell: process.platform === "win32",
+  });
 else execFileSync(process.execPath, [path.join(root, "scripts", "build.mjs")], { cwd: root, stdio: "inherit" });

@@ -178,7 +178,10 @@ export interface NativeModel {
   encode(text: string, parseSpecial: boolean): Int32Array;
   encodePair(query: string, document: string, spec: EncodeSpec): EncodedPair;
   /** `onProgress(donePairs, totalPairs)` runs after each batch. Returns the job; `cancel` drops what has not started. */
-  score(request: ScoreRequest, onProgress?: (done: number, total: number) => void): { readonly promise: Promise<ScoreResult>; cancel(): void };
+  score(
+    request: ScoreRequest,
+    onProgress?: (done: number, total: number) => void,
+  ): { readonly promise: Promise<ScoreResult>; cancel(): void };
   /** Waits for work in flight, then frees the weights. Idempotent. */
   close(): Promise<void>;
 }

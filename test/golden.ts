@@ -42,7 +42,8 @@ export const checkpoints = [
 
 export const checkpointFolder = (name: string): string => path.join(folder, name);
 
-export const readCases = (name: string): readonly GoldenCase[] => JSON.parse(readFileSync(path.join(folder, name, "cases.json"), "utf8")).cases;
+export const readCases = (name: string): readonly GoldenCase[] =>
+  JSON.parse(readFileSync(path.join(folder, name, "cases.json"), "utf8")).cases;
 
 export const readTokenization = (
   name: string,

@@ -16,7 +16,12 @@ let model = "";
 const environment = (): NodeJS.ProcessEnv => ({ ...process.env, PATH: toolFree, npm_config_cache: process.env.npm_config_cache });
 
 function run(...args: string[]) {
-  const { status, stdout, stderr } = spawnSync(process.execPath, args, { cwd: app, env: environment(), encoding: "utf8", timeout: 120_000 });
+  const { status, stdout, stderr } = spawnSync(process.execPath, args, {
+    cwd: app,
+    env: environment(),
+    encoding: "utf8",
+    timeout: 120_000,
+  });
   return { status, stdout, stderr };
 }
 
@@ -90,7 +95,10 @@ describe("the packed package", () => {
   });
 
   it("lets the process end while a model is loaded, and at exit in mid-job", () => {
-    const idle = script("idle.mjs", `import { FlagReranker } from "bge-reranker"; await FlagReranker.load(${JSON.stringify(model)}); console.log("end");`);
+    const idle = script(
+      "idle.mjs",
+      `import { FlagReranker } from "bge-reranker"; await FlagReranker.load(${JSON.stringify(model)}); console.log("end");`,
+    );
     expect(idle).toEqual({ status: 0, stdout: "end\n", stderr: "" });
     const busy = script(
       "busy.mjs",
@@ -101,7 +109,10 @@ describe("the packed package", () => {
   });
 
   it("carries no install script and nothing that would be built", () => {
-    const { stdout } = run("-p", `JSON.stringify([Object.keys(require("bge-reranker/package.json").scripts).filter((s) => /install/.test(s)), require("fs").readdirSync("node_modules/bge-reranker")])`);
+    const { stdout } = run(
+      "-p",
+      `JSON.stringify([Object.keys(require("bge-reranker/package.json").scripts).filter((s) => /install/.test(s)), require("fs").readdirSync("node_modules/bge-reranker")])`,
+    );
     const [scripts, files] = JSON.parse(stdout) as [string[], string[]];
     expect(scripts).toEqual([]);
     expect(files).not.toContain("binding.gyp");
