@@ -21,8 +21,9 @@ export interface RerankDatasetOptions {
   readonly onProgress?: ((progress: Progress) => void) | undefined;
 }
 
-// Queries in flight: the engine merges their pairs, so that batches are full of pairs of like length.
-const CALLS = 16;
+// Queries in flight: the engine merges their pairs, so that batches are full of pairs of like length. Each call listens
+// to the signal, and Node warns of more than ten listeners.
+const CALLS = 8;
 
 /** Reranks the candidates of every query. Texts that are too long are cut, as `rerank` does by default. */
 export async function rerankDataset(reranker: Reranker, dataset: Dataset, options: RerankDatasetOptions = {}): Promise<RerankedDataset> {
