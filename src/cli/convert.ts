@@ -2,7 +2,7 @@
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Command } from "commander";
-import { type ConvertResult, convert, findCheckpoint, quantize } from "../index.js";
+import { type ConvertResult, convert, findCheckpoint, quantize, RerankerError } from "../index.js";
 import { formatBytes, progressLine, write } from "./terminal.js";
 
 interface ConvertCommandOptions {
@@ -38,6 +38,7 @@ Examples:
 }
 
 async function runConvert(source: string, options: ConvertCommandOptions, signal: AbortSignal): Promise<void> {
+  await throwIfExists(options.output, options.force);
   const folder = await findCheckpoint(source);
   const progress = progressLine("converting", process.stderr, options.quiet);
   const result = await convert(folder, {
@@ -54,13 +55,23 @@ async function runConvert(source: string, options: ConvertCommandOptions, signal
   await write(process.stdout, `${result.path}\n`);
 }
 
-/** Nothing is written into the Hugging Face cache: a repository's file goes into the current folder. */
-async function outputBeside(source: string, folder: string, outtype: string): Promise<string | undefined> {
-  const isFolder = await stat(source).then(
+async function throwIfExists(output: string | undefined, force: true | undefined): Promise<void> {
+  if (output === undefined || force || !(await exists(output))) return;
+  throw new RerankerError("IO", `${output} exists; --force replaces it`);
+}
+
+function exists(path: string): Promise<boolean> {
+  return stat(path).then(
     () => true,
     () => false,
   );
-  return isFolder || folder === source ? undefined : join(process.cwd(), `${source.split("/").at(-1)}-${outtype.toUpperCase()}.gguf`);
+}
+
+/** Nothing is written into the Hugging Face cache: a repository's file goes into the current folder. */
+async function outputBeside(source: string, folder: string, outtype: string): Promise<string | undefined> {
+  return (await exists(source)) || folder === source
+    ? undefined
+    : join(process.cwd(), `${source.split("/").at(-1)}-${outtype.toUpperCase()}.gguf`);
 }
 
 function explain(result: ConvertResult): string {
@@ -95,6 +106,7 @@ async function runQuantize(
   options: { force?: true; json?: true; quiet?: true },
   signal: AbortSignal,
 ) {
+  await throwIfExists(output, options.force);
   const progress = progressLine("quantizing", process.stderr, options.quiet);
   const result = await quantize(input, output, type, {
     overwrite: options.force,
