@@ -19,7 +19,9 @@ export function measureChip() {
     if (!(peak.int8 > 0)) return { isa, reason: `cpu-bench knows no yardstick for ${isa}` };
     return { isa, f32: peak.f32, int8: peak.int8 };
   } catch (error) {
-    const lines = String(error.stderr ?? error.message).trim().split("\n");
+    const lines = String(error.stderr ?? error.message)
+      .trim()
+      .split("\n");
     return { reason: `cpu-bench did not build or run: ${lines.at(-1)}` };
   }
 }

@@ -24,7 +24,9 @@ export class EngineProcess {
       else reject(new Error(error));
     });
     this.#process.on("error", (error) => this.#fail(error.message));
-    this.#process.on("close", (code, signal) => this.#fail(signal ? `its process was ended by ${signal}` : `its process ended with code ${code}`));
+    this.#process.on("close", (code, signal) =>
+      this.#fail(signal ? `its process was ended by ${signal}` : `its process ended with code ${code}`),
+    );
   }
 
   ask(method, params = {}) {

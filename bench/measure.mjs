@@ -33,10 +33,26 @@ function newEntry(name, { missing, prepared, threads, shape }) {
   const engine = ENGINES[name];
   const file = prepared.files[engine.file];
   const options = {
-    module: engine.module, workloadFile: prepared.workloadFile, threads, family: shape.family, weightMode: engine.weightMode,
-    gguf: file, onnx: file, checkpoint: file,
-  }; // biome-ignore format: fields
-  return { name, engine, options, fileBytes: prepared.sizes[engine.file], failed: missing.get(name), runs: {}, batchSizes: {}, loadMs: [], rss: 0 };
+    module: engine.module,
+    workloadFile: prepared.workloadFile,
+    threads,
+    family: shape.family,
+    weightMode: engine.weightMode,
+    gguf: file,
+    onnx: file,
+    checkpoint: file,
+  };
+  return {
+    name,
+    engine,
+    options,
+    fileBytes: prepared.sizes[engine.file],
+    failed: missing.get(name),
+    runs: {},
+    batchSizes: {},
+    loadMs: [],
+    rss: 0,
+  };
 }
 
 const running = (entries) => entries.filter(({ failed, process }) => !failed && process);
@@ -145,7 +161,13 @@ async function measureDecoder(entries, { shape, layers, prepared, rounds }) {
       log(`shared query: ${name}`);
       const sharedMs = await wallOf(name);
       const distinctMs = await wallOf(name.replace("-same", "-distinct"));
-      extras.sharedPrefix.push({ queryWords: Number(name.split("-")[1]), documents: lengths.length, sharedMs, distinctMs, gain: distinctMs / sharedMs });
+      extras.sharedPrefix.push({
+        queryWords: Number(name.split("-")[1]),
+        documents: lengths.length,
+        sharedMs,
+        distinctMs,
+        gain: distinctMs / sharedMs,
+      });
     }
     if (!shape.exits) return;
     log("early exits and a cascade");
@@ -166,11 +188,18 @@ function summarize(entries, workloads, reference, extras, plan) {
   return {
     shape: plan.shapeName,
     title: plan.shape.title,
+    qualityOnly: plan.shape.qualityOnly ?? false,
     layers: plan.layers,
     layersOfModel: plan.shape.layers,
     tokenizer: plan.prepared.tokenizer,
     reference: reference && REFERENCE_FILE[plan.shape.family],
-    workloads: workloads.map(({ name, title, lengths }) => ({ name, title, pairs: lengths.length, tokens: sum(lengths), ...operationsOf(plan.shape, plan.layers, lengths) })),
+    workloads: workloads.map(({ name, title, lengths }) => ({
+      name,
+      title,
+      pairs: lengths.length,
+      tokens: sum(lengths),
+      ...operationsOf(plan.shape, plan.layers, lengths),
+    })),
     engines: entries.map((entry) => ({
       name: entry.name,
       title: entry.engine.title,

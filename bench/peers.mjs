@@ -33,7 +33,10 @@ export function installPeers(names) {
 
 /** npm leaves out an optional dependency without a word; asking for it alone tells the reason. */
 function whyLeftOut(name) {
-  const { status, stderr } = spawnSync(npm, ["view", `${name}@${versions[name]}`, "version"], { encoding: "utf8", shell: process.platform === "win32" });
+  const { status, stderr } = spawnSync(npm, ["view", `${name}@${versions[name]}`, "version"], {
+    encoding: "utf8",
+    shell: process.platform === "win32",
+  });
   return status === 0 ? "npm left it out; it may not support this platform" : firstError(stderr);
 }
 

@@ -9,21 +9,54 @@ export const ENGINES = {
   "ours-f16": { title: "ours F16", module: "ours", file: "F16", arithmetic: "f32", families: ["encoder"] },
   "ours-q8_0": { title: "ours Q8_0", module: "ours", file: "Q8_0", arithmetic: "int8", families: ["encoder", "decoder"] },
   "ours-rows": { title: "ours row-int8", module: "ours", file: "F16", arithmetic: "int8", families: ["encoder"], weightMode: "row-int8" },
-  "ours-rows-q8_0": { title: "ours row-int8 (from Q8_0)", module: "ours", file: "Q8_0", arithmetic: "int8", families: ["decoder"], weightMode: "row-int8" },
+  "ours-rows-q8_0": {
+    title: "ours row-int8 (from Q8_0)",
+    module: "ours",
+    file: "Q8_0",
+    arithmetic: "int8",
+    families: ["decoder"],
+    weightMode: "row-int8",
+  },
   "ours-stock": {
-    title: "ours, stock ggml Q8_0", module: "ours", file: "Q8_0", arithmetic: "int8", families: ["encoder", "decoder"],
+    title: "ours, stock ggml Q8_0",
+    module: "ours",
+    file: "Q8_0",
+    arithmetic: "int8",
+    families: ["encoder", "decoder"],
     env: { BGE_CPU_ISA: "plain" },
-  }, // biome-ignore format: a table
-  "onnx-f32": { title: "onnxruntime F32", module: "onnxruntime", file: "onnx-f32", arithmetic: "f32", families: ["encoder"], package: "onnxruntime-node" },
-  "onnx-int8": { title: "onnxruntime int8", module: "onnxruntime", file: "onnx-int8", arithmetic: "int8", families: ["encoder"], package: "onnxruntime-node" },
+  },
+  "onnx-f32": {
+    title: "onnxruntime F32",
+    module: "onnxruntime",
+    file: "onnx-f32",
+    arithmetic: "f32",
+    families: ["encoder"],
+    package: "onnxruntime-node",
+  },
+  "onnx-int8": {
+    title: "onnxruntime int8",
+    module: "onnxruntime",
+    file: "onnx-int8",
+    arithmetic: "int8",
+    families: ["encoder"],
+    package: "onnxruntime-node",
+  },
   "transformers-int8": {
-    title: "transformers.js int8", module: "transformers", file: "onnx-int8", arithmetic: "int8", families: ["encoder"],
+    title: "transformers.js int8",
+    module: "transformers",
+    file: "onnx-int8",
+    arithmetic: "int8",
+    families: ["encoder"],
     package: "@huggingface/transformers",
-  }, // biome-ignore format: a table
+  },
   "node-llama-cpp": {
-    title: "node-llama-cpp Q8_0", module: "node-llama-cpp", file: "Q8_0", arithmetic: "int8", families: ["encoder", "decoder"],
+    title: "node-llama-cpp Q8_0",
+    module: "node-llama-cpp",
+    file: "Q8_0",
+    arithmetic: "int8",
+    families: ["encoder", "decoder"],
     package: "node-llama-cpp",
-  }, // biome-ignore format: a table
+  },
   torch: { title: "PyTorch F32", module: "torch", file: "checkpoint", arithmetic: "f32", families: ["encoder"] },
 };
 
@@ -34,6 +67,7 @@ export const QUICK_ENGINES = ["ours-q8_0", "onnx-int8"];
 export const REFERENCE_FILE = { encoder: "F32", decoder: "F16" };
 
 export const WORKLOADS = {
+  golden: { passages: 60, long: 0, single: false, callers: 0, passagesPerCaller: 0 },
   encoder: { passages: 100, long: 32, single: true, callers: 8, passagesPerCaller: 4 },
   decoder: { passages: 12, long: 2, single: true, callers: 8, passagesPerCaller: 1 },
   quick: { passages: 100, long: 0, single: true, callers: 0, passagesPerCaller: 0 },

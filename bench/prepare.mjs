@@ -29,11 +29,19 @@ process.on("message", async (request) => {
 /** @returns {Promise<{ files, workloadFile, workloads, cpu }>} Paths by file name, and what the parent needs to know. */
 async function prepare({ shapeName, layers, files: wanted, counts, tokenizerFile }) {
   const shape = SHAPES[shapeName];
-  const tokenizer = readTokenizer(shape, tokenizerFile);
-  const name = [shapeName, layers === shape.layers ? "" : `${layers}-layers`, tokenizerFile ? tokenizer.hash : ""].filter(Boolean).join("-");
+  const tokenizer = readTokenizer(shape, shape.folder ? path.join(root, shape.folder, "tokenizer.json") : tokenizerFile);
+  const name = [shapeName, layers === shape.layers ? "" : `${layers}-layers`, tokenizerFile && !shape.folder ? tokenizer.hash : ""]
+    .filter(Boolean)
+    .join("-");
   const folder = path.join(cache, name);
   mkdirSync(path.join(folder, "onnx"), { recursive: true });
-  const context = { shape, layers, folder, tokenizer, checkpoint: path.join(folder, "checkpoint") };
+  const context = {
+    shape,
+    layers,
+    folder,
+    tokenizer,
+    checkpoint: shape.folder ? path.join(root, shape.folder) : path.join(folder, "checkpoint"),
+  };
   const files = {};
   for (const file of new Set(["Q8_0", ...wanted])) files[file] = await makeFile(file, context);
   // Nothing reads a decoder's checkpoint once it is converted, and it is as large as all the rest.
@@ -44,20 +52,23 @@ async function prepare({ shapeName, layers, files: wanted, counts, tokenizerFile
   writeFileSync(workloadFile, JSON.stringify(workloads));
   const sizes = Object.fromEntries(Object.entries(files).map(([file, at]) => [file, sizeOf(at)]));
   return {
-    files, sizes, workloadFile, cpu: loadNative().cpu(),
-    tokenizer: tokenizerFile ? path.basename(tokenizerFile) : `invented, ${shape.vocabulary}`,
+    files,
+    sizes,
+    workloadFile,
+    cpu: loadNative().cpu(),
+    tokenizer: tokenizer.title,
     workloads: workloads.map(({ pairs, ...workload }) => ({ ...workload, lengths: pairs.map(({ ids }) => ids.length) })),
-  }; // biome-ignore format: fields
+  };
 }
 
 function readTokenizer(shape, file) {
   if (file) {
     const data = readFileSync(file);
     const text = (file.endsWith(".gz") ? gunzipSync(data) : data).toString();
-    return { json: JSON.parse(text), text, hash: createHash("sha256").update(text).digest("hex").slice(0, 8) };
+    return { json: JSON.parse(text), text, title: path.basename(file), hash: createHash("sha256").update(text).digest("hex").slice(0, 8) };
   }
   const json = shape.tokenizer();
-  return { json, text: JSON.stringify(json), hash: shape.vocabulary };
+  return { json, text: JSON.stringify(json), title: `invented, ${shape.vocabulary}` };
 }
 
 function makeFile(file, context) {
@@ -67,6 +78,7 @@ function makeFile(file, context) {
 }
 
 function makeCheckpoint({ shape, layers, folder, tokenizer, checkpoint }) {
+  if (shape.folder) return checkpoint;
   if (existsSync(path.join(checkpoint, "config.json")) && existsSync(path.join(checkpoint, ".complete"))) return checkpoint;
   const tokenizerFile = path.join(folder, "tokenizer.json");
   writeFileSync(tokenizerFile, tokenizer.text);

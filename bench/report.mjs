@@ -3,10 +3,12 @@ import { BASELINE } from "./plan.mjs";
 
 const dash = "-";
 const number = (value, digits = 0) =>
-  value === undefined || !Number.isFinite(value) ? dash : value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  value === undefined || !Number.isFinite(value)
+    ? dash
+    : value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
 const percent = (value) => (value === undefined ? dash : `${number(100 * value)} %`);
 const times = (value) => (value === undefined ? dash : `${number(value, 2)}x`);
-const exact = (value) => (value === undefined ? dash : value < 0.001 ? value.toExponential(1) : value.toFixed(3));
+const exact = (value) => (value === 0 ? "0" : value < 0.001 ? value.toExponential(1) : value.toFixed(3));
 
 /** What checks look at. A number that was not measured is null, and `missing` says why. */
 export function summaryOf(shapes, missing) {
@@ -43,7 +45,9 @@ export function textReport(report) {
 }
 
 function machineLines({ cpu, cores, threads, isa, node, chip, loadAverage, versions }) {
-  const limit = chip.int8 ? `one thread's limit: F32 ${number(chip.f32)}, int8 ${number(chip.int8)} Gop/s` : `the chip's limit was not measured: ${chip.reason}`;
+  const limit = chip.int8
+    ? `one thread's limit: F32 ${number(chip.f32)}, int8 ${number(chip.int8)} Gop/s`
+    : `the chip's limit was not measured: ${chip.reason}`;
   return [
     `${cpu}, ${cores} physical cores, ${threads} threads for all; our kernels: ${isa}; ${limit}. Node ${node}.`,
     `Load average before the run: ${loadAverage.toFixed(1)}. Peers: ${versions.join(", ") || "none"}.`,
@@ -57,48 +61,64 @@ function headingOf({ title, layers, layersOfModel, tokenizer }) {
 
 function tablesOf(shape) {
   const measured = shape.engines.filter(({ workloads }) => Object.keys(workloads).length > 0);
-  const names = shape.workloads.map(({ name }) => name);
-  const speeds = measured.map((engine) => [
-    engine.title,
-    ...names.map((name) => number(engine.workloads[name]?.tokensPerSecond)),
-    ...names.slice(0, 2).map((name) => number(engine.workloads[name]?.tokensPerCpuSecond)),
-    percent(engine.workloads.passages?.ofLimit),
-  ]);
-  const tables = [
+  if (shape.qualityOnly) return [qualityTable(shape, measured)];
+  const tables = [speedTable(shape, measured), ...ratioTables(shape, measured), costTable(measured), qualityTable(shape, measured)];
+  return shape.exits ? [...tables, exitTable(shape)] : tables;
+}
+
+function speedTable({ workloads }, engines) {
+  const names = workloads.map(({ name }) => name);
+  return {
+    title: "Tokens a second (medians)",
+    head: ["engine", ...names, ...names.slice(0, 2).map((name) => `${name}, a CPU second`), "of its limit", "in CPU time"],
+    rows: engines.map((engine) => [
+      engine.title,
+      ...names.map((name) => number(engine.workloads[name]?.tokensPerSecond)),
+      ...names.slice(0, 2).map((name) => number(engine.workloads[name]?.tokensPerCpuSecond)),
+      percent(engine.workloads.passages?.ofLimit),
+      percent(engine.workloads.passages?.ofLimitCpu),
+    ]),
+  };
+}
+
+function ratioTables({ workloads }, engines) {
+  const baseline = engines.find(({ name }) => name === BASELINE);
+  if (!baseline) return [];
+  const ratios = ({ baselineRatio, baselineRatioCpu } = {}) => `${times(baselineRatio)} / ${times(baselineRatioCpu)}`;
+  return [
     {
-      title: "Tokens a second (medians)",
-      head: ["engine", ...names, ...names.slice(0, 2).map((name) => `${name}, a CPU second`), "of its limit"],
-      rows: speeds,
+      title: `${baseline.title} is so many times as fast (medians over rounds; in CPU time behind the stroke)`,
+      head: ["than", ...workloads.map(({ name }) => name)],
+      rows: engines
+        .filter((engine) => engine !== baseline)
+        .map((engine) => [engine.title, ...workloads.map(({ name }) => ratios(engine.workloads[name]))]),
     },
   ];
-  const baseline = measured.find(({ name }) => name === BASELINE);
-  if (baseline) {
-    const rows = measured.filter((engine) => engine !== baseline);
-    tables.push({
-      title: `${baseline.title} is so many times as fast (medians over rounds; in CPU time behind the stroke)`,
-      head: ["than", ...names],
-      rows: rows.map((engine) => [
-        engine.title,
-        ...names.map((name) => `${times(engine.workloads[name]?.baselineRatio)} / ${times(engine.workloads[name]?.baselineRatioCpu)}`),
-      ]),
-    });
-  }
-  tables.push({
-    title: `Cost and quality (logits against ours ${shape.reference ?? "none"}, one query x passages)`,
-    head: ["engine", "load s", "peak RSS MB", "of file", "max |error|", "rms error", "Kendall tau", "batch"],
-    rows: measured.map(({ title, loadMs, peakRssBytes, fileBytes, quality, workloads }) => [
+}
+
+function costTable(engines) {
+  return {
+    title: "Cost",
+    head: ["engine", "load s", "peak RSS MB", "of file", "one caller of many waits ms", "batch"],
+    rows: engines.map(({ title, loadMs, peakRssBytes, fileBytes, workloads }) => [
       title,
       number(loadMs / 1000, 2),
       number(peakRssBytes / 1e6),
-      times(peakRssBytes / fileBytes),
-      exact(quality?.maxDelta),
-      exact(quality?.rmsDelta),
-      quality ? quality.kendallTau.toFixed(4) : dash,
+      times(peakRssBytes && peakRssBytes / fileBytes),
+      number(workloads.callers?.waitMs),
       [...new Set(Object.values(workloads).flatMap(({ batchSize }) => batchSize ?? []))].join("/") || dash,
     ]),
-  });
-  if (shape.exits) tables.push(exitTable(shape));
-  return tables;
+  };
+}
+
+function qualityTable({ reference }, engines) {
+  return {
+    title: `Quality: logits against ours ${reference ?? "(failed)"}, one query x passages`,
+    head: ["engine", "max |error|", "rms error", "Kendall tau"],
+    rows: engines
+      .filter(({ quality }) => quality)
+      .map(({ title, quality }) => [title, exact(quality.maxDelta), exact(quality.rmsDelta), quality.kendallTau.toFixed(4)]),
+  };
 }
 
 function exitTable({ exits, cascade }) {

@@ -61,11 +61,22 @@ export function bpeTokenizer(size, special, { prependSpace }) {
     added_tokens: special.slice(0, 4).map((content, id) => addedToken(id, content)),
     normalizer: prependSpace ? { type: "Sequence", normalizers: [{ type: "Prepend", prepend: SPACE }, replace] } : replace,
     pre_tokenizer: null,
-    decoder: { type: "Sequence", decoders: [{ type: "Replace", pattern: { String: SPACE }, content: " " }, { type: "ByteFallback" }, { type: "Fuse" }] },
+    decoder: {
+      type: "Sequence",
+      decoders: [{ type: "Replace", pattern: { String: SPACE }, content: " " }, { type: "ByteFallback" }, { type: "Fuse" }],
+    },
     model: {
-      type: "BPE", dropout: null, unk_token: "<unk>", continuing_subword_prefix: null, end_of_word_suffix: null, fuse_unk: true,
-      byte_fallback: true, ignore_merges: false, vocab: Object.fromEntries([...pieces].map((piece, id) => [piece, id])), merges,
-    }, // biome-ignore format: a table
+      type: "BPE",
+      dropout: null,
+      unk_token: "<unk>",
+      continuing_subword_prefix: null,
+      end_of_word_suffix: null,
+      fuse_unk: true,
+      byte_fallback: true,
+      ignore_merges: false,
+      vocab: Object.fromEntries([...pieces].map((piece, id) => [piece, id])),
+      merges,
+    },
   };
 }
 

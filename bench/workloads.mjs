@@ -44,7 +44,13 @@ export function makePrefixWorkloads(words, encode, { documents, queryLengths }) 
     const queries = Array.from({ length: documents }, () => write.words(length));
     const workload = (kind, queryOf) => {
       const pairs = passages.map((passage, i) => ({ query: queryOf(i), passage, ids: encode(queryOf(i), passage, 512) }));
-      return { name: `prefix-${length}-${kind}`, title: `${documents} documents, query of ${length} words`, pairs, calls: [pairs.map((_, i) => i)], concurrent: false };
+      return {
+        name: `prefix-${length}-${kind}`,
+        title: `${documents} documents, query of ${length} words`,
+        pairs,
+        calls: [pairs.map((_, i) => i)],
+        concurrent: false,
+      };
     };
     return [workload("same", () => queries[0]), workload("distinct", (i) => queries[i])];
   });

@@ -13,7 +13,7 @@ import { markdownReport, summaryOf, textReport } from "../bench/report.mjs";
 import { SHAPES } from "../bench/shapes.mjs";
 
 const USAGE = `Usage: npm run bench -- [options]
-  --quick             base shape, Q8_0 and onnxruntime int8, 100 passages, three rounds
+  --quick             base shape, Q8_0 and onnxruntime int8, 100 passages
   --shapes LIST       of ${Object.keys(SHAPES).join(", ")} (default: all)
   --engines LIST      of ${Object.keys(ENGINES).join(", ")}
                       (default: all; ${BASELINE} always takes part)
@@ -48,7 +48,7 @@ function readOptions() {
   const engines = names("engines", values.engines, ENGINES, values.quick ? QUICK_ENGINES : Object.keys(ENGINES));
   return {
     ...values,
-    shapes: names("shapes", values.shapes, SHAPES, values.quick ? ["base"] : Object.keys(SHAPES)),
+    shapes: names("shapes", values.shapes, SHAPES, values.quick ? ["golden", "base"] : Object.keys(SHAPES)),
     engines: engines.includes(BASELINE) ? engines : [BASELINE, ...engines],
     rounds: count("rounds", values.rounds),
     threads: count("threads", values.threads),
@@ -61,7 +61,8 @@ function names(option, text, known, otherwise) {
   if (text === undefined) return otherwise;
   const list = text.split(",").map((name) => name.trim());
   for (const name of list) {
-    if (!Object.hasOwn(known, name)) throw new RangeError(`Expected --${option} to be of ${Object.keys(known).join(", ")}, got \`${name}\``);
+    if (!Object.hasOwn(known, name))
+      throw new RangeError(`Expected --${option} to be of ${Object.keys(known).join(", ")}, got \`${name}\``);
   }
   return list;
 }
@@ -86,7 +87,10 @@ function findMissing(engines) {
 /** Makes the files of a shape, in a process of its own. */
 function prepare(request) {
   return new Promise((resolve, reject) => {
-    const child = fork(path.join(here, "..", "bench", "prepare.mjs"), { stdio: ["ignore", "inherit", "inherit", "ipc"], serialization: "advanced" });
+    const child = fork(path.join(here, "..", "bench", "prepare.mjs"), {
+      stdio: ["ignore", "inherit", "inherit", "ipc"],
+      serialization: "advanced",
+    });
     let answer;
     child.on("message", (message) => {
       answer = message;
@@ -99,7 +103,8 @@ function prepare(request) {
   });
 }
 
-function countsOf(family, { quick, passages }) {
+function countsOf({ family, qualityOnly }, { quick, passages }) {
+  if (qualityOnly) return WORKLOADS.golden;
   const counts = quick ? WORKLOADS[family === "decoder" ? "quickDecoder" : "quick"] : WORKLOADS[family];
   return { ...counts, passages: passages ?? counts.passages };
 }
@@ -107,18 +112,30 @@ function countsOf(family, { quick, passages }) {
 async function benchShape(shapeName, options, missing, chip) {
   const shape = SHAPES[shapeName];
   const engines = options.engines.filter((name) => ENGINES[name].families.includes(shape.family));
-  const layers = Math.min(shape.layers, options.layers ?? (options.quick ? QUICK_LAYERS[shapeName] : undefined) ?? shape.layers);
+  const layers = shape.qualityOnly
+    ? shape.layers
+    : Math.min(shape.layers, options.layers ?? (options.quick ? QUICK_LAYERS[shapeName] : undefined) ?? shape.layers);
   const needed = engines.filter((name) => !missing.has(name)).map((name) => ENGINES[name].file);
   console.error(`${shape.title}${layers === shape.layers ? "" : `, first ${layers} layers`}`);
   const prepared = await prepare({
     shapeName,
     layers,
     files: [...needed, REFERENCE_FILE[shape.family]],
-    counts: countsOf(shape.family, options),
+    counts: countsOf(shape, options),
     tokenizerFile: options.tokenizer && path.resolve(options.tokenizer),
   });
   const threads = options.threads ?? prepared.cpu.physicalCores;
-  const result = await measureShape({ shapeName, shape, layers, threads, rounds: options.rounds, engines, missing, prepared, chip });
+  const result = await measureShape({
+    shapeName,
+    shape,
+    layers,
+    threads,
+    rounds: shape.qualityOnly ? 1 : options.rounds,
+    engines,
+    missing,
+    prepared,
+    chip,
+  });
   return { result, threads, cpu: prepared.cpu };
 }
 
@@ -140,9 +157,15 @@ async function main() {
     shapes.push(result);
     const peers = [...new Set(options.engines.filter((engine) => !missing.has(engine)).flatMap((engine) => ENGINES[engine].package ?? []))];
     machine = {
-      cpu: os.cpus()[0]?.model ?? process.arch, cores: cpu.physicalCores, threads, isa: cpu.isa, node: process.versions.node, chip, loadAverage,
+      cpu: os.cpus()[0]?.model ?? process.arch,
+      cores: cpu.physicalCores,
+      threads,
+      isa: cpu.isa,
+      node: process.versions.node,
+      chip,
+      loadAverage,
       versions: peers.map((peer) => `${peer} ${peerVersion(peer)}`),
-    }; // biome-ignore format: fields
+    };
     for (const { name: engine, failed } of result.engines) if (failed) missing.set(engine, failed);
   }
   const report = { summary: { ...summaryOf(shapes, missing), seconds: Math.round((performance.now() - started) / 1000) }, machine, shapes };

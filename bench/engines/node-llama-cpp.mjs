@@ -18,7 +18,10 @@ async function ranking(model, contextSize, threads) {
         let end = at + 1;
         while (end < pairs.length && pairs[end].query === pairs[at].query) end++;
         const parts = pairs.slice(at, end).map(({ ids }) => split(ids));
-        const ranked = await context.rankAll(parts[0].query, parts.map(({ passage }) => passage)); // biome-ignore format: one call
+        const ranked = await context.rankAll(
+          parts[0].query,
+          parts.map(({ passage }) => passage),
+        );
         probabilities.push(...ranked);
         at = end;
       }

@@ -70,7 +70,12 @@ export class OnnxModel {
   node(operator, inputs, attributes = {}, outputs = 1) {
     const name = `${operator}_${this.#count++}`;
     const names = outputs === 1 ? [name] : Array.from({ length: outputs }, (_, i) => `${name}_${i}`);
-    const fields = [inputs.map((input) => string(1, input)), names.map((output) => string(2, output)), string(3, name), string(4, operator)];
+    const fields = [
+      inputs.map((input) => string(1, input)),
+      names.map((output) => string(2, output)),
+      string(3, name),
+      string(4, operator),
+    ];
     for (const [key, value] of Object.entries(attributes)) fields.push(bytes(5, attribute(key, value)));
     this.#nodes.push(bytes(1, fields));
     return outputs === 1 ? name : names;

@@ -7,9 +7,6 @@ export function quantizeTensor(values) {
   for (let i = 0; i < values.length; i++) largest = Math.max(largest, Math.abs(values[i]));
   const scale = largest === 0 ? 1 : Math.fround(largest / 127);
   const codes = new Int8Array(values.length);
-  for (let i = 0; i < values.length; i++) {
-    const code = Math.round(values[i] / scale);
-    codes[i] = code > 127 ? 127 : code < -127 ? -127 : code;
-  }
+  for (let i = 0; i < values.length; i++) codes[i] = Math.round(values[i] / scale);
   return { scale, codes };
 }
