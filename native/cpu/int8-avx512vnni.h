@@ -8,7 +8,7 @@ namespace cpu::detail {
 namespace {
 
 constexpr int block_rows = 6;
-constexpr int row_rows   = 12;
+constexpr int row_rows   = 8;
 
 constexpr Format format = {float_rows, lanes * panel_vectors, lanes * panel_vectors, /*group*/ 4, /*x_max*/ 127,
                            block_rows, /*block_offset*/ 128,  row_rows,              /*row_max*/ 127, /*row_offset*/ 128};

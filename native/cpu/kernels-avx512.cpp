@@ -11,6 +11,7 @@
 #include "int8-avx512.h"
 #include "float-kernels.h"
 #include "int8-kernels.h"
+#include "quantize-kernels.h"
 #include "row-kernels.h"
 #include "table.h"
 

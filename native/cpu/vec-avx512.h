@@ -7,6 +7,7 @@
 
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized" // GCC 12 warns of its own _mm512_undefined_ps()
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #endif
 
 namespace cpu::detail {

@@ -1,0 +1,117 @@
+// The vector layer on 64-bit ARM. See vec-avx2.h for what the names mean.
+#pragma once
+
+#include <arm_neon.h>
+#include <stdint.h>
+#include <string.h>
+
+namespace cpu::detail {
+namespace { // one copy per file, see kernels.h
+
+using vec  = float32x4_t;
+using ivec = int32x4_t;
+
+constexpr int lanes         = 4;
+constexpr int panel_vectors = 4;
+constexpr int float_rows    = 6;
+
+inline vec load(const float * p) { return vld1q_f32(p); }
+inline void store(float * p, vec v) { vst1q_f32(p, v); }
+inline vec set(float x) { return vdupq_n_f32(x); }
+inline vec add(vec a, vec b) { return vaddq_f32(a, b); }
+inline vec sub(vec a, vec b) { return vsubq_f32(a, b); }
+inline vec mul(vec a, vec b) { return vmulq_f32(a, b); }
+inline vec div(vec a, vec b) { return vdivq_f32(a, b); }
+inline vec max(vec a, vec b) { return vmaxq_f32(a, b); }
+inline vec min(vec a, vec b) { return vminq_f32(a, b); }
+inline vec fma(vec a, vec b, vec c) { return vfmaq_f32(c, a, b); }
+inline vec fnma(vec a, vec b, vec c) { return vfmsq_f32(c, a, b); }
+inline vec abs(vec a) { return vabsq_f32(a); }
+inline vec round(vec a) { return vrndnq_f32(a); }
+inline vec sign_of(vec magnitude, vec a) { return vbslq_f32(vdupq_n_u32(0x80000000u), a, magnitude); }
+inline vec where_less(vec a, vec b, vec yes, vec no) { return vbslq_f32(vcltq_f32(a, b), yes, no); }
+
+inline vec power_of_two(vec n) { return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vcvtnq_s32_f32(n), vdupq_n_s32(127)), 23)); }
+
+inline float sum(vec v) { return vaddvq_f32(v); }
+inline float largest(vec v) { return vmaxvq_f32(v); }
+
+inline vec in_range(int first, int end, vec inside, vec outside) {
+    const int32_t    numbers[] = {0, 1, 2, 3};
+    const int32x4_t  i         = vld1q_s32(numbers);
+    const uint32x4_t mask      = vandq_u32(vcgeq_s32(i, vdupq_n_s32(first)), vcltq_s32(i, vdupq_n_s32(end)));
+    return vbslq_f32(mask, inside, outside);
+}
+
+inline vec load_first(const float * p, int n) {
+    float v[lanes] = {0, 0, 0, 0};
+    for (int i = 0; i < n && i < lanes; ++i) {
+        v[i] = p[i];
+    }
+    return load(v);
+}
+
+inline void store_first(float * p, vec v, int n) {
+    if (n & 2) {
+        vst1_f32(p, vget_low_f32(v));
+        p += 2;
+        v = vextq_f32(v, v, 2);
+    }
+    if (n & 1) {
+        vst1q_lane_f32(p, v, 0);
+    }
+}
+
+inline vec widen_f16(const uint16_t * p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
+inline vec widen_bf16(const uint16_t * p) { return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16)); }
+
+inline vec swap_pairs(vec v) { return vrev64q_f32(v); }
+inline vec spread_low(vec v) { return vzip1q_f32(v, v); }
+inline vec alternate_signs(vec v) {
+    return vreinterpretq_f32_u32(veorq_u32(vreinterpretq_u32_f32(v), vreinterpretq_u32_u64(vdupq_n_u64(0x80000000u))));
+}
+
+inline void transpose(vec * rows) {
+    const float32x4x2_t a = vtrnq_f32(rows[0], rows[1]), b = vtrnq_f32(rows[2], rows[3]);
+    rows[0] = vcombine_f32(vget_low_f32(a.val[0]), vget_low_f32(b.val[0]));
+    rows[1] = vcombine_f32(vget_low_f32(a.val[1]), vget_low_f32(b.val[1]));
+    rows[2] = vcombine_f32(vget_high_f32(a.val[0]), vget_high_f32(b.val[0]));
+    rows[3] = vcombine_f32(vget_high_f32(a.val[1]), vget_high_f32(b.val[1]));
+}
+
+// --- int8 ------------------------------------------------------------------------------------------
+
+inline ivec load_bytes(const void * p) { return vreinterpretq_s32_s8(vld1q_s8(static_cast<const int8_t *>(p))); }
+inline ivec set_int(int32_t x) { return vdupq_n_s32(x); }
+inline vec  to_float(ivec v) { return vcvtq_f32_s32(v); }
+
+inline ivec broadcast_group(const int8_t * p) {
+    int32_t bits;
+    memcpy(&bits, p, sizeof(bits));
+    return vdupq_n_s32(bits);
+}
+
+inline void keep(ivec & v) {
+#ifdef __GNUC__
+    __asm__("" : "+w"(v));
+#else
+    (void) v;
+#endif
+}
+
+inline int32_t to_codes(const vec * x, float inverse, int8_t * codes) {
+    int32x4_t sums = vdupq_n_s32(0);
+    for (int i = 0; i < 8; i += 4) {
+        int32x4_t c[4];
+        for (int j = 0; j < 4; ++j) {
+            c[j] = vcvtnq_s32_f32(vmulq_n_f32(x[i + j], inverse));
+            sums = vaddq_s32(sums, c[j]);
+        }
+        const int16x8_t low = vcombine_s16(vmovn_s32(c[0]), vmovn_s32(c[1])), high = vcombine_s16(vmovn_s32(c[2]), vmovn_s32(c[3]));
+        vst1q_s8(codes + 4 * i, vcombine_s8(vmovn_s16(low), vmovn_s16(high)));
+    }
+    return vaddvq_s32(sums);
+}
+
+} // namespace
+} // namespace cpu::detail
