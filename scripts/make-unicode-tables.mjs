@@ -108,7 +108,11 @@ namespace bge::unicode {
 
 ${table("uint32_t", "property_runs", runs(layers).flat())}` +
     table("uint32_t", "combining_class_runs", runs(combining).flat()) +
-    table("int32_t", "lowercase_runs", lowerRuns.flatMap((r) => [r.first, r.last, r.step || 1, r.delta])) +
+    table(
+      "int32_t",
+      "lowercase_runs",
+      lowerRuns.flatMap((r) => [r.first, r.last, r.step || 1, r.delta]),
+    ) +
     table("uint32_t", "canonical_decompositions", packed(decompositions.canonical)) +
     table("uint32_t", "compatibility_decompositions", packed(decompositions.compatibility)) +
     table("uint32_t", "compositions", compositions.flat()) +

@@ -60,7 +60,10 @@ export function readSentencePieceModel(bytes: Uint8Array): SentencePieceModel {
   }
   if (pieces.length === 0) throw invalid("no pieces");
   if (trainer.modelType !== 1 && trainer.modelType !== 2) {
-    throw new RerankerError("TOKENIZER_UNSUPPORTED", `The SentencePiece model is of type ${trainer.modelType}; known are 1 (unigram) and 2 (BPE).`);
+    throw new RerankerError(
+      "TOKENIZER_UNSUPPORTED",
+      `The SentencePiece model is of type ${trainer.modelType}; known are 1 (unigram) and 2 (BPE).`,
+    );
   }
   return { pieces, modelType: trainer.modelType === 1 ? "unigram" : "bpe", unknownPiece: trainer.unknownPiece, ...normalizer };
 }
@@ -141,11 +144,15 @@ function invalid(what: string, cause?: unknown): RerankerError {
 
 /** XLMRobertaConverter: ids move by one, as fairseq numbers them, and `<mask>` comes last. */
 export function convertXlmRoberta(model: SentencePieceModel, options: SlowTokenizerOptions): ConvertedTokenizer {
-  if (model.modelType !== "unigram") throw new RerankerError("TOKENIZER_UNSUPPORTED", "sentencepiece.bpe.model holds a BPE model; XLM-RoBERTa has a unigram one.");
+  if (model.modelType !== "unigram")
+    throw new RerankerError("TOKENIZER_UNSUPPORTED", "sentencepiece.bpe.model holds a BPE model; XLM-RoBERTa has a unigram one.");
   const first = ["<s>", "<pad>", "</s>", "<unk>"].map((piece) => [piece, 0] as const);
   const rest = model.pieces.slice(3).map(({ piece, score }) => [piece, score] as const);
   const vocab = [...first, ...rest, ["<mask>", 0] as const];
-  const added = [...first.map(([content], id) => addedToken(id, content, true)), { ...addedToken(vocab.length - 1, "<mask>", true), lstrip: true }];
+  const added = [
+    ...first.map(([content], id) => addedToken(id, content, true)),
+    { ...addedToken(vocab.length - 1, "<mask>", true), lstrip: true },
+  ];
   return {
     json: {
       version: "1.0",
@@ -190,7 +197,8 @@ function convertBpe(
   special: ReadonlySet<string>,
   rules: { readonly normalizer: unknown; readonly pre_tokenizer: unknown },
 ): ConvertedTokenizer {
-  if (model.modelType !== "bpe") throw new RerankerError("TOKENIZER_UNSUPPORTED", "tokenizer.model holds a unigram model; Llama and Gemma have BPE ones.");
+  if (model.modelType !== "bpe")
+    throw new RerankerError("TOKENIZER_UNSUPPORTED", "tokenizer.model holds a unigram model; Llama and Gemma have BPE ones.");
   const added = pieces.flatMap(({ piece, type }, id) => {
     if (type !== 2 && type !== 3 && type !== 4) return [];
     return [addedToken(id, piece, type !== 4 || special.has(piece))];

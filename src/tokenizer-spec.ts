@@ -84,7 +84,10 @@ export function defaultTokenizerSpec(metadata: GgufHeader["metadata"]): Tokenize
       };
     }
     default:
-      throw new RerankerError("TOKENIZER_UNSUPPORTED", `The GGUF has a tokenizer of kind ${JSON.stringify(model)}; known are t5, llama and bert.`);
+      throw new RerankerError(
+        "TOKENIZER_UNSUPPORTED",
+        `The GGUF has a tokenizer of kind ${JSON.stringify(model)}; known are t5, llama and bert.`,
+      );
   }
 }
 
@@ -99,7 +102,15 @@ function addedTokensOf(metadata: GgufHeader["metadata"]): AddedToken[] {
     const type = Number(types[id]);
     const content = textAt(tokens, id);
     if ((type !== 2 && type !== 3 && type !== 4) || content === undefined) continue;
-    added.push({ id, content, special: type !== 4, normalized: false, lstrip: id === mask && content === "<mask>", rstrip: false, singleWord: false });
+    added.push({
+      id,
+      content,
+      special: type !== 4,
+      normalized: false,
+      lstrip: id === mask && content === "<mask>",
+      rstrip: false,
+      singleWord: false,
+    });
   }
   return added;
 }
@@ -132,7 +143,8 @@ function compileModel(model: Json): Pick<TokenizerSpec, "model" | "options"> {
   const copy = (key: string, allowed: "string" | "number" | "boolean"): void => {
     const value = model[key];
     if (value === undefined || value === null) return;
-    if (typeof value !== allowed || (typeof value === "number" && !Number.isSafeInteger(value))) throw invalid(`model.${key}`, `a ${allowed}`, value);
+    if (typeof value !== allowed || (typeof value === "number" && !Number.isSafeInteger(value)))
+      throw invalid(`model.${key}`, `a ${allowed}`, value);
     if (String(value).length > MAX_TEXT_LENGTH) throw invalid(`model.${key}`, "a short text", value);
     options.push([key, String(value)]);
   };
@@ -206,7 +218,9 @@ function compilePreTokenizer(value: unknown, path: string): Step[] {
   const type = text(step, "type", path);
   switch (type) {
     case "Sequence":
-      return list(step["pretokenizers"], `${path}.pretokenizers`).flatMap((item, i) => compilePreTokenizer(item, `${path}.pretokenizers[${i}]`));
+      return list(step["pretokenizers"], `${path}.pretokenizers`).flatMap((item, i) =>
+        compilePreTokenizer(item, `${path}.pretokenizers[${i}]`),
+      );
     case "WhitespaceSplit":
       return [["whitespace_split"]];
     case "Whitespace":
@@ -229,9 +243,11 @@ function compileMetaspace(step: Json, path: string): Step {
   const replacement = text(step, "replacement", path);
   if ([...replacement].length !== 1) throw invalid(`${path}.replacement`, "one character", replacement);
   let scheme = step["prepend_scheme"] === undefined ? "always" : text(step, "prepend_scheme", path);
-  if (scheme !== "always" && scheme !== "first" && scheme !== "never") throw invalid(`${path}.prepend_scheme`, "always, first or never", scheme);
+  if (scheme !== "always" && scheme !== "first" && scheme !== "never")
+    throw invalid(`${path}.prepend_scheme`, "always, first or never", scheme);
   if (step["add_prefix_space"] !== undefined && flag(step, "add_prefix_space", path) === "false") {
-    if (step["prepend_scheme"] !== undefined && scheme !== "never") throw invalid(`${path}.add_prefix_space`, `true with prepend_scheme ${scheme}`, false);
+    if (step["prepend_scheme"] !== undefined && scheme !== "never")
+      throw invalid(`${path}.add_prefix_space`, `true with prepend_scheme ${scheme}`, false);
     scheme = "never";
   }
   return ["metaspace", replacement, scheme, flag(step, "split", path, true)];
@@ -294,7 +310,8 @@ function list(value: unknown, path: string): readonly unknown[] {
 
 function text(of: Json, key: string, path: string, maxLength = MAX_TEXT_LENGTH): string {
   const value = of[key];
-  if (typeof value !== "string" || value.length > maxLength) throw invalid(`${path}.${key}`, `a text of up to ${maxLength} characters`, value);
+  if (typeof value !== "string" || value.length > maxLength)
+    throw invalid(`${path}.${key}`, `a text of up to ${maxLength} characters`, value);
   return value;
 }
 

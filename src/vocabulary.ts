@@ -2,8 +2,8 @@
 // the rules those keys cannot say.
 import { open } from "node:fs/promises";
 import { basename, join } from "node:path";
-import type { MetadataEntry } from "./convert/metadata.js";
 import { isObject, type JsonObject, parseJsonObject, readJsonObject } from "./convert/json.js";
+import type { MetadataEntry } from "./convert/metadata.js";
 import { RerankerError } from "./errors.js";
 import type { TokenizerSpec } from "./native.js";
 import {
@@ -30,7 +30,7 @@ const MAX_MERGES = 1 << 23;
 const SPACE = "▁";
 
 /** tokenizer.ggml.token_type */
-const enum TokenType {
+enum TokenType {
   Normal = 1,
   Unknown = 2,
   Control = 3,
@@ -121,7 +121,10 @@ function convertByClass(
   if (name === undefined || name === "LlamaTokenizer") return convertLlama(model, options);
   if (name === "GemmaTokenizer") return convertGemma(model);
   if (name === "XLMRobertaTokenizer") return convertXlmRoberta(model, { ...options, legacy: true });
-  throw new RerankerError("TOKENIZER_UNSUPPORTED", `There is no tokenizer.json, and how ${name} reads tokenizer.model is not known here. Save the tokenizer with transformers to get a tokenizer.json.`);
+  throw new RerankerError(
+    "TOKENIZER_UNSUPPORTED",
+    `There is no tokenizer.json, and how ${name} reads tokenizer.model is not known here. Save the tokenizer with transformers to get a tokenizer.json.`,
+  );
 }
 
 /** BertConverter, with the options that the class then sets from tokenizer_config.json. */
@@ -201,7 +204,8 @@ function readTokens(vocab: unknown): { readonly tokens: readonly string[]; reado
     const scores: number[] = [];
     for (const [id, item] of vocab.entries()) {
       const [piece, score] = Array.isArray(item) ? (item as unknown[]) : [];
-      if (typeof piece !== "string" || typeof score !== "number") throw invalid(`model.vocab[${id}] of tokenizer.json is not a piece and its score`);
+      if (typeof piece !== "string" || typeof score !== "number")
+        throw invalid(`model.vocab[${id}] of tokenizer.json is not a piece and its score`);
       tokens.push(piece);
       scores.push(score);
     }
@@ -210,7 +214,8 @@ function readTokens(vocab: unknown): { readonly tokens: readonly string[]; reado
   if (!isObject(vocab)) throw invalid("tokenizer.json has no `model.vocab`");
   const tokens: string[] = [];
   for (const [piece, id] of Object.entries(vocab)) {
-    if (typeof id !== "number" || !Number.isInteger(id) || id < 0 || id >= MAX_TOKENS) throw invalid(`model.vocab of tokenizer.json gives ${JSON.stringify(piece)} the id ${String(id)}`);
+    if (typeof id !== "number" || !Number.isInteger(id) || id < 0 || id >= MAX_TOKENS)
+      throw invalid(`model.vocab of tokenizer.json gives ${JSON.stringify(piece)} the id ${String(id)}`);
     if (tokens[id] !== undefined) throw invalid(`model.vocab of tokenizer.json gives the id ${id} twice`);
     tokens[id] = piece;
   }
@@ -223,7 +228,8 @@ function readMerges(merges: unknown): [string, string][] {
   return merges.map((merge: unknown, i) => {
     const pair: unknown[] = typeof merge === "string" ? merge.split(" ") : Array.isArray(merge) ? merge : [];
     const [left, right] = pair;
-    if (pair.length !== 2 || typeof left !== "string" || typeof right !== "string") throw invalid(`model.merges[${i}] of tokenizer.json is not a pair of pieces`);
+    if (pair.length !== 2 || typeof left !== "string" || typeof right !== "string")
+      throw invalid(`model.merges[${i}] of tokenizer.json is not a pair of pieces`);
     return [left, right];
   });
 }
@@ -291,7 +297,8 @@ function readAddedToken(item: unknown, givenId: number | undefined, where: strin
 /** BertTokenizerFast sets the normalizer's switches from its own options, whatever tokenizer.json says. */
 function bertNormalizer(normalizer: unknown, config: JsonObject): unknown {
   const name = className(config);
-  if (!isObject(normalizer) || normalizer["type"] !== "BertNormalizer" || (name !== undefined && name !== "BertTokenizer")) return normalizer;
+  if (!isObject(normalizer) || normalizer["type"] !== "BertNormalizer" || (name !== undefined && name !== "BertTokenizer"))
+    return normalizer;
   return {
     ...normalizer,
     lowercase: config["do_lower_case"] ?? true,
@@ -421,18 +428,29 @@ function vocabularyEntries(tokenizer: Tokenizer, spec: TokenizerSpec): MetadataE
   if (scores) entries.push(["tokenizer.ggml.scores", "f32[]", Float32Array.from(tokens, (_, id) => scores[id] ?? 0)]);
   if (merges) {
     const odd = merges.find(([left, right]) => left.includes(" ") || right.includes(" "));
-    if (odd) throw new RerankerError("TOKENIZER_UNSUPPORTED", `tokenizer.json merges ${JSON.stringify(odd)}: pieces with blanks in them cannot be written to a GGUF.`);
+    if (odd)
+      throw new RerankerError(
+        "TOKENIZER_UNSUPPORTED",
+        `tokenizer.json merges ${JSON.stringify(odd)}: pieces with blanks in them cannot be written to a GGUF.`,
+      );
     entries.push(["tokenizer.ggml.merges", "string[]", merges.map(([left, right]) => `${left} ${right}`)]);
   }
   if (charsmap) entries.push(["tokenizer.ggml.precompiled_charsmap", "u8[]", charsmap]);
   // The next two are for other readers of the file; ours goes by tokenizer.huggingface.json.
-  const prepends = spec.normalizer.some(([name]) => name === "prepend") || spec.preTokenizer.some(([name, , scheme]) => name === "metaspace" && scheme !== "never");
+  const prepends =
+    spec.normalizer.some(([name]) => name === "prepend") ||
+    spec.preTokenizer.some(([name, , scheme]) => name === "metaspace" && scheme !== "never");
   if (spec.model !== "wordpiece") entries.push(["tokenizer.ggml.add_space_prefix", "bool", prepends]);
-  const collapses = spec.normalizer.some(([name, kind, pattern]) => name === "replace" && kind === "regex" && pattern?.startsWith(" ")) || spec.preTokenizer.some(([name]) => name === "whitespace_split");
+  const collapses =
+    spec.normalizer.some(([name, kind, pattern]) => name === "replace" && kind === "regex" && pattern?.startsWith(" ")) ||
+    spec.preTokenizer.some(([name]) => name === "whitespace_split");
   if (spec.model === "unigram") entries.push(["tokenizer.ggml.remove_extra_whitespaces", "bool", collapses]);
   const bert = spec.normalizer.find(([name]) => name === "bert");
   if (bert) {
-    entries.push(["tokenizer.ggml.normalizer.lowercase", "bool", bert[4] === "true"], ["tokenizer.ggml.normalizer.strip_accents", "bool", bert[3] === "true"]);
+    entries.push(
+      ["tokenizer.ggml.normalizer.lowercase", "bool", bert[4] === "true"],
+      ["tokenizer.ggml.normalizer.strip_accents", "bool", bert[3] === "true"],
+    );
   }
   return entries;
 }
