@@ -11,19 +11,20 @@ const SPACE = "▁";
 const PROMPT_WORDS = `Yes No Given a query A and passage B determine whether the contains an answer to by providing prediction of either
   or Predict A: B: A, B, query. 'Yes' 'No'. 'No' 'Yes'`.split(/\s+/);
 
-/** Words of one to three syllables, common ones first. */
-function* words() {
-  yield* SYLLABLES;
-  for (const first of SYLLABLES) for (const second of SYLLABLES) yield first + second;
+/** Words of two or three syllables. */
+const twoSyllables = () => SYLLABLES.flatMap((first) => SYLLABLES.map((second) => first + second));
+function* threeSyllables() {
   for (const first of SYLLABLES) for (const second of SYLLABLES) for (const third of SYLLABLES) yield first + second + third;
 }
 
 /** As XLM-RoBERTa's: Unigram, 250,002 pieces. */
 export function unigramTokenizer(size) {
   const pieces = new Set([SPACE, ...PLAIN]);
-  for (const word of words()) {
-    if (pieces.size >= size - 6) break;
-    pieces.add(SPACE + word).add(word);
+  for (const words of [SYLLABLES, twoSyllables(), threeSyllables()]) {
+    for (const word of words) {
+      if (pieces.size >= size - 5) break;
+      pieces.add(SPACE + word).add(word);
+    }
   }
   const scored = [...pieces].slice(0, size - 5).map((piece, rank) => [piece, -2 - Math.log(rank + 2)]);
   const special = ["<s>", "<pad>", "</s>", "<unk>"].map((piece) => [piece, 0]);
@@ -50,11 +51,17 @@ export function bpeTokenizer(size, special, { prependSpace }) {
   };
   for (const word of PROMPT_WORDS) spell(add, word);
   for (const syllable of SYLLABLES) add(syllable[0], syllable[1]);
-  for (const word of words()) {
-    if (pieces.size >= size) break;
-    if (word.length > 2) add(word.slice(0, -2), word.slice(-2));
-    add(SPACE, word);
+  // Words behind a space come before their parts: merges go by rank, so that such a word becomes one piece.
+  for (const syllable of SYLLABLES) add(SPACE, syllable);
+  const addBehindSpace = (word) => add(SPACE + word.slice(0, -2), word.slice(-2));
+  const parts = twoSyllables();
+  for (const word of parts) addBehindSpace(word);
+  for (const word of threeSyllables()) {
+    if (pieces.size >= size - parts.length) break;
+    addBehindSpace(word);
   }
+  for (const word of parts) add(word.slice(0, 2), word.slice(2));
+  for (let i = 0; pieces.size < size; i++) pieces.add(`<unused${i}>`);
   const replace = { type: "Replace", pattern: { String: " " }, content: SPACE };
   return {
     version: "1.0",

@@ -65,7 +65,7 @@ function writer(words, random) {
     words: (count) => Array.from({ length: count }, compound).join(" "),
     word,
     /** Words of a passage: log-normal, about 150 tokens on average with the query. */
-    length: () => Math.round(Math.min(360, Math.max(12, logNormal(random, 90, 0.6)))),
+    length: () => Math.round(Math.min(360, Math.max(12, logNormal(random, 105, 0.6)))),
   };
 }
 
