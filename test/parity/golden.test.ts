@@ -11,20 +11,13 @@ const differs: Record<string, { readonly cutoffLayers: number[] } | "throws"> = 
   "minicpm-layerwise-reranker/cutoff-unsorted": { cutoffLayers: [] },
 };
 
-function loadOptions(c: GoldenCase): LoadOptions {
-  // Instructions: None switches one off in the reference; here null means the default and "" switches off.
-  const options = optionsOf(c.constructor);
-  for (const key of ["queryInstructionForRerank", "passageInstructionForRerank"]) if (options[key] === null) options[key] = "";
-  return options;
-}
-
 const maxDifference = (a: readonly number[], b: readonly number[]): number =>
   a.length === b.length ? Math.max(0, ...a.map((x, i) => Math.abs(x - (b[i] as number)))) : Number.POSITIVE_INFINITY;
 
 describe.each(checkpoints)("$name", ({ name, tolerance }) => {
   const loaded = new Map<string, Promise<Reranker>>();
   const load = async (c: GoldenCase, outtype: string) => {
-    const options = { ...loadOptions(c), devices: process.env.BGE_TEST_DEVICE ?? "cpu" };
+    const options: LoadOptions = { ...optionsOf(c.constructor), devices: process.env.BGE_TEST_DEVICE ?? "cpu" };
     const key = outtype + JSON.stringify(options);
     if (!loaded.has(key))
       loaded.set(
