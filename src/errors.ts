@@ -8,6 +8,7 @@
  * - `MODEL_UNSUPPORTED` a sound file of something that cannot be scored right · `TOKENIZER_UNSUPPORTED` likewise for its tokenizer
  * - `INPUT_TOO_LONG` a pair has more tokens than the model has positions · `TRUNCATED` with `overflow: "error"`
  * - `OUT_OF_MEMORY` · `CLOSED` used after dispose() · `COMPUTE_FAILED` the backend failed or a logit is not finite
+ * - `DOWNLOAD_FAILED` the hub gives no access, or the connection kept failing
  * - `CONVERT_FAILED` a checkpoint that cannot be converted · `IO` reading or writing failed
  */
 export type RerankerErrorCode =
@@ -24,6 +25,7 @@ export type RerankerErrorCode =
   | "OUT_OF_MEMORY"
   | "CLOSED"
   | "COMPUTE_FAILED"
+  | "DOWNLOAD_FAILED"
   | "CONVERT_FAILED"
   | "IO";
 

@@ -13,7 +13,7 @@ export {
 export { type DeviceList, inspectModel, listDevices, type ModelFile } from "./inspect.js";
 export type { RerankerModel } from "./model-description.js";
 export { type KnownModel, type LocalModel, listModels, type ModelList } from "./model-list.js";
-export { findCheckpoint } from "./model-source.js";
+export { type FindOptions, findCheckpoint } from "./model-source.js";
 export type { RerankClass } from "./models/index.js";
 export { packageVersion as version } from "./native.js";
 export {
@@ -26,6 +26,7 @@ export {
   type ScoreOptions,
 } from "./options.js";
 export type { TextSpan } from "./overflow.js";
+export { type PullOptions, pullModel } from "./pull.js";
 export { type QuantizeOptions, type QuantizeResult, quantize } from "./quantize.js";
 export { type EncodedInput, type RerankDocument, Reranker, type RerankResult } from "./reranker.js";
 export type { Pair } from "./scoring.js";

@@ -2,12 +2,12 @@
 import { convert } from "./convert.js";
 import { RerankerError } from "./errors.js";
 import { describeModel, type ModelFacts } from "./model-facts.js";
-import { type Converter, resolveModelSource } from "./model-source.js";
+import { type Converter, type ConvertRequest, resolveModelSource } from "./model-source.js";
 import type { RerankClass } from "./models/index.js";
 import { ensureDevice, type GgufHeader, loadNative, type NativeAddon, type NativeModel, type TokenizerSpec } from "./native.js";
 import { asRerankerError } from "./native-errors.js";
 import { show } from "./option-checks.js";
-import { CLASS_NAMES, checkLoadOptions, type LoadOptions } from "./options.js";
+import { CLASS_NAMES, checkLoadOptions, type LoadOptions, type Progress } from "./options.js";
 import { resolveScoreOptions, throwIfForeign } from "./settings.js";
 import { tokenizerSpecOf } from "./tokenizer-spec.js";
 
@@ -29,15 +29,18 @@ export interface Environment {
   readonly convert: Converter;
 }
 
+/** Converts as loading does; a file that is there is of another time and replaced. */
+export async function convertForCache(folder: string, request: ConvertRequest): Promise<void> {
+  const onProgress = ({ done, total }: Progress) => request.onProgress?.({ done, total, stage: "convert" });
+  await convert(folder, { ...request, onProgress, overwrite: true });
+}
+
 /** The machine itself. */
 const machine: Environment = {
   addon: loadNative,
   openDevice: ensureDevice,
   tokenizerSpec: tokenizerSpecOf,
-  convert: async (folder, request) => {
-    // Two processes may convert the same folder: the last rename wins, with the same content.
-    await convert(folder, { ...request, overwrite: true });
-  },
+  convert: convertForCache,
 };
 
 /**
@@ -83,6 +86,7 @@ function findFile(modelNameOrPath: string, options: LoadOptions, environment: En
     outtype: options.outtype ?? undefined,
     cacheDir: options.cacheDir ?? undefined,
     lora: options.peftPath ?? undefined,
+    revision: options.revision ?? undefined,
     signal: options.signal ?? undefined,
     onProgress: options.onProgress ?? undefined,
   };

@@ -1,10 +1,13 @@
 // From what the user names - a file, a folder, a hub id, a short name, "default" - to a GGUF file on this disk.
 import { createHash } from "node:crypto";
-import { mkdir, readdir, readFile, realpath, stat } from "node:fs/promises";
+import { mkdir, readdir, realpath, rm, stat } from "node:fs/promises";
 import { homedir } from "node:os";
-import { basename, join, resolve, sep } from "node:path";
+import { basename, dirname, join, resolve, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 import { RerankerError } from "./errors.js";
+import { withLock } from "./hub/lock.js";
+import { HUB_IDS, type HubName, parseHubName } from "./hub/names.js";
+import { fetchModel, type HubOptions, type Snapshot } from "./hub.js";
 import { packageVersion } from "./native.js";
 import { show } from "./option-checks.js";
 import type { Progress } from "./options.js";
@@ -24,56 +27,62 @@ export interface SourceOptions {
   readonly outtype: string | undefined;
   readonly cacheDir: string | undefined;
   readonly lora: string | undefined;
+  /** Of a repository on the hub; undefined is main. */
+  readonly revision?: string | undefined;
+  /** Ask the hub for the newest commit, though the cache has one. */
+  readonly refresh?: boolean;
   readonly signal: AbortSignal | undefined;
   readonly onProgress: ((progress: Progress) => void) | undefined;
 }
 
-/** Repositories of the six models, by the short names people use. */
-export const HUB_IDS: Readonly<Record<string, string>> = {
-  "bge-reranker-base": "BAAI/bge-reranker-base",
-  "bge-reranker-large": "BAAI/bge-reranker-large",
-  "bge-reranker-v2-m3": "BAAI/bge-reranker-v2-m3",
-  "bge-reranker-v2-gemma": "BAAI/bge-reranker-v2-gemma",
-  "bge-reranker-v2-minicpm-layerwise": "BAAI/bge-reranker-v2-minicpm-layerwise",
-  "bge-reranker-v2.5-gemma2-lightweight": "BAAI/bge-reranker-v2.5-gemma2-lightweight",
-};
-
 /**
  * @returns Path of a GGUF file.
- * @throws {RerankerError} `MODEL_NOT_FOUND` saying how to get the model.
+ * @throws {RerankerError} `MODEL_NOT_FOUND` saying what is missing, `DOWNLOAD_FAILED`, `IO`
  */
 export async function resolveModelSource(modelNameOrPath: string, options: SourceOptions, convert: Converter): Promise<string> {
   if (modelNameOrPath === "default") return embeddedModel(options);
   const kind = await kindOf(modelNameOrPath);
+  if (kind !== undefined && options.revision !== undefined) {
+    throw new TypeError(`\`revision\` is for models on the hub; ${show(modelNameOrPath)} is a ${kind} here`);
+  }
   if (kind === "file") return ggufFile(modelNameOrPath, options);
   if (kind === "folder") return fromFolder(modelNameOrPath, options, convert);
-  if (!looksLikeName(modelNameOrPath)) {
-    throw new RerankerError("MODEL_NOT_FOUND", `There is no file or folder ${show(modelNameOrPath)}`);
-  }
-  const id = hubId(modelNameOrPath);
-  const snapshot = await findSnapshot(id);
-  if (snapshot) return fromFolder(snapshot, options, convert);
-  throw new RerankerError(
-    "MODEL_NOT_FOUND",
-    `${show(modelNameOrPath)} is neither a file or folder nor in the Hugging Face cache (${hubCache()}). Get it with \`hf download ${id}\`, or give the path of a .gguf file or checkpoint folder`,
-  );
+  const snapshot = await fetchModel(hubName(modelNameOrPath), hubOptions(options));
+  return snapshot.gguf === undefined ? convertCached(snapshot.folder, options, convert, snapshot) : ggufFile(snapshot.gguf, options);
+}
+
+/** Options of `findCheckpoint`. */
+export interface FindOptions {
+  /** Branch, tag or commit of a repository on the hub. @default "main" */
+  readonly revision?: string | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((progress: Progress) => void) | undefined;
 }
 
 /**
- * A checkpoint folder as it is, or the snapshot of a repository in the Hugging Face cache.
+ * A checkpoint folder as it is, or a repository of the hub in the Hugging Face cache, downloaded if it is not there.
  *
- * @throws {RerankerError} `MODEL_NOT_FOUND` saying how to get it.
+ * @throws {RerankerError} `MODEL_NOT_FOUND` saying what is missing, `DOWNLOAD_FAILED`, `IO`
  */
-export async function findCheckpoint(folderOrId: string): Promise<string> {
+export async function findCheckpoint(folderOrId: string, options: FindOptions = {}): Promise<string> {
   if ((await kindOf(folderOrId)) === "folder") return folderOrId;
-  if (!looksLikeName(folderOrId)) throw new RerankerError("MODEL_NOT_FOUND", `There is no folder ${show(folderOrId)}`);
-  const id = hubId(folderOrId);
-  const snapshot = await findSnapshot(id);
-  if (snapshot) return snapshot;
+  const snapshot = await fetchModel(hubName(folderOrId), hubOptions(options));
+  if (snapshot.gguf === undefined) return snapshot.folder;
+  throw new RerankerError("MODEL_NOT_FOUND", `${snapshot.id} holds a GGUF file already: ${snapshot.gguf}`);
+}
+
+function hubName(name: string): HubName {
+  const parsed = parseHubName(name);
+  if (parsed) return parsed;
+  const known = Object.keys(HUB_IDS).join(", ");
   throw new RerankerError(
     "MODEL_NOT_FOUND",
-    `${show(folderOrId)} is neither a folder nor in the Hugging Face cache (${hubCache()}). Get it with \`hf download ${id}\``,
+    `There is no file or folder ${show(name)}, nor a model known by that name. Known: ${known}; others as organisation/name`,
   );
+}
+
+function hubOptions({ revision, refresh, signal, onProgress }: FindOptions & { readonly refresh?: boolean | undefined }): HubOptions {
+  return { revision, signal, onProgress, ...(refresh && { refresh }) };
 }
 
 /** The model that comes with this package. */
@@ -90,7 +99,7 @@ async function embeddedModel(options: SourceOptions): Promise<string> {
 /** A GGUF has its weights and type already, so options about converting would be ignored. */
 function ggufFile(path: string, options: SourceOptions): string {
   const given = options.outtype !== undefined ? "outtype" : options.lora !== undefined ? "peftPath" : undefined;
-  if (given) throw new TypeError(`\`${given}\` applies when a checkpoint folder is converted; ${show(path)} is a GGUF file already`);
+  if (given) throw new TypeError(`\`${given}\` applies when a checkpoint is converted; ${show(path)} is a GGUF file already`);
   return path;
 }
 
@@ -104,19 +113,30 @@ async function fromFolder(folder: string, options: SourceOptions, convert: Conve
 }
 
 /** Converts on first use. The file's name holds a digest of all that its content depends on. */
-async function convertCached(folder: string, options: SourceOptions, convert: Converter): Promise<string> {
+async function convertCached(folder: string, options: SourceOptions, convert: Converter, snapshot?: Snapshot): Promise<string> {
   const outtype = options.outtype ?? "f32";
+  const source = snapshot ? [snapshot.id, snapshot.commit] : await fingerprint(folder);
   const digest = createHash("sha256").update(JSON.stringify([packageVersion, outtype]));
-  for (const source of [folder, options.lora]) {
-    if (source !== undefined) digest.update(JSON.stringify(await fingerprint(source)));
-  }
+  digest.update(JSON.stringify(source));
+  if (options.lora !== undefined) digest.update(JSON.stringify(await fingerprint(options.lora)));
   const cache = options.cacheDir ?? defaultCacheDir();
-  const name = modelKey(await realpath(folder)).replace(/[^\w.-]/g, "_");
+  const name = modelKey(snapshot?.id ?? (await realpath(folder))).replace(/[^\w.-]/g, "_");
   const output = join(cache, `${name}-${outtype.replace(/\W/g, "_")}-${digest.digest("hex").slice(0, 16)}.gguf`);
   if ((await kindOf(output)) === "file") return output;
   await mkdir(cache, { recursive: true });
-  await convert(folder, { output, outtype, lora: options.lora, signal: options.signal, onProgress: options.onProgress });
-  return output;
+  return withLock(`${output}.lock`, options.signal, async () => {
+    if ((await kindOf(output)) === "file") return output; // another process made it while we waited
+    await removeLeftovers(output);
+    await convert(folder, { output, outtype, lora: options.lora, signal: options.signal, onProgress: options.onProgress });
+    return output;
+  });
+}
+
+/** What a killed conversion left. Nobody writes there now: we hold the lock. */
+async function removeLeftovers(output: string): Promise<void> {
+  const folder = dirname(output);
+  const left = (await readdir(folder)).filter((file) => file.startsWith(`.${basename(output)}.`));
+  await Promise.all(left.map((file) => rm(join(folder, file), { force: true })));
 }
 
 async function fingerprint(folder: string): Promise<unknown> {
@@ -135,30 +155,6 @@ export function defaultCacheDir(): string {
   if (process.platform === "darwin") return join(homedir(), "Library", "Caches", "bge-reranker");
   if (process.platform === "win32" && LOCALAPPDATA) return join(LOCALAPPDATA, "bge-reranker", "Cache");
   return join(XDG_CACHE_HOME || join(homedir(), ".cache"), "bge-reranker");
-}
-
-/** Where huggingface_hub and the `hf` command keep downloads. */
-function hubCache(): string {
-  const { HF_HUB_CACHE, HUGGINGFACE_HUB_CACHE, HF_HOME, XDG_CACHE_HOME } = process.env;
-  const home = HF_HOME || join(XDG_CACHE_HOME || join(homedir(), ".cache"), "huggingface");
-  return HF_HUB_CACHE || HUGGINGFACE_HUB_CACHE || join(home, "hub");
-}
-
-/** Folder of a repository in the Hugging Face cache, at its main branch. */
-export async function findSnapshot(id: string): Promise<string | undefined> {
-  const repository = join(hubCache(), `models--${id.replaceAll("/", "--")}`);
-  const commit = await readFile(join(repository, "refs", "main"), "utf8").catch(() => undefined);
-  if (commit === undefined || !/^[0-9a-f]{40}\s*$/.test(commit)) return undefined;
-  const snapshot = join(repository, "snapshots", commit.trim());
-  return (await kindOf(snapshot)) === "folder" ? snapshot : undefined;
-}
-
-function looksLikeName(name: string): boolean {
-  return /^[A-Za-z0-9][\w.-]*(\/[A-Za-z0-9][\w.-]*)?$/.test(name) && !name.endsWith(".gguf");
-}
-
-function hubId(name: string): string {
-  return Object.hasOwn(HUB_IDS, name) ? (HUB_IDS[name] ?? name) : name;
 }
 
 /** The part of a path that names the model: as the reference, the last component, or the one before `checkpoint-*`. */

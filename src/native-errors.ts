@@ -15,6 +15,7 @@ const CODES = {
   OUT_OF_MEMORY: true,
   CLOSED: true,
   COMPUTE_FAILED: true,
+  DOWNLOAD_FAILED: true,
   CONVERT_FAILED: true,
   IO: true,
 } as const satisfies Record<RerankerErrorCode, true>;

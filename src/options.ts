@@ -5,10 +5,14 @@ import type { RerankClass } from "./models/index.js";
 import { minicpm } from "./models/minicpm.js";
 import * as is from "./option-checks.js";
 
-/** Pairs done so far of a call, or bytes of a conversion. */
+/** Pairs done so far of a call, or bytes of a download or conversion. */
 export interface Progress {
   readonly done: number;
   readonly total: number;
+  /** While a model is loaded: what is going on. */
+  readonly stage?: "download" | "convert";
+  /** The file that is downloaded. */
+  readonly file?: string;
 }
 
 /** How the texts of a pair become token ids. `undefined` and `null` mean: as given at load, else the default. */
@@ -137,10 +141,15 @@ export interface LoadOptions extends ScoreOptions {
   /** Accepted as in the reference, without effect. The three LLM classes. */
   readonly useBf16?: boolean | null | undefined;
   /**
-   * Type of the weights when a checkpoint folder is converted on first use: `"f32"`, `"f16"`, `"bf16"`, `"q8_0"` ...
+   * Type of the weights when a checkpoint, from a folder or the hub, is converted on first use: `"f32"`, `"f16"`, `"bf16"`, `"q8_0"` ...
    * @default "f32", which keeps the checkpoint's scores
    */
   readonly outtype?: string | null | undefined;
+  /**
+   * Branch, tag or commit of a model on the hub.
+   * @default "main"
+   */
+  readonly revision?: string | null | undefined;
   /**
    * Folder for converted models.
    * @default `$BGE_RERANKER_CACHE`, else `bge-reranker` in the user's cache folder
@@ -223,6 +232,7 @@ const loadChecks = {
   useFp16: is.boolean,
   useBf16: is.boolean,
   outtype: is.string,
+  revision: is.string,
   cacheDir: is.string,
   peftPath: is.string,
   queryInstructionForRerank: is.string,

@@ -24,6 +24,7 @@ export interface ModelOptions {
   readonly devices?: string[];
   readonly threads?: number;
   readonly outtype?: string;
+  readonly revision?: string;
   readonly cacheDir?: string;
   readonly maxLength?: number;
   readonly queryMaxLength?: number;
@@ -55,7 +56,8 @@ export function addModelOptions(command: Command): Command {
     .option("--compress-ratio <n>", "document tokens merged into one (lightweight)", parseInteger)
     .option("--compress-layers <layers>", "layers before which tokens are merged (lightweight)", parseIntegers)
     .addOption(new Option("--head-selection <how>", "head of a cutoff layer (lightweight)").choices(["rank", "layer"]))
-    .option("--outtype <type>", "type of the weights when a folder is converted: f32, f16, q8_0 ...")
+    .option("--outtype <type>", "type of the weights when a checkpoint is converted: f32, f16, q8_0 ...")
+    .option("--revision <name>", "branch, tag or commit of a model on the hub (default: main)")
     .option("--cache-dir <folder>", "folder for converted models")
     .option("-q, --quiet", "no progress on standard error");
 }
@@ -65,6 +67,7 @@ export function loadOptionsOf(options: ModelOptions, more: Pick<LoadOptions, "si
     devices: options.devices,
     threads: options.threads,
     outtype: options.outtype,
+    revision: options.revision,
     cacheDir: options.cacheDir,
     normalize: options.normalize,
     maxLength: options.maxLength,

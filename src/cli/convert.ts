@@ -3,6 +3,7 @@ import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Command } from "commander";
 import { type ConvertResult, convert, findCheckpoint, quantize, RerankerError } from "../index.js";
+import { loadingLine } from "./loading.js";
 import { formatBytes, progressLine, write } from "./terminal.js";
 
 interface ConvertCommandOptions {
@@ -10,6 +11,7 @@ interface ConvertCommandOptions {
   readonly outtype: string;
   readonly lora?: string;
   readonly name?: string;
+  readonly revision?: string;
   readonly force?: true;
   readonly json?: true;
   readonly quiet?: true;
@@ -19,11 +21,12 @@ export function addConvert(program: Command, signal: AbortSignal): void {
   program
     .command("convert")
     .description("Convert a Hugging Face checkpoint to a GGUF file")
-    .argument("<source>", "checkpoint folder, or the id of a repository in the Hugging Face cache")
+    .argument("<source>", "checkpoint folder, Hugging Face id or short name (downloaded if it is not in the cache)")
     .option("-o, --output <file>", "the new file (default: NAME-TYPE.gguf, in the folder or, for an id, here)")
     .option("--outtype <type>", "type of the weights: f32, f16, bf16, q8_0, q4_k ...", "f16")
     .option("--lora <folder>", "LoRA adapter to merge")
     .option("--name <name>", "name stored in the file")
+    .option("--revision <name>", "branch, tag or commit on the hub (default: main)")
     .option("-f, --force", "replace an existing file")
     .option("--json", "print what was written as JSON")
     .option("-q, --quiet", "no progress on standard error")
@@ -39,7 +42,10 @@ Examples:
 
 async function runConvert(source: string, options: ConvertCommandOptions, signal: AbortSignal): Promise<void> {
   await throwIfExists(options.output, options.force);
-  const folder = await findCheckpoint(source);
+  const download = loadingLine(options.quiet);
+  const folder = await findCheckpoint(source, { revision: options.revision, signal, onProgress: download.onProgress }).finally(
+    download.end,
+  );
   const progress = progressLine("converting", process.stderr, options.quiet);
   const result = await convert(folder, {
     output: options.output ?? (await outputBeside(source, folder, options.outtype)),

@@ -16,6 +16,7 @@ import {
   rerankDataset,
 } from "../index.js";
 import { addModelOptions, loadOptionsOf, type ModelOptions, parseInteger, UsageError } from "./arguments.js";
+import { loadingLine } from "./loading.js";
 import { oneLine, painter, progressLine, write } from "./terminal.js";
 
 interface Options extends ModelOptions {
@@ -98,9 +99,8 @@ function metricsOf(options: Options): string[] {
 }
 
 async function load(options: Options, signal: AbortSignal): Promise<Reranker> {
-  const progress = progressLine("converting", process.stderr, options.quiet);
-  const onProgress = ({ done, total }: { done: number; total: number }) => progress.update(done, total);
-  return FlagAutoReranker.fromFinetuned(options.model, loadOptionsOf(options, { signal, onProgress })).finally(() => progress.end());
+  const { onProgress, end } = loadingLine(options.quiet);
+  return FlagAutoReranker.fromFinetuned(options.model, loadOptionsOf(options, { signal, onProgress })).finally(end);
 }
 
 async function read(folder: string, options: Options, signal: AbortSignal): Promise<Dataset> {

@@ -1,6 +1,6 @@
 // bge-reranker models: what can be named, and what is on this disk.
 import type { Command } from "commander";
-import { listModels, type ModelList } from "../index.js";
+import { type KnownModel, listModels, type ModelList } from "../index.js";
 import { formatBytes, painter, write } from "./terminal.js";
 
 export function addModels(program: Command): void {
@@ -18,9 +18,14 @@ export function addModels(program: Command): void {
 function explain({ known, converted, embedded }: ModelList): string {
   const paint = painter(process.stdout);
   const width = Math.max(...known.map(({ name }) => name.length));
+  const memory = ({ f32, f16, q8_0 }: KnownModel["memoryBytes"]) =>
+    paint("dim", `memory ${formatBytes(f32)} (f32), ${formatBytes(f16)} (f16), ${formatBytes(q8_0)} (q8_0)`);
   const lines = [
     `${"default".padEnd(width)}  ${embedded ? `embedded, ${formatBytes(embedded.sizeBytes)}` : paint("dim", "not in this build")}`,
-    ...known.map(({ name, id, snapshot }) => `${name.padEnd(width)}  ${snapshot ?? paint("dim", `not here; hf download ${id}`)}`),
+    ...known.flatMap(({ name, snapshot, snapshotSizeBytes, memoryBytes }) => [
+      `${name.padEnd(width)}  ${snapshot ? `${snapshot}, ${formatBytes(snapshotSizeBytes ?? 0)}` : paint("dim", `not here; bge-reranker pull ${name}`)}`,
+      `${"".padEnd(width)}  ${memory(memoryBytes)}`,
+    ]),
     ...converted.map(({ path, sizeBytes }) => `${paint("dim", "converted".padEnd(width))}  ${path}, ${formatBytes(sizeBytes)}`),
   ];
   return `${lines.join("\n")}\n`;

@@ -6,6 +6,7 @@ import { addConvert, addQuantize } from "./convert.js";
 import { addEval } from "./eval.js";
 import { addDevices, addInspect } from "./inspect.js";
 import { addModels } from "./models.js";
+import { addPull } from "./pull.js";
 import { addRerank } from "./rerank.js";
 import { addScore } from "./score.js";
 import { oneLine, painter } from "./terminal.js";
@@ -46,6 +47,7 @@ function buildProgram(signal: AbortSignal): Command {
   addConvert(program, signal);
   addQuantize(program, signal);
   addInspect(program);
+  addPull(program, signal);
   addModels(program);
   addDevices(program);
   for (const command of program.commands) command.exitOverride().showHelpAfterError("(--help shows the options)");

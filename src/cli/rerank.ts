@@ -3,6 +3,7 @@ import type { Command } from "commander";
 import { FlagAutoReranker, RerankerError, type RerankResult } from "../index.js";
 import { addModelOptions, loadOptionsOf, type ModelOptions, parseInteger, UsageError } from "./arguments.js";
 import { type Line, parseObject, readLines } from "./lines.js";
+import { loadingLine } from "./loading.js";
 import { displayWidth, oneLine, painter, progressLine, shorten, write } from "./terminal.js";
 
 interface Options extends ModelOptions {
@@ -42,10 +43,8 @@ async function rerank(texts: readonly string[], options: Options, signal: AbortS
     throw new UsageError("Give documents as arguments, or with --documents FILE (- for standard input)");
   }
   const documents = [...texts, ...(options.documents === undefined ? [] : await readDocuments(options.documents, signal))];
-  const loading = progressLine("converting", process.stderr, options.quiet);
-  const onLoad = ({ done, total }: { done: number; total: number }) => loading.update(done, total);
-  await using reranker = await FlagAutoReranker.fromFinetuned(options.model, loadOptionsOf(options, { signal, onProgress: onLoad }));
-  loading.end();
+  const { onProgress, end } = loadingLine(options.quiet);
+  await using reranker = await FlagAutoReranker.fromFinetuned(options.model, loadOptionsOf(options, { signal, onProgress })).finally(end);
   const ranking = progressLine("ranking", process.stderr, options.quiet);
   const results = await reranker
     .rerank(options.query, documents, {

@@ -4,6 +4,7 @@ import type { Command } from "commander";
 import { FlagAutoReranker, type Pair, type Reranker, RerankerError } from "../index.js";
 import { addModelOptions, loadOptionsOf, type ModelOptions, UsageError } from "./arguments.js";
 import { type Line, parseObject, readLines } from "./lines.js";
+import { loadingLine } from "./loading.js";
 import { progressLine, write } from "./terminal.js";
 
 interface Options extends ModelOptions {
@@ -45,12 +46,8 @@ Examples:
 
 async function score(options: Options, signal: AbortSignal): Promise<void> {
   if (options.resume && options.output === undefined) throw new UsageError("--resume needs --output");
-  const loading = progressLine("converting", process.stderr, options.quiet);
-  await using reranker = await FlagAutoReranker.fromFinetuned(
-    options.model,
-    loadOptionsOf(options, { signal, onProgress: ({ done, total }) => loading.update(done, total) }),
-  );
-  loading.end();
+  const { onProgress, end } = loadingLine(options.quiet);
+  await using reranker = await FlagAutoReranker.fromFinetuned(options.model, loadOptionsOf(options, { signal, onProgress })).finally(end);
   const skip = options.resume && options.output !== undefined ? await keepWholeLines(options.output) : 0;
   const file = options.output === undefined ? undefined : await openOutput(options.output, skip > 0 ? "a" : "w");
   const print = file ? (text: string) => file.appendFile(text) : (text: string) => write(process.stdout, text);

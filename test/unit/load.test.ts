@@ -143,6 +143,7 @@ describe("resolveModelSource", () => {
 
   it("names what is missing and how to get it", async () => {
     vi.stubEnv("HF_HUB_CACHE", join(folder, "hub"));
+    vi.stubEnv("HF_HUB_OFFLINE", "1");
     const find = (name: string) => resolveModelSource(name, none, noConvert);
     await expect(find("/nowhere/model.gguf")).rejects.toMatchObject({
       code: "MODEL_NOT_FOUND",
@@ -150,8 +151,10 @@ describe("resolveModelSource", () => {
     });
     await expect(find("../x")).rejects.toMatchObject({ code: "MODEL_NOT_FOUND" });
     await expect(find("bge-reranker-v2-m3")).rejects.toMatchObject({
-      message: expect.stringContaining("hf download BAAI/bge-reranker-v2-m3"),
+      message: expect.stringContaining("bge-reranker pull BAAI/bge-reranker-v2-m3"),
     });
+    await expect(find("bge-reranker-v2-m4")).rejects.toMatchObject({ message: expect.stringContaining("Known: bge-reranker-base") });
+    await expect(resolveModelSource(checkpoint, { ...none, revision: "main" }, noConvert)).rejects.toThrow(TypeError);
     await expect(find("a\0b")).rejects.toMatchObject({ code: "MODEL_NOT_FOUND" });
     const empty = mkdtempSync(join(folder, "empty-"));
     await expect(find(empty)).rejects.toMatchObject({ message: expect.stringContaining("neither config.json nor") });
@@ -185,6 +188,7 @@ describe("resolveModelSource", () => {
     writeFileSync(join(repository, "refs", "main"), commit);
     writeFileSync(join(repository, "snapshots", commit, "m.gguf"), "");
     vi.stubEnv("HF_HUB_CACHE", hub);
+    vi.stubEnv("HF_HUB_OFFLINE", "1");
     expect(await resolveModelSource("bge-reranker-base", none, noConvert)).toBe(join(repository, "snapshots", commit, "m.gguf"));
     writeFileSync(join(repository, "refs", "main"), "../../../etc");
     await expect(resolveModelSource("BAAI/bge-reranker-base", none, noConvert)).rejects.toMatchObject({ code: "MODEL_NOT_FOUND" });

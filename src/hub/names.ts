@@ -1,0 +1,54 @@
+// Names of models on the hub: repository ids, the short names of the six, and one file of a repository.
+
+/** Repositories of the six models, by the short names people use. */
+export const HUB_IDS: Readonly<Record<string, string>> = {
+  "bge-reranker-base": "BAAI/bge-reranker-base",
+  "bge-reranker-large": "BAAI/bge-reranker-large",
+  "bge-reranker-v2-m3": "BAAI/bge-reranker-v2-m3",
+  "bge-reranker-v2-gemma": "BAAI/bge-reranker-v2-gemma",
+  "bge-reranker-v2-minicpm-layerwise": "BAAI/bge-reranker-v2-minicpm-layerwise",
+  "bge-reranker-v2.5-gemma2-lightweight": "BAAI/bge-reranker-v2.5-gemma2-lightweight",
+};
+
+export interface HubName {
+  /** Such as `BAAI/bge-reranker-v2-m3`. */
+  readonly id: string;
+  /** The file named after a colon: `org/repo:model-Q8_0.gguf`. */
+  readonly file: string | undefined;
+}
+
+/** What a name says, or undefined when it can only be a path: a typing mistake must not become a request. */
+export function parseHubName(name: string): HubName | undefined {
+  const colon = name.indexOf(":");
+  const repository = colon < 0 ? name : name.slice(0, colon);
+  const file = colon < 0 ? undefined : name.slice(colon + 1);
+  if (file !== undefined && (!file.endsWith(".gguf") || !isSafePath(file))) return undefined;
+  const id = shortName(repository) ?? (isRepositoryId(repository) ? repository : undefined);
+  return id === undefined ? undefined : { id, file };
+}
+
+/** `bge-reranker-v2-m3`, or `v2-m3` for short. */
+function shortName(name: string): string | undefined {
+  const found = [name, `bge-reranker-${name}`].find((each) => Object.hasOwn(HUB_IDS, each));
+  return found === undefined ? undefined : HUB_IDS[found];
+}
+
+/** The hub's own rule for `organisation/name`; a name that ends in .gguf is a path to a missing file. */
+function isRepositoryId(name: string): boolean {
+  const segment = /^[A-Za-z0-9_](?:[\w.-]{0,94}[A-Za-z0-9_])?$/;
+  const parts = name.split("/");
+  return parts.length === 2 && parts.every((part) => segment.test(part)) && !/--|\.\.|\.gguf$/.test(name);
+}
+
+/** Branch, tag or commit. It becomes part of a path in the cache. */
+export function isRevision(name: string): boolean {
+  return name.length <= 255 && isSafePath(name) && /^[\w./-]+$/.test(name);
+}
+
+/** Whether a file name of a repository stays inside the folder it is written to, on every platform. */
+export function isSafePath(name: string): boolean {
+  if (name.length === 0 || name.length > 1024) return false;
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+  if (/[\\:*?"<>|\u0000-\u001f\u007f]/.test(name)) return false;
+  return name.split("/").every((part) => part !== "" && part !== "." && part !== ".." && !/[. ]$/.test(part));
+}
