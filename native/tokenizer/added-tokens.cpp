@@ -42,6 +42,7 @@ AddedTokens::AddedTokens(std::vector<AddedToken> tokens) : tokens_(std::move(tok
         entries.emplace_back(content, static_cast<int32_t>(i));
         first_bytes_.set(static_cast<uint8_t>(content[0]));
         longest_ = std::max(longest_, content.size());
+        has_lstrip_ = has_lstrip_ || tokens_[i].lstrip;
     }
     trie_ = Trie(std::move(entries));
 }

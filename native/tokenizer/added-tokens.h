@@ -20,7 +20,9 @@ class AddedTokens {
     // `parse_special` false leaves special tokens in the text around them.
     std::vector<Piece> split(std::string_view text, bool parse_special) const;
 
-    size_t longest() const { return longest_; }
+    size_t longest() const { return longest_; } // bytes
+    // Whether any token takes the white space on its left.
+    bool has_lstrip() const { return has_lstrip_; }
 
   private:
     const AddedToken * match(std::string_view text, size_t begin) const;
@@ -29,6 +31,7 @@ class AddedTokens {
     Trie trie_; // ids are indices into tokens_
     std::bitset<256> first_bytes_;
     size_t longest_ = 0;
+    bool has_lstrip_ = false;
 };
 
 } // namespace bge

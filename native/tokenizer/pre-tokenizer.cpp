@@ -86,7 +86,7 @@ template <typename F> Words split_characters(Words words, Behavior behavior, F &
             const unicode::Character c = unicode::decode(word, i);
             if (is_delimiter(c.value)) {
                 if (begin < i) parts.push_back({{base + begin, base + i}, false});
-                parts.push_back({{base + i, base + i + c.size}, true});
+                if (behavior != Behavior::Removed) parts.push_back({{base + i, base + i + c.size}, true});
                 begin = i + c.size;
             }
             i += c.size;

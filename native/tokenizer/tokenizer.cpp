@@ -140,9 +140,8 @@ bool Tokenizer::Impl::encode_window(std::string_view window, bool complete, cons
     return false;
 }
 
-// The last place in an unfinished window where the text may be cut: behind a character that is not white space (which
-// an added token might take), at a boundary that needs no look further, and not in or right behind an added token.
-// 0 when there is none.
+// The last place in an unfinished window where the text may be cut: at a boundary that needs no look further, not in or
+// right behind an added token, and not behind white space that an added token might take. 0 when there is none.
 size_t Tokenizer::Impl::find_cut(std::string_view window, const std::vector<AddedTokens::Piece> & pieces) const {
     const size_t margin = raw_tokens.longest() + 4; // one more character for single_word
     size_t i_piece = pieces.size();
@@ -152,7 +151,8 @@ size_t Tokenizer::Impl::find_cut(std::string_view window, const std::vector<Adde
         const char32_t after = unicode::decode(window, cut).value;
         while (i_piece > 0 && pieces[i_piece - 1].begin >= cut) --i_piece;
         const bool in_token = i_piece > 0 && pieces[i_piece - 1].id >= 0;
-        if (!in_token && !unicode::is_white_space(before) && unicode::is_sure_boundary(before, after)) return cut;
+        const bool may_be_taken = raw_tokens.has_lstrip() && unicode::is_white_space(before);
+        if (!in_token && !may_be_taken && unicode::is_sure_boundary(before, after)) return cut;
         cut = last;
     }
     return 0;
@@ -169,7 +169,11 @@ bool Tokenizer::Impl::encode_stretch(const Stretch & stretch, const EncodeOption
         const size_t unsettled = normalizer.unsettled_size() + normalized_tokens.longest();
         end = text.size() > unsettled ? unicode::character_start(text, text.size() - unsettled) : 0;
         size_t blank = text.size();
-        while (blank > 0 && unicode::is_white_space(unicode::decode(text, unicode::previous(text, blank)).value)) blank = unicode::previous(text, blank);
+        while (normalized_tokens.has_lstrip() && blank > 0) {
+            const size_t last = unicode::previous(text, blank);
+            if (!unicode::is_white_space(unicode::decode(text, last).value)) break;
+            blank = last;
+        }
         end = std::min(end, blank);
     }
 

@@ -71,7 +71,8 @@ class UnigramEncoder : public WordEncoder {
     std::string_view word_;
     bool special_ = true;
     Paths paths_;
-    std::vector<double> scores_; // of the best path to each place from paths_.base() on
+    std::vector<double> scores_; // of the best path to each place from scores_base_ on
+    size_t scores_base_ = 0;
     // A run of unknown pieces becomes one; it is written when its end is known.
     size_t unknown_begin_ = nowhere;
     size_t unknown_end_ = 0;
@@ -86,6 +87,7 @@ void UnigramEncoder::encode(std::string_view word, const WordOptions & options, 
     n_unknown_ = 0;
     paths_.clear();
     scores_.assign(1, 0.0);
+    scores_base_ = 0;
     // A piece of the text to come may begin anywhere in the last `longest` bytes of an incomplete word.
     const size_t sure_end = options.complete ? word.size() : word.size() - std::min(word.size(), model_.longest);
 
@@ -95,7 +97,7 @@ void UnigramEncoder::encode(std::string_view word, const WordOptions & options, 
         const size_t block_end = place + std::min(word.size() - place, std::max(smallest_block, place - paths_.base()));
         const size_t reach = std::min(word.size(), block_end + model_.longest);
         paths_.resize(reach);
-        scores_.resize(reach - paths_.base() + 1);
+        scores_.resize(reach - scores_base_ + 1);
         while (place < block_end) {
             extend(place);
             place += unicode::decode(word, place).size;
@@ -104,7 +106,8 @@ void UnigramEncoder::encode(std::string_view word, const WordOptions & options, 
         const size_t settled = paths_.settled(std::min(place, sure_end));
         write_path(settled, out);
         if (out.size() >= options.max_tokens) return;
-        scores_.erase(scores_.begin(), scores_.begin() + static_cast<std::ptrdiff_t>(settled - paths_.base()));
+        scores_.erase(scores_.begin(), scores_.begin() + static_cast<std::ptrdiff_t>(place - scores_base_));
+        scores_base_ = place;
         paths_.forget_before(settled);
     }
     if (!options.complete) return; // nor is a run of unknown pieces written that may go on
@@ -114,7 +117,7 @@ void UnigramEncoder::encode(std::string_view word, const WordOptions & options, 
 
 // Follows every piece that begins at `begin`.
 void UnigramEncoder::extend(size_t begin) {
-    const size_t base = paths_.base();
+    const size_t base = scores_base_;
     const double score = scores_[begin - base];
     const size_t character_end = begin + unicode::decode(word_, begin).size;
     const auto offer = [&](size_t end, double candidate, int32_t id) {

@@ -99,7 +99,7 @@ int main(int argc, char ** argv) {
         n_tokens += ids.size();
         const uint32_t n = uint32_t(ids.size());
         std::fwrite(&n, 4, 1, out);
-        std::fwrite(ids.data(), 4, n, out);
+        if (n > 0) std::fwrite(ids.data(), 4, n, out);
     }
     std::fclose(out);
     std::printf("load %.2f s, %.2f MB/s of CPU time (%zu bytes, %zu ids)\n", load, n_bytes / 1e6 / time, n_bytes, n_tokens);
