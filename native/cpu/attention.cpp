@@ -84,36 +84,41 @@ struct Visible {
     }
 };
 
-// Columns past the last key keep old scores: softmax reads only what a query sees.
+// Calls fn(j, n, row) for runs of keys [j, j + n) of a tile that lie in neighbouring rows: a prefix may end within.
+template <typename F> void for_runs(const AttentionSequence & s, int first, int n, const F & fn) {
+    const int before = std::max(0, std::min(n, s.n_prefix - first));
+    if (before > 0) {
+        fn(0, before, size_t(key_row(s, first)));
+    }
+    if (before < n) {
+        fn(before, n - before, size_t(key_row(s, first + before)));
+    }
+}
+
+// Columns past the last key keep what they held: softmax reads only what a query sees.
 void pack_k(const Call & c, const AttentionSequence & s, const float * k, int first, int n, float * to) {
     const int columns = c.kernels.format.float_columns;
     const int dim     = c.p.head_dim;
-    for (int j = 0; j < n;) {
-        // As many keys as lie in one panel and on one side of the prefix's end.
-        const int in_panel = std::min(columns - j % columns, n - j);
-        const int before   = s.n_prefix - (first + j);
-        const int n_keys   = before > 0 ? std::min(in_panel, before) : in_panel;
-        const float * rows = k + size_t(key_row(s, first + j)) * c.p.k_stride;
-        c.kernels.transpose(rows, c.p.k_stride, n_keys, dim, to + size_t(j / columns) * dim * columns + j % columns, size_t(columns));
-        j += n_keys;
-    }
+    for_runs(s, first, n, [&](int begin, int n_run, size_t row) {
+        for (int j = begin; j < begin + n_run;) {
+            const int n_keys = std::min(columns - j % columns, begin + n_run - j); // in this panel
+            c.kernels.transpose(k + (row + j - begin) * c.p.k_stride, c.p.k_stride, n_keys, dim,
+                                to + size_t(j / columns) * dim * columns + j % columns, size_t(columns));
+            j += n_keys;
+        }
+    });
 }
 
 void pack_v(const Call & c, const AttentionSequence & s, const float * v, int first, int n, float * to) {
     const int columns = c.kernels.format.float_columns;
-    for (int j = 0; j < n; ++j) {
-        const float * row = v + size_t(key_row(s, first + j)) * c.p.v_stride;
-        for (int d = 0; d < c.dim; d += columns) {
-            float *   panel = to + (size_t(d / columns) * c.tile + j) * columns;
-            const int own   = std::min(columns, c.p.head_dim - d);
-            std::memcpy(panel, row + d, own * sizeof(float));
-            std::memset(panel + own, 0, (columns - own) * sizeof(float));
-        }
-    }
+    for_runs(s, first, n, [&](int begin, int n_run, size_t row) {
+        c.kernels.to_panels(v + row * c.p.v_stride, c.p.v_stride, n_run, c.p.head_dim, to + size_t(begin) * columns, size_t(c.tile) * columns);
+    });
 }
 
 // One block of at most float_rows queries, from row `r` of the task, against the packed tile of n keys at `first`.
-void attend(const Call & c, const AttentionSequence & s, const Task & t, const Scratch & scratch, int r, int n_rows, int first, int n) {
+// The first tile of a task starts the sums.
+void attend(const Call & c, const AttentionSequence & s, const Task & t, const Scratch & scratch, int r, int n_rows, int first, int n, bool is_first) {
     const detail::Format & f        = c.kernels.format;
     const int              position = s.q_position + t.first_query + r;
 
@@ -125,7 +130,11 @@ void attend(const Call & c, const AttentionSequence & s, const Task & t, const S
         ends[i]   = std::max(begins[i], std::min(n, seen.end - first));
         last      = std::max(last, ends[i]);
     }
+    float * sums = scratch.sums + size_t(r) * c.dim;
     if (last == 0) {
+        if (is_first) {
+            std::fill(sums, sums + size_t(n_rows) * c.dim, 0.0f);
+        }
         return;
     }
 
@@ -159,9 +168,8 @@ void attend(const Call & c, const AttentionSequence & s, const Task & t, const S
     softmax.rescale  = rescale;
     c.kernels.softmax(softmax);
 
-    float * sums = scratch.sums + size_t(r) * c.dim;
     for (int i = 0; i < n_rows; ++i) {
-        if (rescale[i] != 1.0f) {
+        if (!is_first && rescale[i] != 1.0f) {
             c.kernels.scale_row(sums + size_t(i) * c.dim, c.dim, rescale[i]);
         }
     }
@@ -175,7 +183,7 @@ void attend(const Call & c, const AttentionSequence & s, const Task & t, const S
     pv.n_rows     = n_rows;
     pv.n_k        = last;
     pv.n_panels   = c.dim / f.float_columns;
-    pv.accumulate = true;
+    pv.accumulate = !is_first;
     pv.y          = sums;
     pv.y_row      = size_t(c.dim);
     pv.y_panel    = size_t(f.float_columns);
@@ -189,7 +197,6 @@ void run_task(const Call & c, const Task & t, const Scratch & scratch) {
     const float *             v       = c.v + size_t(head_kv) * c.p.head_dim;
     const int                 rows    = c.kernels.format.float_rows;
 
-    std::fill(scratch.sums, scratch.sums + size_t(t.n_queries) * c.dim, 0.0f);
     std::fill(scratch.max, scratch.max + t.n_queries, -std::numeric_limits<float>::infinity());
     std::fill(scratch.total, scratch.total + t.n_queries, 0.0f);
 
@@ -201,16 +208,17 @@ void run_task(const Call & c, const Task & t, const Scratch & scratch) {
         pack_k(c, s, k, key, n, scratch.k);
         pack_v(c, s, v, key, n, scratch.v);
         for (int r = 0; r < t.n_queries; r += rows) {
-            attend(c, s, t, scratch, r, std::min(rows, t.n_queries - r), key, n);
+            attend(c, s, t, scratch, r, std::min(rows, t.n_queries - r), key, n, key == first);
         }
+    }
+    if (first >= end) { // no key at all
+        std::fill(scratch.sums, scratch.sums + size_t(t.n_queries) * c.dim, 0.0f);
     }
 
     for (int r = 0; r < t.n_queries; ++r) {
         const float inverse = scratch.total[r] > 0 ? 1.0f / scratch.total[r] : 0.0f;
         float *     to      = c.out + size_t(s.q_begin + t.first_query + r) * c.p.out_stride + size_t(t.head) * c.p.head_dim;
-        for (int d = 0; d < c.p.head_dim; ++d) {
-            to[d] = scratch.sums[size_t(r) * c.dim + d] * inverse;
-        }
+        c.kernels.scale_add(inverse, scratch.sums + size_t(r) * c.dim, nullptr, to, c.p.head_dim);
     }
 }
 

@@ -82,6 +82,19 @@ void widen_bf16(const uint16_t * from, float * to, size_t n) {
     }
 }
 
+void to_panels(const float * from, size_t from_row, int n_rows, int n, float * to, size_t panel) {
+    constexpr int columns = lanes * panel_vectors;
+    for (int r = 0; r < n_rows; ++r, from += from_row, to += columns) {
+        float * out = to;
+        for (int first = 0; first < n; first += columns, out += panel) {
+            for (int v = 0; v < panel_vectors; ++v) {
+                const int i = first + v * lanes;
+                store(out + v * lanes, i + lanes <= n ? load(from + i) : i < n ? load_first(from + i, n - i) : set(0));
+            }
+        }
+    }
+}
+
 // to [n_columns, to_row] = from [n_rows, from_row] turned over; n_rows at most to_row.
 void transpose(const float * from, size_t from_row, int n_rows, int n_columns, float * to, size_t to_row) {
     for (int r = 0; r < n_rows; r += lanes) {

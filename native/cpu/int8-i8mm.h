@@ -17,7 +17,7 @@ constexpr int columns       = lanes * panel_vectors;
 constexpr int half_squares  = 4; // the block kernel takes half a panel at a time, or its two sets of sums would not fit
 constexpr int panel_squares = 8;
 
-inline int8x16_t load_pair(const void * p) { return vld1q_s8(static_cast<const int8_t *>(p)); }
+inline int8x16_t load_rows(const void * p) { return vld1q_s8(static_cast<const int8_t *>(p)); }
 
 // Scales of two rows, or of two columns, where a square has them.
 inline vec scales_of_rows(const float * p) { return vcombine_f32(vdup_n_f32(p[0]), vdup_n_f32(p[1])); }
@@ -57,10 +57,10 @@ template <int pairs> void block_tile(const Int8Tiles & t, int first_row, int n_r
         for (int g = 0; g < block_size / 8; ++g, x += block_rows * 8, w += columns * 8) {
             CPU_UNROLL
             for (int c = 0; c < half_squares; ++c) {
-                const int8x16_t weights = load_pair(w + (column + 2 * c) * 8);
+                const int8x16_t weights = load_rows(w + (column + 2 * c) * 8);
                 CPU_UNROLL
                 for (int r = 0; r < pairs; ++r) {
-                    sums[r][c] = vmmlaq_s32(sums[r][c], load_pair(x + r * 16), weights);
+                    sums[r][c] = vmmlaq_s32(sums[r][c], load_rows(x + r * 16), weights);
                 }
             }
         }
@@ -100,10 +100,10 @@ template <int pairs> void row_tile(const Int8Tiles & t, int first_row, int n_row
     for (int g = 0; g < t.n_blocks * block_size / 8; ++g, x += row_rows * 8, w += columns * 8) {
         CPU_UNROLL
         for (int c = 0; c < panel_squares; ++c) {
-            const int8x16_t weights = load_pair(w + 2 * c * 8);
+            const int8x16_t weights = load_rows(w + 2 * c * 8);
             CPU_UNROLL
             for (int r = 0; r < pairs; ++r) {
-                sums[r][c] = vmmlaq_s32(sums[r][c], load_pair(x + r * 16), weights);
+                sums[r][c] = vmmlaq_s32(sums[r][c], load_rows(x + r * 16), weights);
             }
         }
     }

@@ -37,6 +37,15 @@ void transpose(const float * from, size_t from_row, int n_rows, int n_columns, f
     }
 }
 
+void to_panels(const float * from, size_t from_row, int n_rows, int n, float * to, size_t panel) {
+    constexpr int columns = 8;
+    for (int r = 0; r < n_rows; ++r) {
+        for (int i = 0; i < (n + columns - 1) / columns * columns; ++i) {
+            to[i / columns * panel + r * columns + i % columns] = i < n ? from[r * from_row + i] : 0.0f;
+        }
+    }
+}
+
 void widen_f16(const uint16_t * from, float * to, size_t n) { std::transform(from, from + n, to, f16_to_float); }
 void widen_bf16(const uint16_t * from, float * to, size_t n) { std::transform(from, from + n, to, bf16_to_float); }
 

@@ -113,6 +113,8 @@ struct Kernels {
     void (*float_tiles)(const FloatTiles &); // at most float_rows rows
     // to [n_columns, to_row] = from [n_rows, from_row] turned over; no float after the n_rows of a row of `to` is touched
     void (*transpose)(const float * from, size_t from_row, int n_rows, int n_columns, float * to, size_t to_row);
+    // Panels [n_rows, float_columns], `panel` floats apart, of rows of n values; the last panel ends in zeros.
+    void (*to_panels)(const float * from, size_t from_row, int n_rows, int n, float * to, size_t panel);
     void (*widen_f16)(const uint16_t * from, float * to, size_t n);
     void (*widen_bf16)(const uint16_t * from, float * to, size_t n);
     void (*block_tiles)(const Int8Tiles &);

@@ -24,30 +24,52 @@ inline vec load_up_to(const float * p, int n) { return n == lanes ? load(p) : lo
 
 inline void store_up_to(float * p, vec v, int n) { n == lanes ? store(p, v) : store_first(p, v, n); }
 
+// Calls whole(i) for pairs of whole vectors, then part(i, n) for what is left.
+template <typename Whole, typename Part> inline void for_pairs(int n, const Whole & whole, const Part & part) {
+    int i = 0;
+    for (; i + 2 * lanes <= n; i += 2 * lanes) {
+        whole(i);
+    }
+    for (; i < n; i += lanes) {
+        part(i, n - i < lanes ? n - i : lanes);
+    }
+}
+
+inline vec_pair load_pair(const float * p) { return {load(p), load(p + lanes)}; }
+inline void     store_pair(float * p, vec_pair v) {
+    store(p, v.a);
+    store(p + lanes, v.b);
+}
+
 // --- Store of a panel ------------------------------------------------------------------------------
 
+// From sums to what is stored, for one vec or vec_pair; `load_as` loads one.
+template <Activation activation, typename V, typename Load> inline V finished(const Store & s, const float * sums, int i, const float * residual, const Load & load_as) {
+    V value = load_as(sums + i);
+    if (s.bias != nullptr) {
+        value = add(value, load_as(s.bias + i));
+    }
+    value = activated<activation>(value);
+    if (s.gated) {
+        value = mul(value, load_as(sums + s.columns / 2 + i));
+    }
+    if (s.scale != 1.0f) {
+        value = mul(value, V(set(s.scale)));
+    }
+    return residual != nullptr ? add(value, load_as(residual + i)) : value;
+}
+
 template <Activation activation> void store_as(const Store & s) {
-    const int half = s.columns / 2;
     for (int r = 0; r < s.n_rows; ++r) {
         const float * sums     = s.sums + size_t(r) * s.columns;
         const float * residual = s.residual != nullptr ? s.residual + r * s.residual_stride : nullptr;
         float *       y        = s.y + r * s.y_stride;
-        for_vectors(s.n_valid, [&](int i, int n) {
-            vec value = load(sums + i);
-            if (s.bias != nullptr) {
-                value = add(value, load(s.bias + i));
-            }
-            value = activated<activation>(value);
-            if (s.gated) {
-                value = mul(value, load(sums + half + i));
-            }
-            if (residual != nullptr) {
-                value = fma(value, set(s.scale), load_up_to(residual + i, n));
-            } else if (s.scale != 1.0f) {
-                value = mul(value, set(s.scale));
-            }
-            store_up_to(y + i, value, n);
-        });
+        for_pairs(
+            s.n_valid, [&](int i) { store_pair(y + i, finished<activation, vec_pair>(s, sums, i, residual, load_pair)); },
+            [&](int i, int n) {
+                // Sums and bias are padded to whole panels, the residual is not.
+                store_up_to(y + i, finished<activation, vec>(s, sums, i, residual, [&](const float * p) { return load_up_to(p, n); }), n);
+            });
     }
 }
 
@@ -63,7 +85,9 @@ void store(const Store & s) {
 }
 
 template <Activation activation> void activate_as(const float * x, float * y, int n) {
-    for_vectors(n, [&](int i, int left) { store_up_to(y + i, activated<activation>(load_up_to(x + i, left)), left); });
+    for_pairs(
+        n, [&](int i) { store_pair(y + i, activated<activation>(load_pair(x + i))); },
+        [&](int i, int left) { store_up_to(y + i, activated<activation>(load_up_to(x + i, left)), left); });
 }
 
 void activate(Activation activation, const float * x, float * y, int n) {
@@ -81,43 +105,47 @@ void activate(Activation activation, const float * x, float * y, int n) {
 
 constexpr float minus_infinity = -INFINITY;
 
-void softmax_row(const Softmax & s, int r) {
-    float *   scores = s.scores + r * s.stride;
-    const int first = s.first[r], end = s.end[r];
-    vec       top = set(minus_infinity);
-    if (s.soft_cap > 0) {
-        const vec inner = set(s.scale / s.soft_cap), cap = set(s.soft_cap);
-        for (int j = 0; j < s.n; j += lanes) {
-            store(scores + j, mul(cap, tanh(mul(load(scores + j), inner))));
-        }
-    }
-    const float scale = s.soft_cap > 0 ? 1.0f : s.scale;
+// Caps the scores that count and returns the largest one.
+float softmax_top(const Softmax & s, float * scores, int first, int end) {
+    vec top = set(minus_infinity);
     for (int j = first / lanes * lanes; j < end; j += lanes) {
-        const vec x = load(scores + j);
-        top         = max(top, j >= first && j + lanes <= end ? x : in_range(first - j, end - j, x, set(minus_infinity)));
-    }
-    float new_max = largest(top) * scale;
-    new_max       = first < end && new_max > s.max[r] ? new_max : s.max[r];
-    s.rescale[r]  = 1.0f;
-    if (new_max != s.max[r]) {
-        float first_lane[lanes];
-        store(first_lane, exp(set(s.max[r] - new_max)));
-        s.rescale[r] = s.max[r] == minus_infinity ? 0.0f : first_lane[0];
-        s.max[r]     = new_max;
-    }
-
-    const vec by = set(scale), minus_max = set(-new_max);
-    vec       total = set(0);
-    for (int j = 0; j < s.n; j += lanes) {
-        vec weight = set(0);
-        if (j < end && j + lanes > first) {
-            weight = exp(fma(load(scores + j), by, minus_max));
-            if (j < first || j + lanes > end) {
-                weight = in_range(first - j, end - j, weight, set(0));
-            }
+        vec x = load(scores + j);
+        if (s.soft_cap > 0) {
+            x = mul(set(s.soft_cap), tanh(mul(x, set(s.scale / s.soft_cap))));
+            store(scores + j, x);
         }
-        total = add(total, weight);
-        store(scores + j, weight);
+        top = max(top, j >= first && j + lanes <= end ? x : in_range(first - j, end - j, x, set(minus_infinity)));
+    }
+    return largest(top);
+}
+
+void softmax_row(const Softmax & s, int r) {
+    float *     scores = s.scores + r * s.stride;
+    const int   first = s.first[r], end = s.end[r];
+    const float scale = s.soft_cap > 0 ? 1.0f : s.scale; // the cap has applied it
+
+    const float old_max = s.max[r];
+    const float top     = first < end ? softmax_top(s, scores, first, end) * scale : minus_infinity;
+    s.max[r]            = top > old_max ? top : old_max;
+    s.rescale[r]        = top > old_max ? expf(old_max - top) : 1.0f; // 0 at the first tile
+
+    const vec by = set(scale), minus_max = set(-s.max[r]);
+    vec       total = set(0);
+    for (int j = 0; j < s.n; j += 2 * lanes) { // n is a multiple of 16
+        if (j >= first && j + 2 * lanes <= end) {
+            const vec_pair weights = exp_not_positive(fma(load_pair(scores + j), vec_pair(by), vec_pair(minus_max)));
+            store_pair(scores + j, weights);
+            total = add(total, add(weights.a, weights.b));
+            continue;
+        }
+        for (int i = j; i < j + 2 * lanes && i < s.n; i += lanes) {
+            vec weights = set(0);
+            if (i < end && i + lanes > first) {
+                weights = in_range(first - i, end - i, exp_not_positive(fma(load(scores + i), by, minus_max)), set(0));
+            }
+            store(scores + i, weights);
+            total = add(total, weights);
+        }
     }
     s.sum[r] = s.sum[r] * s.rescale[r] + sum(total);
 }

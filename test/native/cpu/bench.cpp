@@ -1,5 +1,5 @@
 // cpu-bench: products and attention at real shapes, in Gop/s and as part of what this chip's own units reach.
-// usage: cpu-bench [--json] [--threads n] [--rounds n]   (BGE_CPU_ISA picks the level)
+// usage: cpu-bench [--json] [--threads n] [--rounds n] [--only text]   (BGE_CPU_ISA picks the level)
 #include "../../../native/cpu/cpu.h"
 #include "../../../native/cpu/kernels.h"
 #include "peak.h"
@@ -14,7 +14,8 @@
 namespace {
 
 struct Options {
-    bool json      = false;
+    bool        json = false;
+    std::string only; // names that contain this
     int  n_threads = 1;
     int  n_rounds  = 9;
 };
@@ -39,6 +40,8 @@ template <typename F> double best_time(const Options & o, const F & fn) {
     }
     return best;
 }
+
+bool wanted(const Options & o, const char * name) { return o.only.empty() || std::strstr(name, o.only.c_str()) != nullptr; }
 
 std::vector<float> values(size_t n) {
     std::vector<float> v(n);
@@ -79,14 +82,17 @@ void bench_linear(const Options & o, const cpu::bench::Peak & peak, std::vector<
         const auto x      = values(size_t(m) * k);
         std::vector<float> y(size_t(m) * n);
         for (const Mode & mode : modes) {
+            char name[64];
+            std::snprintf(name, sizeof(name), "linear %s %d x %d x %d", mode.name, m, k, n);
+            if (!wanted(o, name)) {
+                continue;
+            }
             cpu::WeightSource source;
             source.data   = mode.type == cpu::SourceType::q8_0 ? static_cast<const void *>(quants.data()) : floats.data();
             source.type   = mode.type;
             source.n_rows = n;
             const cpu::PackedLinear w    = cpu::pack_linear(pool, k, {source}, nullptr, mode.mode);
             const double            time = best_time(o, [&] { cpu::linear(pool, w, x.data(), k, m, y.data(), n, {}, workspace); });
-            char                    name[64];
-            std::snprintf(name, sizeof(name), "linear %s %d x %d x %d", mode.name, m, k, n);
             results.push_back({name, 2e-9 * m * k * n / time, (mode.is_int8 ? peak.int8_gops : peak.float_gops) * o.n_threads});
         }
     }
@@ -100,6 +106,11 @@ void bench_attention(const Options & o, const cpu::bench::Peak & peak, std::vect
         bool causal;
     };
     for (const Shape & s : {Shape{1, 512, 12, 64, false}, Shape{8, 128, 12, 64, false}, Shape{1, 64, 12, 64, false}, Shape{1, 512, 8, 256, true}}) {
+        char name[64];
+        std::snprintf(name, sizeof(name), "attention %d x %d, %d heads of %d%s", s.n_sequences, s.n, s.n_head, s.head_dim, s.causal ? ", causal" : "");
+        if (!wanted(o, name)) {
+            continue;
+        }
         const size_t width = size_t(s.n_head) * s.head_dim;
         const auto   qkv   = values(3 * width * s.n_sequences * s.n);
         std::vector<float> out(width * s.n_sequences * s.n);
@@ -119,8 +130,6 @@ void bench_attention(const Options & o, const cpu::bench::Peak & peak, std::vect
         const double time = best_time(o, [&] {
             cpu::attention(pool, p, qkv.data(), qkv.data() + width, qkv.data() + 2 * width, out.data(), workspace);
         });
-        char name[64];
-        std::snprintf(name, sizeof(name), "attention %d x %d, %d heads of %d%s", s.n_sequences, s.n, s.n_head, s.head_dim, s.causal ? ", causal" : "");
         const double ops = 4e-9 * s.n_sequences * s.n * s.n * double(width) * (s.causal ? 0.5 : 1);
         results.push_back({name, ops / time, peak.float_gops * o.n_threads});
     }
@@ -154,8 +163,10 @@ int main(int argc, char ** argv) {
             o.n_threads = std::atoi(argv[++i]);
         } else if (std::strcmp(argv[i], "--rounds") == 0 && i + 1 < argc) {
             o.n_rounds = std::atoi(argv[++i]);
+        } else if (std::strcmp(argv[i], "--only") == 0 && i + 1 < argc) {
+            o.only = argv[++i];
         } else {
-            std::fprintf(stderr, "usage: cpu-bench [--json] [--threads n] [--rounds n]\n");
+            std::fprintf(stderr, "usage: cpu-bench [--json] [--threads n] [--rounds n] [--only text]\n");
             return 2;
         }
     }

@@ -228,6 +228,7 @@ inline __m256i dot_256(__m256i sum, __m256i a, __m256i b) {
 #define _mm512_set1_epi32       emulated::set_int
 #define _mm512_set1_epi64       emulated::set_int64
 #define _mm512_set1_epi16       emulated::set_short
+#undef _mm512_setr_epi32
 #define _mm512_setr_epi32(...)  (emulated::Ints{{__VA_ARGS__}})
 #define _mm512_add_epi32        emulated::add_int
 #define _mm512_add_epi16        emulated::add_shorts
