@@ -21,7 +21,7 @@ export class EngineProcess {
       const { resolve, reject } = this.#waiting.get(id);
       this.#waiting.delete(id);
       if (error === undefined) resolve(result);
-      else reject(new Error(error));
+      else reject(new Error(this.#withStderr(error)));
     });
     this.#process.on("error", (error) => this.#fail(error.message));
     this.#process.on("close", (code, signal) =>
@@ -47,9 +47,14 @@ export class EngineProcess {
     this.#process.kill("SIGKILL");
   }
 
-  #fail(reason) {
+  /** What a native library prints often says more than the error it leads to. */
+  #withStderr(reason) {
     const lines = this.#stderr.trim().split("\n").slice(-3).join(" | ");
-    this.#ended ??= lines ? `${reason}: ${lines}` : reason;
+    return lines ? `${reason}: ${lines}` : reason;
+  }
+
+  #fail(reason) {
+    this.#ended ??= this.#withStderr(reason);
     for (const { reject } of this.#waiting.values()) reject(new Error(this.#ended));
     this.#waiting.clear();
   }

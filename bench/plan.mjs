@@ -74,7 +74,7 @@ export const WORKLOADS = {
   quickDecoder: { passages: 6, long: 0, single: false, callers: 0, passagesPerCaller: 0 },
 };
 
-export const PREFIX_WORKLOADS = { documents: 12, queryLengths: [20, 200] };
+export const PREFIX_WORKLOADS = { documents: 8, queryLengths: [20, 200] };
 
 /** --quick runs the first layers of the decoders only; minicpm needs eight before its first exit. */
 export const QUICK_LAYERS = { gemma: 3, minicpm: 9 };

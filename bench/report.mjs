@@ -83,7 +83,7 @@ function speedTable({ workloads }, engines) {
 
 function ratioTables({ workloads }, engines) {
   const baseline = engines.find(({ name }) => name === BASELINE);
-  if (!baseline) return [];
+  if (!baseline || engines.length < 2) return [];
   const ratios = ({ baselineRatio, baselineRatioCpu } = {}) => `${times(baselineRatio)} / ${times(baselineRatioCpu)}`;
   return [
     {
