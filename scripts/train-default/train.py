@@ -1,0 +1,152 @@
+"""Trains the cross-encoder for a given time and saves it in Hugging Face format.
+
+One step reads a few groups: a query with its positive and negatives. Three losses:
+
+- ranking: softmax over the group, against a half-and-half mix of the label and the teacher's scores;
+- token: after the match layer, each query token tells how well the teacher finds it in the passage;
+- calibration: a light sigmoid loss on the label, so that 0.5 means something.
+"""
+
+import argparse
+import random
+import shutil
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from pairs import Pairs
+from start import KEPT_LAYERS, start_model
+
+GROUP, GROUPS, CHUNK = 6, 2, 4  # pairs of a query, queries of a step, pairs padded together
+FROZEN_LAYERS = 4
+LOGGED = ("ranking", "token", "calibration", "positive-first")
+SHARES = {"medquad": 0.35, "debian": 0.25, "made-up": 0.4}
+
+
+def forward(model, data, pairs):
+    """Logits [pairs], and for each pair the match layer's states of the query's own tokens."""
+    logits, states = torch.zeros(len(pairs)), [None] * len(pairs)
+    parts, order, n_tokens = [], [], 0
+    for places, batch in data.batches(pairs, CHUNK):
+        n_tokens += int(batch["attention_mask"].sum())
+        out = model(**batch, output_hidden_states=True)
+        parts.append(out.logits[:, 0])
+        order += places
+        for row, i in enumerate(places):
+            states[i] = out.hidden_states[KEPT_LAYERS + 1][row, 1 : len(data.queries[pairs[i][0]]) - 1]
+    logits = torch.cat(parts)[torch.argsort(torch.tensor(order))]
+    return logits, states, n_tokens
+
+
+@torch.inference_mode()
+def dev_figures(model, data, rng, per_kind=20, depth=12):
+    """Mean reciprocal rank of the positive among `depth` candidates, by kind of query."""
+    figures = {}
+    for kind in SHARES:
+        ranks = []
+        for query in rng.sample(kinds(data)[kind], per_kind):
+            pairs = [(query, p) for p in [data.positives[query]] + data.candidates[query][: depth - 1]]
+            scores = torch.zeros(len(pairs))
+            for places, batch in data.batches(pairs, CHUNK):
+                scores[places] = model(**batch).logits[:, 0]
+            ranks.append(1 / (1 + int((scores[1:] >= scores[0]).sum())))
+        figures[kind] = round(sum(ranks) / len(ranks), 4)
+    return figures
+
+
+def kinds(data):
+    """Query numbers by kind; MedQuAD's passages come first."""
+    out = {kind: [] for kind in SHARES}
+    for query, kind in enumerate(data.kinds):
+        source = "medquad" if data.positives[query] < data.n_medquad else "debian"
+        out[source if kind == "given" else kind].append(query)
+    return out
+
+
+def save(model, source, out):
+    temporary = out.with_name(out.name + ".new")
+    model.save_pretrained(temporary)
+    for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json"):
+        shutil.copy(source / name, temporary / name)
+    if out.exists():
+        shutil.rmtree(out)
+    temporary.rename(out)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--prepared", type=Path, required=True, help="what prepare.py wrote")
+    parser.add_argument("--model", type=Path, required=True, help="all-MiniLM-L6-v2 in Hugging Face format")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=70)
+    parser.add_argument("--lr", type=float, default=6e-5, help="peak, for MiniLM's layers")
+    parser.add_argument("--lr-new", type=float, default=2e-4, help="peak, for the added layers and the head")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=5)
+    args = parser.parse_args()
+
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(args.seed)
+    rng = random.Random(args.seed)
+    train, dev = Pairs(args.prepared / "train.pt"), Pairs(args.prepared / "dev.pt")
+    by_kind = kinds(train)
+
+    sample = [(q, p) for q in rng.sample(range(len(train.queries)), 60) for p in train.group(q, GROUP, rng)]
+    model, token_head, spread = start_model(args.model, train, sample, args.seed)
+    print("start", flush=True)
+    save(model, args.model, args.out)
+
+    model.bert.embeddings.requires_grad_(False)
+    model.bert.encoder.layer[:FROZEN_LAYERS].requires_grad_(False)
+    old = [p for p in model.bert.encoder.layer[FROZEN_LAYERS:KEPT_LAYERS].parameters()]
+    new = [p for m in (model.bert.encoder.layer[KEPT_LAYERS:], model.bert.pooler, model.classifier, token_head) for p in m.parameters()]
+    optimizer = torch.optim.AdamW([{"params": old, "peak": args.lr}, {"params": new, "peak": args.lr_new}], weight_decay=0.01)
+
+    label = torch.zeros(GROUPS, GROUP)
+    label[:, 0] = 1
+    began = saved = tested = logged = time.monotonic()
+    step = counted = n_tokens = 0
+    sums = torch.zeros(4)
+    while (done := (time.monotonic() - began) / (60 * args.minutes)) < 1:
+        rate = min(1, (step + 1) / 30) * (1 - done)
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak"] * rate
+        asked = [rng.choice(by_kind[kind]) for kind in rng.choices(list(SHARES), list(SHARES.values()), k=GROUPS)]
+        pairs = [(q, p) for q in asked for p in train.group(q, GROUP, rng)]
+        found = [train.teacher(q, p) for q, p in pairs]
+        teacher = torch.stack([f.mean() for f in found]).view(GROUPS, GROUP) / spread
+
+        logits, states, n = forward(model, train, pairs)
+        logits = logits.view(GROUPS, GROUP)
+        target = 0.5 * label + 0.5 * torch.softmax(2 * teacher, 1)
+        ranking = -(target * torch.log_softmax(logits, 1)).sum(1).mean()
+        token = F.mse_loss(token_head(torch.cat(states))[:, 0], torch.cat(found)) / spread**2
+        calibration = F.binary_cross_entropy_with_logits(logits, 0.9 * label + 0.05)
+        (ranking + (0.3 - 0.25 * done) * token + 0.2 * calibration).backward()
+        torch.nn.utils.clip_grad_norm_(old + new, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+        step, n_tokens = step + 1, n_tokens + n
+        right = (logits.argmax(1) == 0).float().mean()
+        sums += torch.stack([ranking, token, calibration, right]).detach()
+        now = time.monotonic()
+        if now - logged > 60:
+            means = " ".join(f"{name} {value:.3f}" for name, value in zip(LOGGED, (sums / (step - counted)).tolist()))
+            print(f"step {step} tokens {n_tokens} done {done:.2f} {means}", flush=True)
+            counted, logged = step, now
+            sums.zero_()
+        if now - saved > 240:
+            save(model, args.model, args.out)
+            saved = time.monotonic()
+        if now - tested > 700:
+            print("dev", dev_figures(model, dev, random.Random(0)), flush=True)
+            tested = time.monotonic()
+    save(model, args.model, args.out)
+    print(f"end step {step} tokens {n_tokens}", dev_figures(model, dev, random.Random(0)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
