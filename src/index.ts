@@ -30,3 +30,4 @@ export { type PullOptions, pullModel } from "./pull.js";
 export { type QuantizeOptions, type QuantizeResult, quantize } from "./quantize.js";
 export { type EncodedInput, type RerankDocument, Reranker, type RerankResult } from "./reranker.js";
 export type { Pair } from "./scoring.js";
+export { type Verification, type VerifyCheck, type VerifyOptions, verifyModel } from "./verify.js";

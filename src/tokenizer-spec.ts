@@ -31,8 +31,7 @@ export function tokenizerSpecOf({ metadata }: Pick<GgufHeader, "metadata">): Tok
  * Rules for a GGUF that llama.cpp's own converter made. What its keys do not say, and so may differ from Hugging Face:
  * - t5 (XLM-R): the rules are those of bge-reranker-v2-m3; for -base and -large, trailing white space loses its `▁`.
  *   bge-reranker-v2-m3 files have `<mask>` as padding, so the text "<mask>" is plain text.
- * - llama (Gemma, MiniCPM): user defined pieces are mostly written as normal ones and then match only through merges,
- *   and merges follow from scores that the converter changed for special tokens.
+ * - llama (Gemma, MiniCPM): only the pieces that the file calls user defined are matched as added tokens.
  * - bert: whether the model lowercases is known only when tokenizer.ggml.normalizer.lowercase says so; else it does.
  */
 export function defaultTokenizerSpec(metadata: GgufHeader["metadata"]): TokenizerSpec {
@@ -67,11 +66,11 @@ export function defaultTokenizerSpec(metadata: GgufHeader["metadata"]): Tokenize
           ["unk_token", textAt(metadata["tokenizer.ggml.tokens"]?.value, metadata["tokenizer.ggml.unknown_token_id"]?.value) ?? "<unk>"],
           ["fuse_unk", "true"],
           ["byte_fallback", "true"],
-          // Without a prefix it is Gemma: its Hugging Face vocabulary has a tab there, and its merges are of February 2024.
-          ["tab_is_byte", String(!prefix)],
+          // Without a prefix it is Gemma, whose pieces the converter spells anew and whose merges are of February 2024.
+          ["respelled_by_llama_cpp", String(!prefix)],
           ["longer_merges_first", String(prefix)],
         ],
-        addedTokens,
+        addedTokens: prefix ? addedTokens : addedTokens.map((token) => ({ ...token, content: token.content.replaceAll(" ", SPACE) })),
       };
     case "bert": {
       const lowercase = String(flagOf("normalizer.lowercase", true));

@@ -10,6 +10,12 @@ export function parseInteger(value: string): number {
   return Number(value);
 }
 
+export function parseNumber(value: string): number {
+  const number = Number(value);
+  if (value.trim() === "" || !(number >= 0)) throw new InvalidArgumentError("Expected a number of at least 0.");
+  return number;
+}
+
 function parseIntegers(value: string): number[] {
   return value.split(",").map((part) => parseInteger(part.trim()));
 }

@@ -10,6 +10,7 @@ import { addPull } from "./pull.js";
 import { addRerank } from "./rerank.js";
 import { addScore } from "./score.js";
 import { oneLine, painter } from "./terminal.js";
+import { addVerify } from "./verify.js";
 
 const INTERRUPTED = 130; // what a shell expects after Ctrl-C
 
@@ -49,6 +50,7 @@ function buildProgram(signal: AbortSignal): Command {
   addInspect(program);
   addPull(program, signal);
   addModels(program);
+  addVerify(program, signal);
   addDevices(program);
   for (const command of program.commands) command.exitOverride().showHelpAfterError("(--help shows the options)");
   return program;
