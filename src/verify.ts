@@ -12,7 +12,7 @@ import { type GivenCase, readCases } from "./verify-cases.js";
 export interface VerifyOptions {
   /** File of cases: `cases.json` or `tokenization.json` in the format of test/golden. Default: the published numbers. */
   readonly cases?: string | undefined;
-  /** Largest difference that passes. @default as the cases say */
+  /** Differences up to this pass too, where the cases' own gate is narrower. */
   readonly tolerance?: number | undefined;
   readonly devices?: LoadOptions["devices"];
   readonly threads?: number | undefined;
@@ -93,7 +93,7 @@ async function checkPublished(reference: ReferenceModel, reranker: Reranker, opt
   for (const pair of knownPairs(reference)) checks.push(compareTokens("tokens", pair, idsOf(tokens, pair), reranker));
   const isFloat32 = Object.keys(reranker.model.tensorTypes).every((type) => type === "F32");
   for (const { id, pairs, options: wanted, scores, float32 } of reference.cases) {
-    const gate = options.tolerance ?? (float32 && isFloat32 ? FLOAT32_GATE : reference.gate);
+    const gate = Math.max(options.tolerance ?? 0, float32 && isFloat32 ? FLOAT32_GATE : reference.gate);
     const got = await reranker.computeScore([...pairs], { ...wanted, signal: options.signal } as ScoreOptions);
     compareScores(id, pairs, scores, got.flat(), gate, checks);
   }
@@ -162,7 +162,7 @@ async function checkCase(each: GivenCase, reranker: Reranker, options: VerifyOpt
   }
   if (!each.scores) return;
   const got = await reranker.computeScore([...each.pairs], { ...each.call, normalize: false, signal: options.signal });
-  compareScores(each.id, each.pairs, each.scores, got.flat(), options.tolerance ?? each.gate, found.checks);
+  compareScores(each.id, each.pairs, each.scores, got.flat(), Math.max(options.tolerance ?? 0, each.gate), found.checks);
 }
 
 // --- comparing

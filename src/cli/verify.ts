@@ -25,7 +25,7 @@ export function addVerify(program: Command, signal: AbortSignal): void {
     .description("Compare a model's token ids and scores with reference cases")
     .argument("<model>", "GGUF file, checkpoint folder, Hugging Face id or short name")
     .option("--cases <file>", "cases.json or tokenization.json in the golden format (default: the scores its authors published)")
-    .option("--tolerance <x>", "largest difference of a score that passes (default: as the cases say)", parseNumber)
+    .option("--tolerance <x>", "differences of a score up to this pass too", parseNumber)
     .option("--devices <name>", 'cpu, cuda:0, vulkan:0, metal (default: "cpu")')
     .option("--threads <n>", "CPU threads (default: one for each physical core)", parseInteger)
     .option("--revision <name>", "branch, tag or commit of a model on the hub (default: main)")
