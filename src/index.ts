@@ -26,6 +26,7 @@ export {
   type ScoreOptions,
 } from "./options.js";
 export type { TextSpan } from "./overflow.js";
+export type { PlannedBatch, PlannedPair, RerankPlan } from "./plan.js";
 export { type PullOptions, pullModel } from "./pull.js";
 export { type QuantizeOptions, type QuantizeResult, quantize } from "./quantize.js";
 export { type EncodedInput, type RerankDocument, Reranker, type RerankResult } from "./reranker.js";

@@ -20,6 +20,7 @@ export interface ModelFacts {
   readonly options: readonly ClassOption[];
   readonly layerCount: number;
   readonly hiddenSize: number;
+  readonly feedForwardSize: number;
   readonly headCount: number;
   /** Tokens the model was made for. */
   readonly contextLength: number;
@@ -78,6 +79,7 @@ export function describeModel(header: GgufHeader, file: string): ModelFacts {
     options: profile.options,
     layerCount,
     hiddenSize: metadata.count(`${architecture}.embedding_length`),
+    feedForwardSize: metadata.optionalCount(`${architecture}.feed_forward_length`) ?? 0,
     headCount: metadata.count(`${architecture}.attention.head_count`),
     contextLength: metadata.count(`${architecture}.context_length`),
     cutoffLayers,

@@ -7,7 +7,8 @@ import type { EncodeSpec, NativeModel, ScoreResult } from "./native.js";
 import { asRerankerError } from "./native-errors.js";
 import { show } from "./option-checks.js";
 import type { EncodeOptions, LoadOptions, RerankOptions, ScoreOptions } from "./options.js";
-import { bestChunks, chunkDocuments, type TextSpan } from "./overflow.js";
+import { bestChunks, type Chunk, chunkDocuments, type TextSpan } from "./overflow.js";
+import { type LaidOutPair, layOut, planRerank, type RerankPlan } from "./plan.js";
 import { type Pair, type RequestSettings, scorePairs } from "./scoring.js";
 import {
   headOf,
@@ -156,6 +157,32 @@ export class Reranker implements AsyncDisposable {
       }));
   }
 
+  /**
+   * What `rerank` with the same arguments would compute, without computing it.
+   *
+   * @returns Tokens and cuts of each pair, the batches they go in, and the memory that takes. Calls made at the same time share
+   *   batches, which a plan of one call does not know.
+   * @throws As `rerank`, but for texts that are too long: those are told.
+   */
+  async plan(query: string, documents: readonly RerankDocument[], options: RerankOptions = {}): Promise<RerankPlan> {
+    if (typeof query !== "string") throw new TypeError(`Expected \`query\` to be a string, got \`${show(query)}\``);
+    const texts = checkDocuments(documents);
+    const { facts, models } = this.#loaded;
+    const settings = resolveRerankOptions(facts, this.#loaded.options, options);
+    this.#throwIfClosed();
+    const chunks = settings.overflow === "chunk" ? await this.#chunk(query, texts, settings) : undefined;
+    const spec = this.#encodeSpec(settings);
+    const lay = (text: string, index: number, chunk?: TextSpan): LaidOutPair => {
+      const pair = this.#call((model) => model.encodePair(this.#asQuery(query), this.#asDocument(text), spec));
+      return { index, tokens: pair.inputIds.length, queryTokens: pair.queryLength, cut: pair.truncated, ...(chunk && { chunk }) };
+    };
+    const pairs = chunks
+      ? await layOut(chunks, ({ index, start, end }) => lay(texts[index]?.slice(start, end) ?? "", index, { start, end }), settings.signal)
+      : await layOut([...texts.entries()], ([index, text]) => lay(text, index), settings.signal);
+    const devices = (settings.cascade.length > 0 ? models.slice(0, 1) : models).map((model) => model.info);
+    return planRerank(pairs, { ...settings, sharePrefix: facts.layout.kind === "prompt" }, facts, devices);
+  }
+
   /** Token ids of a text as it stands: no instruction, no special tokens around it. */
   tokenize(text: string): Int32Array {
     if (typeof text !== "string") throw new TypeError(`Expected \`text\` to be a string, got \`${show(text)}\``);
@@ -203,7 +230,7 @@ export class Reranker implements AsyncDisposable {
       .filter(({ logit }) => !Number.isNaN(logit)); // what a cascade dropped
   }
 
-  async #scoreChunks(query: string, texts: readonly string[], settings: RerankSettings): Promise<RankedText[]> {
+  #chunk(query: string, texts: readonly string[], settings: RerankSettings): Promise<Chunk[]> {
     const spec = this.#encodeSpec(settings);
     const measure = {
       countTokens: (text: string) => this.#call((model) => model.encode(text, settings.parseSpecialTokens)).length,
@@ -212,7 +239,11 @@ export class Reranker implements AsyncDisposable {
         return { length: pair.inputIds.length, cut: (pair.truncated & DOCUMENT_CUT) !== 0 };
       },
     };
-    const chunks = await chunkDocuments(texts, measure, settings);
+    return chunkDocuments(texts, measure, settings);
+  }
+
+  async #scoreChunks(query: string, texts: readonly string[], settings: RerankSettings): Promise<RankedText[]> {
+    const chunks = await this.#chunk(query, texts, settings);
     const pairs = chunks.map(({ index, start, end }): Pair => [query, texts[index]?.slice(start, end) ?? ""]);
     const result = await this.#score(pairs, settings);
     return bestChunks(chunks, result).map((best) => ({ ...best, cut: best.unread ? best.cut | DOCUMENT_CUT : best.cut }));

@@ -1,16 +1,17 @@
 // bge-reranker rerank: one query, many documents, best first.
 import type { Command } from "commander";
-import { FlagAutoReranker, RerankerError, type RerankResult } from "../index.js";
+import { FlagAutoReranker, RerankerError, type RerankPlan, type RerankResult } from "../index.js";
 import { addModelOptions, loadOptionsOf, type ModelOptions, parseInteger, UsageError } from "./arguments.js";
 import { type Line, parseObject, readLines } from "./lines.js";
 import { loadingLine } from "./loading.js";
-import { displayWidth, oneLine, painter, progressLine, shorten, write } from "./terminal.js";
+import { displayWidth, formatBytes, oneLine, painter, progressLine, shorten, write } from "./terminal.js";
 
 interface Options extends ModelOptions {
   readonly query: string;
   readonly documents?: string;
   readonly topN?: number;
   readonly overflow: string;
+  readonly dryRun?: true;
   readonly json?: true;
 }
 
@@ -25,6 +26,7 @@ export function addRerank(program: Command, signal: AbortSignal): void {
     .option("-d, --documents <file>", 'documents from a file, one a line or JSONL {"text": ...}; - reads standard input')
     .option("-n, --top-n <n>", "print only the best n", parseInteger)
     .option("--overflow <how>", "texts that are too long: truncate, chunk or error", "truncate")
+    .option("--dry-run", "print tokens, cuts, batches and memory, and compute nothing")
     .option("--json", 'print {"model", "query", "results"} as JSON');
   addModelOptions(command)
     .addHelpText(
@@ -45,6 +47,10 @@ async function rerank(texts: readonly string[], options: Options, signal: AbortS
   const documents = [...texts, ...(options.documents === undefined ? [] : await readDocuments(options.documents, signal))];
   const { onProgress, end } = loadingLine(options.quiet);
   await using reranker = await FlagAutoReranker.fromFinetuned(options.model, loadOptionsOf(options, { signal, onProgress })).finally(end);
+  if (options.dryRun) {
+    const plan = await reranker.plan(options.query, documents, { topN: options.topN, overflow: options.overflow as "truncate", signal });
+    return write(process.stdout, options.json ? `${JSON.stringify(plan, null, 2)}\n` : explainPlan(plan));
+  }
   const ranking = progressLine("ranking", process.stderr, options.quiet);
   const results = await reranker
     .rerank(options.query, documents, {
@@ -86,6 +92,19 @@ function parseDocument(line: Line, source: string): Document {
   const document = parseObject(line, source);
   if (typeof document.text === "string") return { ...document, text: document.text };
   throw new RerankerError("IO", `${source}, line ${line.number} has no string "text"`);
+}
+
+function explainPlan({ pairs, batches, totalTokens, computedTokens, truncatedCount, memory }: RerankPlan): string {
+  const tokens = pairs.map((pair) => pair.tokens);
+  const largest = Math.max(0, ...batches.map((batch) => batch.tokens));
+  const lines = [
+    `pairs      ${pairs.length}, of ${Math.min(...tokens, totalTokens)} to ${Math.max(0, ...tokens)} tokens`,
+    `tokens     ${totalTokens}${computedTokens < totalTokens ? `, ${computedTokens} with the query computed once a batch` : ""}`,
+    `truncated  ${truncatedCount}${pairs.some((pair) => pair.queryTruncated) ? ", the query too" : ""}`,
+    `batches    ${batches.length}, the largest of ${largest} tokens`,
+    `memory     ${formatBytes(memory.weightsBytes)} of weights, about ${formatBytes(memory.workBytes)} to work in`,
+  ];
+  return `${lines.join("\n")}\n`;
 }
 
 /** A table for people; tab-separated lines, uncut, when the output is not a terminal. */
