@@ -2,7 +2,7 @@
 // earliest merge first, the leftmost of equals first. Source: tokenizers models/bpe/{model,word}.rs.
 //
 // options: unk_token, fuse_unk, byte_fallback, vocab_size, longer_merges_first (see merges.h),
-//   tab_is_byte (the piece <0x09> is the tab itself, as in Gemma)
+//   respelled_by_llama_cpp (see restore_spelling)
 //
 // Words may be whole documents, so they are cut where it changes nothing: between two characters that no piece made by
 // a merge has next to each other.
@@ -49,9 +49,21 @@ std::unordered_map<std::string_view, int32_t> index_pieces(const Vocabulary & vo
             throw Error("MODEL_INVALID", "tokenizer.ggml.tokens[" + std::to_string(id) + "] has " + std::to_string(vocabulary.pieces[id].size()) + " bytes; convert the model again");
         if (!is_padding(vocabulary, id)) ids[vocabulary.pieces[id]] = static_cast<int32_t>(id);
     }
-    const auto tab = ids.find("<0x09>");
-    if (tab != ids.end() && flag_option(spec, "tab_is_byte", false)) ids.emplace("\t", tab->second);
     return ids;
+}
+
+// What llama.cpp's converter changes in Gemma's vocabulary: the tab is the piece of its byte, and user defined pieces
+// have blanks for ▁ and a score that puts their merges last.
+Vocabulary restore_spelling(Vocabulary vocabulary) {
+    constexpr int32_t user_defined_piece = 4; // tokenizer.ggml.token_type
+    for (size_t id = 0; id < vocabulary.pieces.size(); ++id) {
+        std::string & piece = vocabulary.pieces[id];
+        if (piece == "<0x09>") piece = "\t";
+        if (vocabulary.types.empty() || vocabulary.types[id] != user_defined_piece) continue;
+        for (size_t at = 0; (at = piece.find(' ', at)) != std::string::npos;) piece.replace(at, 1, "\xE2\x96\x81");
+        if (!vocabulary.scores.empty()) vocabulary.scores[id] = 0;
+    }
+    return vocabulary;
 }
 
 struct Bpe : Model {
@@ -124,7 +136,6 @@ Bpe::Bpe(const Vocabulary & vocabulary, const TokenizerSpec & spec, const std::v
     for (const int32_t id : bytes) {
         if (id >= 0) stands_in[id] = true;
     }
-    if (character_ids['\t'] >= 0) stands_in[character_ids['\t']] = false;
     if (unknown_id >= 0) stands_in[unknown_id] = true;
     else if (bytes.empty()) may_cut = false;
     merges.for_each([&](int32_t left, int32_t right, int32_t id) {
@@ -339,6 +350,7 @@ std::unique_ptr<WordEncoder> Bpe::make_encoder() const { return std::make_unique
 } // namespace
 
 std::unique_ptr<Model> make_bpe(const Vocabulary & vocabulary, const TokenizerSpec & spec, const std::vector<bool> & is_special) {
+    if (flag_option(spec, "respelled_by_llama_cpp", false)) return std::make_unique<Bpe>(restore_spelling(vocabulary), spec, is_special);
     return std::make_unique<Bpe>(vocabulary, spec, is_special);
 }
 

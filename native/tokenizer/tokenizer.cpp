@@ -36,7 +36,7 @@ void check(const Vocabulary & vocabulary, const TokenizerSpec & spec) {
 
 std::unique_ptr<Model> make_model(const Vocabulary & vocabulary, const TokenizerSpec & spec) {
     const std::set<std::string> known = {
-        "unk_id", "unk_token", "fuse_unk", "byte_fallback", "tab_is_byte", "longer_merges_first",
+        "unk_id", "unk_token", "fuse_unk", "byte_fallback", "respelled_by_llama_cpp", "longer_merges_first",
         "continuing_subword_prefix", "max_input_chars_per_word", "vocab_size",
     };
     for (const TokenizerSpec::Step & option : spec.options) {
