@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { readJsonObject } from "./convert/json.js";
 import { RerankerError } from "./errors.js";
 import { blobPath, type CachedRepository, cachedRepository, linkBlob, readRef, snapshotFolder, writeRef } from "./hub/cache.js";
-import { describeFile, downloadFile, type KnownFile, partialSize } from "./hub/download-file.js";
+import { asFileError, describeFile, downloadFile, type KnownFile, partialSize } from "./hub/download-file.js";
 import { withLock } from "./hub/lock.js";
 import { type HubName, isRevision } from "./hub/names.js";
 import {
@@ -70,23 +70,31 @@ async function holdsCheckpoint(folder: string): Promise<boolean> {
  *   no access, or the connection kept failing; `IO` the disk is full.
  */
 export async function fetchModel(name: HubName, options: HubOptions): Promise<Snapshot> {
-  const { revision = "main", signal } = options;
+  const { revision = "main" } = options;
   if (!isRevision(revision)) throw new RangeError(`Expected \`revision\` to be a branch, a tag or a commit, got \`${show(revision)}\``);
   const settings = await hubSettings();
   const refresh = options.refresh === true && !settings.offline;
   const cached = await findCached(settings.cache, name, revision);
   if (cached && !refresh) return cached;
   if (settings.offline) throw offlineError(name, revision, settings);
+  try {
+    return await download(name, revision, settings, options);
+  } catch (error) {
+    throw asFileError(error, settings.cache);
+  }
+}
+
+function download(name: HubName, revision: string, settings: HubSettings, options: HubOptions): Promise<Snapshot> {
+  const { signal } = options;
   const repository = cachedRepository(settings.cache, name.id);
   const lock = join(settings.cache, ".locks", `models--${name.id.replaceAll("/", "--")}`, "bge-reranker.lock");
   return withLock(lock, signal, async () => {
     // Another process may have brought it while we waited.
-    const brought = refresh ? undefined : await findCached(settings.cache, name, revision);
+    const brought = options.refresh ? undefined : await findCached(settings.cache, name, revision);
     if (brought) return brought;
     const connection: HubConnection = { settings, signal, firstWaitMs: options.firstWaitMs ?? 500 };
     const listing = await listRepository(connection, name.id, revision);
-    const download = new Download(connection, repository, listing, options.onProgress);
-    const gguf = await download.model(name.file);
+    const gguf = await new Download(connection, repository, listing, options.onProgress).model(name.file);
     await writeRef(repository, revision, listing.commit); // last: what a ref points to is whole
     const folder = snapshotFolder(repository, listing.commit);
     return { id: name.id, commit: listing.commit, folder, gguf: gguf === undefined ? undefined : join(folder, gguf) };

@@ -47,7 +47,9 @@ export async function resolveModelSource(modelNameOrPath: string, options: Sourc
   }
   if (kind === "file") return ggufFile(modelNameOrPath, options);
   if (kind === "folder") return fromFolder(modelNameOrPath, options, convert);
-  const snapshot = await fetchModel(hubName(modelNameOrPath), hubOptions(options));
+  const name = hubName(modelNameOrPath);
+  if (name.file !== undefined) ggufFile(modelNameOrPath, options); // before it is downloaded
+  const snapshot = await fetchModel(name, hubOptions(options));
   return snapshot.gguf === undefined ? convertCached(snapshot.folder, options, convert, snapshot) : ggufFile(snapshot.gguf, options);
 }
 

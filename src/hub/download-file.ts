@@ -67,8 +67,6 @@ export async function downloadFile(
     const message = `${file.path} of ${source.id} does not have the bytes its hash ${file.hash} promises`;
     if (damaged > 1) throw new RerankerError("DOWNLOAD_FAILED", `${message}, twice. Check the connection or HF_ENDPOINT`);
     throw new Transient(message); // once more, from the first byte
-  }).catch((error: unknown) => {
-    throw asFileError(error, dirname(blob));
   });
   await rename(partial, blob);
 }
@@ -179,7 +177,8 @@ function resolvePath({ id, commit }: FileSource, path: string): string {
   return `/${id}/resolve/${commit}/${path.split("/").map(encodeURIComponent).join("/")}`;
 }
 
-function asFileError(error: unknown, folder: string): unknown {
+/** What the file system says, as an error that says what to do. */
+export function asFileError(error: unknown, folder: string): unknown {
   if (!(error instanceof Error) || !("syscall" in error) || !("code" in error)) return error;
   const why = error.code === "ENOSPC" || error.code === "EDQUOT" ? "its disk is full" : error.message;
   return new RerankerError(

@@ -1,6 +1,6 @@
 // A lock between processes: one file, made by its owner alone, taken over when the owner is gone.
 import { randomUUID } from "node:crypto";
-import { link, mkdir, readFile, rm, stat, utimes, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -8,6 +8,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 // The owner touches the file this often; a lock untouched for the second time belongs to a machine or process that stopped.
 const HEARTBEAT_MS = 5_000;
 const STALE_MS = 60_000;
+/** An owner that was not killed writes its name at once. */
+const UNWRITTEN_MS = 2_000;
 const POLL_MS = 100;
 
 interface Owner {
@@ -45,23 +47,8 @@ async function acquire(path: string, signal: AbortSignal | undefined): Promise<(
   };
 }
 
-/** The file appears with its content or not at all, so that nobody reads half of it. */
+/** Only one process can make a file that must not be there. */
 async function create(path: string, owner: Owner): Promise<boolean> {
-  const draft = `${path}.${owner.key}`;
-  await writeFile(draft, JSON.stringify(owner));
-  try {
-    await link(draft, path);
-    return true;
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === "EEXIST") return false;
-    return await createWithoutLinks(path, owner);
-  } finally {
-    await rm(draft, { force: true });
-  }
-}
-
-async function createWithoutLinks(path: string, owner: Owner): Promise<boolean> {
   try {
     await writeFile(path, JSON.stringify(owner), { flag: "wx" });
     return true;
@@ -71,7 +58,7 @@ async function createWithoutLinks(path: string, owner: Owner): Promise<boolean> 
   }
 }
 
-/** undefined: a file of no known form. */
+/** undefined: the file is there, but its owner has not written to it yet. */
 async function readOwner(path: string): Promise<Owner | undefined | "gone"> {
   try {
     return JSON.parse(await readFile(path, "utf8")) as Owner;
@@ -83,7 +70,8 @@ async function readOwner(path: string): Promise<Owner | undefined | "gone"> {
 async function isStale(path: string, owner: Owner | undefined): Promise<boolean> {
   const stats = await stat(path).catch(() => undefined);
   if (!stats) return false;
-  if (Date.now() - stats.mtimeMs > STALE_MS) return true;
+  const age = Date.now() - stats.mtimeMs;
+  if (age > (owner === undefined ? UNWRITTEN_MS : STALE_MS)) return true;
   return owner?.host === hostname() && !isRunning(owner.pid);
 }
 

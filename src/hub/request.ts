@@ -7,6 +7,8 @@ const MAX_REDIRECTS = 8;
 /** A server that is silent for so long counts as a cut connection. */
 const STALL_MS = 30_000;
 const MAX_ATTEMPTS = 6;
+/** Where nobody listens at all, somebody waits to be told that there is no network. */
+const MAX_ATTEMPTS_UNREACHABLE = 3;
 const MAX_WAIT_MS = 120_000;
 
 export interface HubConnection {
@@ -31,10 +33,12 @@ export interface HubAnswer {
 /** A failure that another attempt may not meet. */
 export class Transient extends Error {
   readonly waitMs: number | undefined;
+  readonly unreachable: boolean;
 
-  constructor(message: string, options: { cause?: unknown; waitMs?: number | undefined } = {}) {
+  constructor(message: string, options: { cause?: unknown; waitMs?: number | undefined; unreachable?: boolean } = {}) {
     super(message, options);
     this.waitMs = options.waitMs;
+    this.unreachable = options.unreachable ?? false;
   }
 }
 
@@ -60,7 +64,7 @@ export async function withRetries<T>(
       const transient = asTransient(error);
       if (!transient) throw error;
       failures++;
-      if (failures >= MAX_ATTEMPTS) {
+      if (failures >= (transient.unreachable ? MAX_ATTEMPTS_UNREACHABLE : MAX_ATTEMPTS)) {
         throw new RerankerError(
           "DOWNLOAD_FAILED",
           `${what} failed ${failures} times: ${transient.message}. Check the connection to ${settings.endpoint} and try again; what has arrived is kept`,
@@ -82,7 +86,10 @@ function asTransient(error: unknown): Transient | undefined {
   const code = (error as NodeJS.ErrnoException).code ?? (cause as NodeJS.ErrnoException | undefined)?.code;
   const network = /^(UND_ERR_|ECONN|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|EPIPE|ENETUNREACH|EHOSTUNREACH|HPE_)/.test(code ?? "");
   if (network || (error instanceof TypeError && /fetch failed|terminated/.test(error.message)))
-    return new Transient(cause instanceof Error && cause.message ? cause.message : error.message, { cause: error });
+    return new Transient(cause instanceof Error && cause.message ? cause.message : error.message, {
+      cause: error,
+      unreachable: /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|ENETUNREACH)$/.test(code ?? ""),
+    });
   return undefined;
 }
 
@@ -123,7 +130,9 @@ export async function request(
         return { response, etag, sizeBytes, alive: () => timer.refresh(), close };
       }
       await response.body?.cancel();
-      const next = new URL(response.headers.get("location") ?? "", url);
+      const location = response.headers.get("location") ?? "";
+      if (!URL.canParse(location, url.href)) throw refused(id, "a redirect to nowhere");
+      const next = new URL(location, url);
       if (next.protocol !== "https:" && next.protocol !== url.protocol) throw refused(id, `a redirect to ${next.protocol}//${next.host}`);
       url = next;
     }

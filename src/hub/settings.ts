@@ -2,6 +2,8 @@
 import { readFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
+import { RerankerError } from "../errors.js";
+import { show } from "../option-checks.js";
 
 export interface HubSettings {
   readonly endpoint: string;
@@ -13,13 +15,18 @@ export interface HubSettings {
 }
 
 export async function hubSettings(): Promise<HubSettings> {
-  const { HF_ENDPOINT } = process.env;
   return {
-    endpoint: (HF_ENDPOINT || "https://huggingface.co").replace(/\/+$/, ""),
+    endpoint: readEndpoint(),
     token: await readToken(),
     offline: isOn("HF_HUB_OFFLINE") || isOn("TRANSFORMERS_OFFLINE"),
     cache: hubCache(),
   };
+}
+
+function readEndpoint(): string {
+  const endpoint = process.env.HF_ENDPOINT || "https://huggingface.co";
+  if (/^https?:/.test(endpoint) && URL.canParse(endpoint)) return endpoint.replace(/\/+$/, "");
+  throw new RerankerError("DOWNLOAD_FAILED", `HF_ENDPOINT is ${show(endpoint)}; it must begin with https:// or http://`);
 }
 
 /** Where huggingface_hub and the `hf` command keep downloads. */

@@ -162,6 +162,8 @@ describe("a download", () => {
     await expect(fetch({ refresh: true })).rejects.toMatchObject({ code: "DOWNLOAD_FAILED", message: expect.stringContaining("6 times") });
     vi.stubEnv("HF_ENDPOINT", "http://127.0.0.1:9"); // nobody listens
     await expect(fetch({ refresh: true })).rejects.toMatchObject({ code: "DOWNLOAD_FAILED" });
+    vi.stubEnv("HF_ENDPOINT", "huggingface.co");
+    await expect(fetch({ refresh: true })).rejects.toMatchObject({ message: expect.stringContaining("must begin with https://") });
   });
 
   it("says what to do without access", async () => {
@@ -183,6 +185,12 @@ describe("a download", () => {
     expect(hub.hits.filter((hit) => hit.host === "storage").map((hit) => hit.authorization)).toEqual([undefined]);
     await expect(fetch({}, { id: "org/none", file: undefined })).rejects.toMatchObject({ code: "MODEL_NOT_FOUND" });
     await expect(fetch({ revision: "v9" })).rejects.toMatchObject({ message: expect.stringContaining("no such revision") });
+  });
+
+  it("says which folder cannot be written", async () => {
+    writeFileSync(join(cache, "file"), "");
+    vi.stubEnv("HF_HUB_CACHE", join(cache, "file"));
+    await expect(fetch()).rejects.toMatchObject({ code: "IO", message: expect.stringContaining("HF_HUB_CACHE") });
   });
 
   it("takes the token from its file", async () => {
@@ -298,6 +306,8 @@ describe("a hostile hub", () => {
     const to = (location: string) => (hub.fault = () => ({ status: 302, headers: { location } }));
     to(`${hub.endpoint}/again`);
     await expect(fetch()).rejects.toMatchObject({ code: "DOWNLOAD_FAILED", message: expect.stringContaining("redirects") });
+    to("http://[");
+    await expect(fetch()).rejects.toMatchObject({ code: "DOWNLOAD_FAILED" });
     to("file:///etc/passwd");
     await expect(fetch()).rejects.toMatchObject({ code: "DOWNLOAD_FAILED" });
   });
