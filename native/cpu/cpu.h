@@ -102,10 +102,11 @@ struct WeightSource {
     void (*dequantize_row)(const void * row, float * out, int64_t n) = nullptr;
 };
 
-// native: F32 stays f32, F16 and BF16 stay 16 bits with f32 sums, Q8_0 stays int8 with a scale per 32 weights
-//         (activations are quantised likewise). `other` (Q4_K, ...) becomes int8 with a scale per 32 weights too:
-//         9 bits a weight, whatever the file had.
-// row_int8: int8 with one scale per weight row and one per activation row, from any source. Faster, coarser.
+// native: F32 stays f32, F16 and BF16 stay 16 bits with f32 sums, Q8_0 stays int8 with a scale per 32 weights.
+//         `other` (Q4_K, ...) becomes int8 with a scale per 32 weights too: 9 bits a weight, whatever the file had.
+//         Activations of int8 weights get a scale per 32 as well: 8 bits, or 7 on chips without VNNI (see int8-avx2.h).
+// row_int8: int8 with one scale per weight row and one per activation row, from any source. Faster, coarser:
+//         8 bits each, or 7 on chips without VNNI.
 enum class WeightMode { native, row_int8 };
 
 namespace detail {
