@@ -145,9 +145,12 @@ private:
     }
 
     void place(const int8_t * codes, int n, int offset, unsigned char * panel, int column) const {
-        unsigned char * to = panel + size_t(column) * f_.group;
-        for (int k = 0; k < n; ++k) {
-            to[size_t(k / f_.group) * w_.columns * f_.group + k % f_.group] = static_cast<unsigned char>(codes[k] + offset);
+        const int       group = f_.group;
+        unsigned char * to    = panel + size_t(column) * group;
+        for (int k = 0; k < n; k += group, to += size_t(w_.columns) * group) {
+            for (int i = 0; i < group; ++i) {
+                to[i] = static_cast<unsigned char>(codes[k + i] + offset);
+            }
         }
     }
 
