@@ -33,6 +33,13 @@ def least_squares(x, y, weight=None, ridge=1e-3):
     return slope, target - mean @ slope
 
 
+def within_query(x, pairs):
+    """x less its mean over the pairs of the same query."""
+    _, query = torch.unique(torch.tensor([q for q, _ in pairs]), return_inverse=True)
+    same = (query[:, None] == query[None]).float()
+    return x - same @ x / same.sum(1).view(-1, *[1] * (x.dim() - 1))
+
+
 def only_attend(layer, source):
     """The feed-forward block adds nothing, the attention is blank, the norms are plain."""
     layer.load_state_dict(source.state_dict())
@@ -147,10 +154,9 @@ def start_model(folder, data, pairs, seed=5):
     teacher = torch.stack([f.mean() for f in found])
     own = torch.cat([h[0, 1 : len(f) + 1] for h, f in zip(matched, found)])
     token_weight, token_bias = least_squares(own, torch.cat(found), ridge=1e-2)
-    neutral = torch.full((len(tokens),), float(teacher.mean()))
-    neutral[side == 0] = torch.cat(found)
-    read, _ = least_squares(tokens, neutral, weight, ridge=1e-2)
     cls = torch.cat([gather(h)[:, 0] for h in matched])
+    # Only what differs between the passages of one query tells how to rank them.
+    read, _ = least_squares(within_query(cls, pairs), within_query(teacher, pairs), ridge=0.5)
     slope, bias = least_squares(cls @ read[:, None], (teacher - teacher.mean()) / teacher.std())
 
     pooler, classifier = model.bert.pooler.dense, model.classifier

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from transformers import BertForSequenceClassification
 
 from pairs import Pairs
-from start import KEPT_LAYERS, start_model
+from start import KEPT_LAYERS, least_squares, start_model
 
 GROUP, GROUPS, CHUNK = 6, 2, 4  # pairs of a query, queries of a step, pairs padded together
 FROZEN_LAYERS = 4
@@ -65,6 +66,17 @@ def kinds(data):
     return out
 
 
+@torch.no_grad()
+def resume(checkpoint, data, pairs):
+    """A saved model; what reads its match layer is not saved and is fitted anew."""
+    model = BertForSequenceClassification.from_pretrained(checkpoint).eval()
+    _, states, _ = forward(model, data, pairs)
+    found = [data.teacher(*pair) for pair in pairs]
+    token_head = torch.nn.Linear(model.config.hidden_size, 1)
+    token_head.weight[0], token_head.bias[0] = least_squares(torch.cat(states), torch.cat(found), ridge=1e-2)
+    return model, token_head, torch.stack([f.mean() for f in found]).std()
+
+
 def save(model, source, out):
     temporary = out.with_name(out.name + ".new")
     model.save_pretrained(temporary)
@@ -80,6 +92,7 @@ def main():
     parser.add_argument("--prepared", type=Path, required=True, help="what prepare.py wrote")
     parser.add_argument("--model", type=Path, required=True, help="all-MiniLM-L6-v2 in Hugging Face format")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--resume", type=Path, help="a checkpoint to go on from")
     parser.add_argument("--minutes", type=float, default=70)
     parser.add_argument("--lr", type=float, default=6e-5, help="peak, for MiniLM's layers")
     parser.add_argument("--lr-new", type=float, default=2e-4, help="peak, for the added layers and the head")
@@ -94,8 +107,10 @@ def main():
     by_kind = kinds(train)
 
     sample = [(q, p) for q in rng.sample(range(len(train.queries)), 60) for p in train.group(q, GROUP, rng)]
-    model, token_head, spread = start_model(args.model, train, sample, args.seed)
-    print("start", flush=True)
+    if args.resume:
+        model, token_head, spread = resume(args.resume, train, sample)
+    else:
+        model, token_head, spread = start_model(args.model, train, sample, args.seed)
     save(model, args.model, args.out)
 
     model.bert.embeddings.requires_grad_(False)
