@@ -74,10 +74,11 @@ export class Reranker implements AsyncDisposable {
   /**
    * Loads a model of whatever class the file holds.
    *
-   * @param modelNameOrPath - A .gguf file, a Hugging Face checkpoint folder (converted on first use), a Hugging Face id, a short
-   *   name such as `bge-reranker-v2-m3`, or `default`, the embedded model.
+   * @param modelNameOrPath - A .gguf file, a Hugging Face checkpoint folder (converted on first use), a Hugging Face id (downloaded
+   *   on first use), one file of a repository as `org/repo:file.gguf`, a short name such as `bge-reranker-v2-m3` or `v2-m3`, or
+   *   `default`, the embedded model.
    * @throws {TypeError | RangeError} An option that does not exist, or that the model's class does not have.
-   * @throws {RerankerError} `MODEL_NOT_FOUND`, `MODEL_INVALID`, `MODEL_UNSUPPORTED`, `DEVICE_NOT_FOUND`, `OUT_OF_MEMORY` ...
+   * @throws {RerankerError} `MODEL_NOT_FOUND`, `DOWNLOAD_FAILED`, `MODEL_INVALID`, `MODEL_UNSUPPORTED`, `DEVICE_NOT_FOUND`, `OUT_OF_MEMORY` ...
    */
   static async load(modelNameOrPath: string, options: LoadOptions = {}): Promise<Reranker> {
     return new Reranker(await openModel(modelNameOrPath, options));

@@ -172,4 +172,26 @@ describe("a download that is killed", () => {
     const large = storageHits().map((hit) => hit.path);
     expect(large.length).toBe(new Set(large).size);
   });
+
+  it("is taken over by a process that waited", async () => {
+    hub.bytesPerSecond = weightsOf(name).length / 2;
+    const first = pull();
+    while (storageHits().length === 0) await new Promise((done) => setTimeout(done, 10));
+    const second = pull();
+    while (!hub.hits.some((hit) => hit.host === "storage" && hit.path.includes(hashOf(weightsOf(name)))))
+      await new Promise((done) => setTimeout(done, 10));
+    await new Promise((done) => setTimeout(done, 600));
+    first.child.kill("SIGKILL");
+    hub.bytesPerSecond = 0;
+    expect(await second.ended).toMatchObject({ code: 0, stderr: "" });
+    const weights = storageHits().filter((hit) => hit.path.includes(hashOf(weightsOf(name))));
+    expect(weights.map((hit) => hit.range)).toEqual([undefined, expect.stringMatching(/^bytes=[1-9]\d*-$/)]);
+    expect(hashOf(readFileSync(path.join(blobs(), hashOf(weightsOf(name)))))).toBe(hashOf(weightsOf(name)));
+  });
+
+  it("is not begun offline", async () => {
+    environment.HF_HUB_OFFLINE = "1";
+    expect(await pull().ended).toMatchObject({ code: 1, stderr: expect.stringContaining("HF_HUB_OFFLINE") });
+    expect(hub.hits).toEqual([]);
+  });
 });
