@@ -77,4 +77,4 @@ export const WORKLOADS = {
 export const PREFIX_WORKLOADS = { documents: 8, queryLengths: [20, 200] };
 
 /** --quick runs the first layers of the decoders only; minicpm needs eight before its first exit. */
-export const QUICK_LAYERS = { gemma: 3, minicpm: 9 };
+export const QUICK_LAYERS = { gemma: 3, minicpm: 9, gemma2: 3 };

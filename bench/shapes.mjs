@@ -3,6 +3,10 @@ import { bpeTokenizer, unigramTokenizer } from "./tokenizer.mjs";
 
 const xlmr = { family: "encoder", vocabulary: "unigram-250002", tokenizer: () => unigramTokenizer(250_002) };
 
+function gemmaTokenizer() {
+  return bpeTokenizer(256_000, ["<pad>", "<eos>", "<bos>", "<unk>"], { prependSpace: false });
+}
+
 // `linear` counts the weights of one layer's matrices: what a token costs. `exits`: a score can be read early.
 export const SHAPES = {
   // A tiny checkpoint of the tests whose norms and biases are uneven, as those of trained models are: that is where coarse
@@ -30,7 +34,7 @@ export const SHAPES = {
     headSize: 256,
     title: "gemma-2b: 18 x 2048",
     vocabulary: "bpe-256000",
-    tokenizer: () => bpeTokenizer(256_000, ["<pad>", "<eos>", "<bos>", "<unk>"], { prependSpace: false }),
+    tokenizer: gemmaTokenizer,
   },
   minicpm: {
     family: "decoder",
@@ -45,6 +49,19 @@ export const SHAPES = {
     title: "minicpm: 40 x 2304",
     vocabulary: "bpe-122753",
     tokenizer: () => bpeTokenizer(122_753, ["<unk>", "<s>", "</s>"], { prependSpace: true }),
+  },
+  gemma2: {
+    family: "decoder",
+    checkpoint: "bge-reranker-v2.5-gemma2-lightweight",
+    layers: 42,
+    hidden: 3584,
+    ffn: 14336,
+    heads: 16,
+    kvHeads: 8,
+    headSize: 256,
+    title: "gemma2-9b: 42 x 3584",
+    vocabulary: "bpe-256000",
+    tokenizer: gemmaTokenizer,
   },
 };
 

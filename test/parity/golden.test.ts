@@ -77,7 +77,7 @@ describe.each(checkpoints)("$name", ({ name, tolerance }) => {
     for (const [i, pair] of pairs.entries()) expect(Math.abs((await reranker.computeScore(pair))[0]! - together[i]!)).toBeLessThan(1e-5);
   });
 
-  it.each(["f16", "bf16", "q8_0"])("prints the deviation of %s", async (outtype) => {
+  it.each(["f16", "bf16", "q8_0", "q4_k"])("prints the deviation of %s", async (outtype) => {
     const cases = readCases(name).filter(
       (c) => ["basic", "medium", "multilingual-all"].includes(c.id) || (c.tags.includes("many") && c.returns === "scores"),
     );
@@ -94,6 +94,7 @@ describe.each(checkpoints)("$name", ({ name, tolerance }) => {
     // Tiny random models react strongly, so the scores' own spread is the yardstick: a broken conversion is off by all of it.
     const mean = reference.reduce((a, b) => a + b, 0) / reference.length;
     const spread = Math.sqrt(reference.reduce((sum, x) => sum + (x - mean) ** 2, 0) / reference.length);
-    expect(errors[Math.floor(0.5 * errors.length)] as number).toBeLessThan(0.25 * spread);
+    // Rows of 96 do not divide into Q4_K's blocks of 256; the converter takes Q5_0 for those.
+    expect(errors[Math.floor(0.5 * errors.length)] as number).toBeLessThan((outtype === "q4_k" ? 0.6 : 0.25) * spread);
   });
 });
