@@ -1,7 +1,9 @@
 #include "engine.h"
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <numeric>
+#include <set>
 
 namespace bge {
 
@@ -11,6 +13,30 @@ constexpr int64_t cpu_ubatch_tokens = 1024;
 constexpr int64_t gpu_ubatch_tokens = 4096;
 // Stock ggml attends sequence by sequence with about twenty nodes each.
 constexpr int64_t max_seqs_without_kernels = 32;
+
+namespace {
+
+// process.exit() runs no cleanup hook of Node's main environment: exit() destroys ggml's static objects while an engine
+// may still compute on its thread. So all engines are stopped first, by a handler that is registered after ggml made
+// those objects. They are per process, not per environment, and must outlive every other static: never destroyed.
+struct Running {
+    std::mutex mutex;
+    std::set<Engine *> engines;
+};
+
+Running & running() {
+    static Running * all = new Running;
+    return *all;
+}
+
+void stop_before_exit() {
+    std::atexit([] {
+        std::lock_guard<std::mutex> lock(running().mutex);
+        for (Engine * engine : running().engines) engine->abandon();
+    });
+}
+
+} // namespace
 
 Vocabulary read_vocabulary(const ModelFile & file) {
     Vocabulary out;
@@ -35,10 +61,22 @@ Engine::Engine(std::shared_ptr<ModelFile> file, const EngineOptions & options) :
             if (id < 0 || id >= architecture_->n_vocab) throw Error("MODEL_INVALID", file_->path() + ": special token id " + std::to_string(id) + " is not in the vocabulary");
         }
     }
+    {
+        std::lock_guard<std::mutex> lock(running().mutex);
+        running().engines.insert(this);
+    }
+    static std::once_flag loaded;
+    std::call_once(loaded, stop_before_exit);
     thread_ = std::thread([this] { run(); });
 }
 
-Engine::~Engine() { abandon(); }
+Engine::~Engine() {
+    {
+        std::lock_guard<std::mutex> lock(running().mutex);
+        running().engines.erase(this);
+    }
+    abandon();
+}
 
 void Engine::submit(std::shared_ptr<Job> job) {
     check(job->request);
@@ -126,6 +164,7 @@ void Engine::prepare(Job & job) {
     std::vector<std::vector<int32_t>> ids(r.texts.size());
     std::vector<std::exception_ptr> failures(r.texts.size());
     pool().parallel_for(int(r.texts.size()), [&](int i, int) {
+        if (job.cancelled || abandoned_) return;
         try {
             ids[i] = tokenizer_->encode(r.texts[i], {r.parse_special, limit[i]});
         } catch (...) {
@@ -133,6 +172,7 @@ void Engine::prepare(Job & job) {
         }
     });
     for (const auto & failure : failures) if (failure) std::rethrow_exception(failure);
+    if (job.cancelled || abandoned_) return; // finish_jobs() takes it out
 
     job.encoded.reserve(n_pairs);
     for (size_t i = 0; i < n_pairs; i++) {
@@ -281,6 +321,8 @@ Engine::Computed Engine::compute(const Ubatch & ubatch, const ScoreParams & para
     g.output(forward.logits);
     if (forward.states) g.output(forward.states);
     backend_->compute(g.graph(), [&] { g.set_inputs(); });
+    static std::once_flag computed; // some static objects of ggml are made by the first graph
+    std::call_once(computed, stop_before_exit);
     g.rethrow();
     const auto read = [](const ggml_tensor * t, std::vector<float> & out) {
         out.resize(size_t(ggml_nelements(t)));
