@@ -1,7 +1,7 @@
 // The tokenizer files of a Hugging Face folder -> llama.cpp's tokenizer.ggml.* keys, and tokenizer.huggingface.json with
 // the rules those keys cannot say.
-import { open } from "node:fs/promises";
-import { basename, join } from "node:path";
+import { join } from "node:path";
+import { readBounded } from "./convert/bounded-file.js";
 import { isObject, type JsonObject, parseJsonObject, readJsonObject } from "./convert/json.js";
 import type { MetadataEntry } from "./convert/metadata.js";
 import { RerankerError } from "./errors.js";
@@ -143,23 +143,7 @@ function convertBert(list: Uint8Array): JsonObject {
   };
 }
 
-async function readBytes(path: string): Promise<Uint8Array | undefined> {
-  const what = `\`${basename(path)}\``;
-  let file: Awaited<ReturnType<typeof open>>;
-  try {
-    file = await open(path, "r");
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-    throw new RerankerError("IO", `Cannot read ${what}: ${(cause as Error).message}`, { cause });
-  }
-  try {
-    const { size } = await file.stat();
-    if (size > MAX_FILE_BYTES) throw invalid(`${what} has ${size} bytes; at most ${MAX_FILE_BYTES} are read`);
-    return await file.readFile();
-  } finally {
-    await file.close();
-  }
-}
+const readBytes = (path: string): Promise<Uint8Array | undefined> => readBounded(path, MAX_FILE_BYTES, invalid);
 
 // --- tokenizer.json as transformers loads it
 

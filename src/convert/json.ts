@@ -1,7 +1,7 @@
 // JSON files of a checkpoint come from strangers: size and depth are bounded before they are parsed.
-import { open } from "node:fs/promises";
 import { basename } from "node:path";
 import { RerankerError } from "../errors.js";
+import { readBounded } from "./bounded-file.js";
 
 /** config.json and adapter_config.json are a few kB; a weight index with long names stays below this too. */
 export const MAX_JSON_BYTES = 64 * 1024 * 1024;
@@ -28,21 +28,8 @@ export function parseJsonObject(bytes: Uint8Array, what: string): JsonObject {
 
 /** Returns undefined when there is no such file. */
 export async function readJsonObject(path: string): Promise<JsonObject | undefined> {
-  const what = `\`${basename(path)}\``;
-  let file: Awaited<ReturnType<typeof open>>;
-  try {
-    file = await open(path, "r");
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-    throw new RerankerError("IO", `Cannot read ${what}: ${(cause as Error).message}`, { cause });
-  }
-  try {
-    const { size } = await file.stat();
-    if (size > MAX_JSON_BYTES) throw new RerankerError("CONVERT_FAILED", `${what} has ${size} bytes; at most ${MAX_JSON_BYTES} are read.`);
-    return parseJsonObject(await file.readFile(), what);
-  } finally {
-    await file.close();
-  }
+  const bytes = await readBounded(path, MAX_JSON_BYTES, (why) => new RerankerError("CONVERT_FAILED", `${why}.`));
+  return bytes && parseJsonObject(bytes, `\`${basename(path)}\``);
 }
 
 export function isObject(value: unknown): value is JsonObject {
