@@ -451,6 +451,17 @@ Napi::Value open(const Napi::CallbackInfo & call) {
     return out;
 }
 
+Napi::Value held(const Napi::CallbackInfo & call) {
+    const Napi::Env env = call.Env();
+    const auto found = ggml_runtime::held(text(call[0]));
+    if (found.version.empty()) return env.Undefined();
+    Napi::Object out = Napi::Object::New(env);
+    out["version"] = Napi::String::New(env, found.version);
+    out["from"] = Napi::String::New(env, found.from);
+    out["ours"] = Napi::Boolean::New(env, found.ours);
+    return out;
+}
+
 Napi::Value probe(const Napi::CallbackInfo & call) {
     const Napi::Env env = call.Env();
     const auto module = ggml_runtime::probe(text(call[0]));
@@ -738,6 +749,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
 #endif
     const auto add = [&](const char * name, Napi::Value (*f)(const Napi::CallbackInfo &)) { exports[name] = Napi::Function::New(env, f, name); };
     add("open", open);
+    add("held", held);
     add("probe", probe);
     add("loadModule", load_module);
     add("devices", devices);

@@ -128,6 +128,18 @@ bool is_open() {
     return opened;
 }
 
+Held held(const std::string & base) {
+    std::lock_guard<std::mutex> lock(mutex);
+    if (opened) return {result.version, result.from, true};
+#ifndef BGE_GGML_LINKED
+    if (Handle handle = already_loaded(base)) {
+        const auto version = reinterpret_cast<const char * (*)()>(symbol(handle, "ggml_version"));
+        return {version ? version() : "unknown", version ? origin_of(reinterpret_cast<void *>(version)) : base, false};
+    }
+#endif
+    return {{}, {}, false};
+}
+
 Opened open(const Libraries & libraries) {
     std::lock_guard<std::mutex> lock(mutex);
     if (opened) return result;

@@ -80,6 +80,14 @@ struct Module {
     std::string error; // why it does not load
 };
 
+// The libggml-base that a library loaded now would be bound to by its name.
+struct Held {
+    std::string version, from; // from: its file; both empty when the process holds none
+    bool ours;                 // it is the one open() chose
+};
+
+// Asked before anything is loaded: a libggml bound to the wrong base could not be taken out of the process again.
+Held held(const std::string & base);
 // Opens the libraries once per process; later calls return the first result. Throws Error GGML_NOT_FOUND or GGML_VERSION.
 Opened open(const Libraries & libraries);
 bool is_open();

@@ -1,9 +1,9 @@
 // From what the user names - a file, a folder, a hub id, a short name, "default" - to a GGUF file on this disk.
 import { createHash } from "node:crypto";
 import { mkdir, readdir, realpath, rm, stat } from "node:fs/promises";
-import { homedir } from "node:os";
 import { basename, dirname, join, resolve, sep } from "node:path";
 import { fileURLToPath } from "node:url";
+import { userCacheFolder } from "./cache-folder.js";
 import { RerankerError } from "./errors.js";
 import { withLock } from "./hub/lock.js";
 import { HUB_IDS, type HubName, parseHubName } from "./hub/names.js";
@@ -152,11 +152,8 @@ async function fingerprint(folder: string): Promise<unknown> {
 
 /** Folder for converted models, unless the caller names one. */
 export function defaultCacheDir(): string {
-  const { BGE_RERANKER_CACHE, LOCALAPPDATA, XDG_CACHE_HOME } = process.env;
-  if (BGE_RERANKER_CACHE) return resolve(BGE_RERANKER_CACHE);
-  if (process.platform === "darwin") return join(homedir(), "Library", "Caches", "bge-reranker");
-  if (process.platform === "win32" && LOCALAPPDATA) return join(LOCALAPPDATA, "bge-reranker", "Cache");
-  return join(XDG_CACHE_HOME || join(homedir(), ".cache"), "bge-reranker");
+  const { BGE_RERANKER_CACHE } = process.env;
+  return BGE_RERANKER_CACHE ? resolve(BGE_RERANKER_CACHE) : userCacheFolder();
 }
 
 /** The part of a path that names the model: as the reference, the last component, or the one before `checkpoint-*`. */

@@ -5,7 +5,8 @@ import { createRequire } from "node:module";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { RerankerError, type RerankerErrorCode } from "./errors.js";
-import { findGgml, gpuPackages, librariesOf, modulesIn, onDisk } from "./ggml-libraries.js";
+import { findGgml, type GgmlLibraries, gpuPackages, librariesOf, modulesIn, onDisk } from "./ggml-libraries.js";
+import { canIsolate, inPlace, type Placement, privateCopies, privateRoots } from "./isolate.js";
 
 /** A ggml tensor type by its own name in capitals: F32, F16, BF16, Q8_0, Q4_K ... */
 export type TensorType = string;
@@ -189,6 +190,8 @@ export interface NativeModel {
 export interface NativeAddon {
   /** true: ggml is compiled in and there are no libraries to open. */
   readonly builtin: boolean;
+  /** The libggml-base that a library loaded now would be bound to by its name; `ours`: the one that `open` chose. */
+  held(base: string): { readonly version: string; readonly from: string; readonly ours: boolean } | undefined;
   /** Opens the ggml libraries; throws Error with `code` GGML_NOT_FOUND or GGML_VERSION. Idempotent. */
   open(libraries: { readonly base: string; readonly ggml: string; readonly version: string }): {
     readonly version: string;
@@ -238,6 +241,7 @@ export interface MissingDevice {
 interface Loaded {
   readonly addon: NativeAddon;
   readonly folder: string | undefined;
+  readonly placement: Placement | undefined;
   readonly missing: Map<string, string>;
 }
 
@@ -263,9 +267,44 @@ function requireAddon(): NativeAddon {
   }
 }
 
+/**
+ * Opens the libraries under private names, unless the process already holds the same version: then that one is shared.
+ * Private even when nobody else has ggml, since who comes later would run on our version of it.
+ */
+function openGgml(addon: NativeAddon, libraries: GgmlLibraries): Placement {
+  const { version } = manifest.ggml;
+  const open = (placement: Placement) => {
+    addon.open({ base: placement.base, ggml: placement.ggml, version });
+    return placement;
+  };
+  const held = addon.held(libraries.base);
+  if (held?.ours) {
+    const isPrivate = path.basename(held.from) !== path.basename(libraries.base);
+    return open(isPrivate ? privateCopies(libraries, path.resolve(held.from, "..", "..")) : inPlace(libraries));
+  }
+  if (!canIsolate || held?.version === version) return open(inPlace(libraries));
+  const reasons: string[] = [];
+  for (const root of privateRoots()) {
+    try {
+      const placement = privateCopies(libraries, root);
+      for (const file of modulesIn(libraries.folder, "cpu")) placement.module(file); // before the step without return
+      return open(placement);
+    } catch (error) {
+      reasons.push(`${root}: ${(error as Error).message}`);
+    }
+  }
+  if (!held) return open(inPlace(libraries));
+  throw new RerankerError(
+    "GGML_VERSION",
+    `This process holds ggml ${held.version} from ${held.from}, and this package needs ggml ${version} beside it under a private name, ` +
+      `but found no place for the copies. ${reasons.join("; ")}. Point XDG_CACHE_HOME or TMPDIR to a folder of this user's own on a file system that ` +
+      `may run programs, or run the reranker in a child process.`,
+  );
+}
+
 /** Registers the CPU module that rates itself highest on this processor. */
-function loadCpuModule(addon: NativeAddon, folder: string): void {
-  const rated = modulesIn(folder, "cpu").map((file) => addon.probe(file));
+function loadCpuModule(addon: NativeAddon, folder: string, placement: Placement): void {
+  const rated = modulesIn(folder, "cpu").map((file) => addon.probe(placement.module(file)));
   const best = rated.filter((m) => m.score > 0).sort((a, b) => b.score - a.score)[0];
   if (!best) {
     const reasons = rated.map((m) => `${path.basename(m.path)}: ${m.error ?? "needs instructions this processor lacks"}`);
@@ -291,12 +330,12 @@ export function loadNative(): NativeAddon {
   try {
     if (addon.builtin) {
       addon.open({ base: "", ggml: "", version: manifest.ggml.version });
-      loaded = { addon, folder: undefined, missing: new Map() };
+      loaded = { addon, folder: undefined, placement: undefined, missing: new Map() };
     } else {
       const libraries = findGgml(manifest.ggml.prebuilt);
-      addon.open({ base: libraries.base, ggml: libraries.ggml, version: manifest.ggml.version });
-      if (!addon.devices().some((d) => d.kind === "cpu")) loadCpuModule(addon, libraries.folder);
-      loaded = { addon, folder: libraries.folder, missing: new Map() };
+      const placement = openGgml(addon, libraries);
+      if (!addon.devices().some((d) => d.kind === "cpu")) loadCpuModule(addon, libraries.folder, placement);
+      loaded = { addon, folder: libraries.folder, placement, missing: new Map() };
     }
   } catch (error) {
     throw asRerankerError(error);
@@ -307,7 +346,7 @@ export function loadNative(): NativeAddon {
 /** Registers the GPU modules that are installed. Never throws: what is missing is told by missingDevices(). */
 export function loadGpuModules(): NativeAddon {
   const addon = loadNative();
-  const { folder, missing } = loaded as Loaded;
+  const { folder, placement, missing } = loaded as Loaded;
   const families = process.platform === "darwin" ? (["metal"] as const) : (["cuda", "vulkan"] as const);
   for (const family of families) {
     if (missing.has(family) || addon.devices().some((d) => d.name.startsWith(`${family}:`))) continue;
@@ -320,7 +359,7 @@ export function loadGpuModules(): NativeAddon {
     if (folder) folders.unshift(folder);
     for (const file of folders.filter((f) => existsSync(f)).flatMap((f) => modulesIn(f, family))) {
       try {
-        if (addon.loadModule(file).length > 0) break;
+        if (addon.loadModule(placement?.module(file) ?? file).length > 0) break;
         reasons.push(`${path.basename(file)} loads but sees no device`);
       } catch (error) {
         reasons.push((error as Error).message);
