@@ -2,6 +2,7 @@
 import { Command, CommanderError } from "commander";
 import { RerankerError, version } from "../index.js";
 import { UsageError } from "./arguments.js";
+import { addBench } from "./bench.js";
 import { addConvert, addQuantize } from "./convert.js";
 import { addEval } from "./eval.js";
 import { addDevices, addInspect } from "./inspect.js";
@@ -45,6 +46,7 @@ function buildProgram(signal: AbortSignal): Command {
   addRerank(program, signal);
   addScore(program, signal);
   addEval(program, signal);
+  addBench(program, signal);
   addConvert(program, signal);
   addQuantize(program, signal);
   addInspect(program);

@@ -86,6 +86,27 @@ describe("usage mistakes end with 2", () => {
   });
 });
 
+describe("bench", () => {
+  it("counts what it ranked", async () => {
+    const { code, stdout } = await cli("bench", "-m", model, "--documents", "5", "--tokens", "20", "--runs", "2", "--json");
+    expect(code).toBe(0);
+    const figures = JSON.parse(stdout);
+    expect(figures).toMatchObject({ documents: 5, devices: ["cpu"] });
+    expect(figures.tokens / figures.tokensPerSecond).toBeCloseTo(figures.documents / figures.documentsPerSecond);
+    expect(figures.peakMemoryBytes).toBeGreaterThan(1e7);
+  });
+
+  it("prints the same for people", async () => {
+    const { stdout } = await cli("bench", "-m", model, "--documents", "2", "--runs", "1");
+    expect(stdout).toMatch(/^model {6}.* on cpu/);
+    expect(stdout).toMatch(/ranked {5}2 documents of one query, [\d,]+ tokens \(median of 1 run\)\n/);
+  });
+
+  it("refuses to measure nothing", async () => {
+    expect(await cli("bench", "-m", model, "--runs", "0")).toMatchObject({ code: 2, stderr: expect.stringContaining("--runs") });
+  });
+});
+
 describe("rerank", () => {
   it("prints tab-separated lines to a pipe", async () => {
     const { code, stdout, stderr } = await cli("rerank", "-m", model, "--query", "ab", "x", "a\u001b[31mb\nc", "a");
