@@ -7,7 +7,7 @@ class Pairs:
     def __init__(self, path):
         part = torch.load(path)
         self.passages, self.queries = part["passages"], part["queries"]
-        self.n_medquad = part.get("n_medquad", 4500 if "train" in str(path) else 400)  # passages; Debian's follow
+        self.n_medquad = part["n_medquad"]  # passages; Debian's follow
         self.positives, self.candidates, self.kinds = part["positives"], part["candidates"], part["kinds"]
         self.passage_vectors, self.query_vectors = part["passage_vectors"], part["query_vectors"]
 

@@ -20,10 +20,9 @@ from transformers import BertForSequenceClassification
 from pairs import Pairs
 from start import KEPT_LAYERS, least_squares, start_model
 
-GROUP, GROUPS, CHUNK = 6, 2, 4  # pairs of a query, queries of a step, pairs padded together
-FROZEN_LAYERS = 4
+GROUP, CHUNK = 6, 4  # pairs of a query, pairs padded together
 LOGGED = ("ranking", "token", "calibration", "positive-first")
-SHARES = {"medquad": 0.35, "debian": 0.25, "made-up": 0.4}
+SHARES = {"medquad": 0.3, "debian": 0.25, "made-up": 0.45}
 
 
 def forward(model, data, pairs):
@@ -96,6 +95,8 @@ def main():
     parser.add_argument("--minutes", type=float, default=70)
     parser.add_argument("--lr", type=float, default=6e-5, help="peak, for MiniLM's layers")
     parser.add_argument("--lr-new", type=float, default=2e-4, help="peak, for the added layers and the head")
+    parser.add_argument("--frozen", type=int, default=2, help="layers kept as they are, with the embeddings")
+    parser.add_argument("--groups", type=int, default=2, help="queries of a step")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=5)
     args = parser.parse_args()
@@ -114,12 +115,12 @@ def main():
     save(model, args.model, args.out)
 
     model.bert.embeddings.requires_grad_(False)
-    model.bert.encoder.layer[:FROZEN_LAYERS].requires_grad_(False)
-    old = [p for p in model.bert.encoder.layer[FROZEN_LAYERS:KEPT_LAYERS].parameters()]
+    model.bert.encoder.layer[:args.frozen].requires_grad_(False)
+    old = [p for p in model.bert.encoder.layer[args.frozen:KEPT_LAYERS].parameters()]
     new = [p for m in (model.bert.encoder.layer[KEPT_LAYERS:], model.bert.pooler, model.classifier, token_head) for p in m.parameters()]
     optimizer = torch.optim.AdamW([{"params": old, "peak": args.lr}, {"params": new, "peak": args.lr_new}], weight_decay=0.01)
 
-    label = torch.zeros(GROUPS, GROUP)
+    label = torch.zeros(args.groups, GROUP)
     label[:, 0] = 1
     began = saved = tested = logged = time.monotonic()
     step = counted = n_tokens = 0
@@ -128,13 +129,13 @@ def main():
         rate = min(1, (step + 1) / 30) * (1 - done)
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * rate
-        asked = [rng.choice(by_kind[kind]) for kind in rng.choices(list(SHARES), list(SHARES.values()), k=GROUPS)]
+        asked = [rng.choice(by_kind[kind]) for kind in rng.choices(list(SHARES), list(SHARES.values()), k=args.groups)]
         pairs = [(q, p) for q in asked for p in train.group(q, GROUP, rng)]
         found = [train.teacher(q, p) for q, p in pairs]
-        teacher = torch.stack([f.mean() for f in found]).view(GROUPS, GROUP) / spread
+        teacher = torch.stack([f.mean() for f in found]).view(args.groups, GROUP) / spread
 
         logits, states, n = forward(model, train, pairs)
-        logits = logits.view(GROUPS, GROUP)
+        logits = logits.view(args.groups, GROUP)
         target = 0.5 * label + 0.5 * torch.softmax(2 * teacher, 1)
         ranking = -(target * torch.log_softmax(logits, 1)).sum(1).mean()
         token = F.mse_loss(token_head(torch.cat(states))[:, 0], torch.cat(found)) / spread**2
