@@ -78,6 +78,12 @@ ggml_backend_buffer_ptr Backend::wrap_host(void * data, size_t n_bytes) const {
     return buffer;
 }
 
+void Backend::release_buffers() {
+    sched_.reset();
+    sched_nodes_ = 0;
+    if (kernels_) kernels_->workspace = {};
+}
+
 void Backend::compute(ggml_cgraph * graph, const std::function<void()> & set_inputs) {
     const size_t n_nodes = size_t(ggml_graph_n_nodes(graph)) * 2 + 256; // room for leafs and copies between devices
     if (n_nodes > sched_nodes_) {

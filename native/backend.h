@@ -44,6 +44,8 @@ public:
     // Allocates and runs a graph. `set_inputs` is called in between: the allocator may reuse an input's memory after
     // its last reader, so inputs are set before every run. Throws OUT_OF_MEMORY or COMPUTE_FAILED.
     void compute(ggml_cgraph * graph, const std::function<void()> & set_inputs);
+    // Frees the memory that computing took; the next compute() allocates it anew.
+    void release_buffers();
     // Makes a compute() in progress on another thread stop at the next node, and all later ones fail.
     void abort() { aborted_ = true; }
 

@@ -250,7 +250,7 @@ private:
     }
 
     void stop() {
-        if (engine_) engine_->abandon();
+        if (const std::shared_ptr<Engine> engine = engine_ ? engine_ : closing_engine_.lock()) engine->abandon();
         release();
         if (hooked_) napi_remove_env_cleanup_hook(Env(), at_environment_end, this);
         hooked_ = false;
@@ -298,7 +298,9 @@ private:
         o["headCount"] = Napi::Number::New(env, e.architecture().n_head);
         o["vocabularySize"] = Napi::Number::New(env, e.architecture().n_vocab);
         o["contextLength"] = Napi::Number::New(env, e.architecture().n_ctx);
+        o["maxGraphTokens"] = Napi::Number::New(env, e.options().max_graph_tokens);
         o["weightsSizeBytes"] = Napi::Number::New(env, double(e.weights_size()));
+        o["weightsLoaded"] = Napi::Boolean::New(env, e.weights_loaded());
         return o;
     }
 
@@ -372,16 +374,16 @@ private:
         closing_ = true;
         // On a worker thread: it waits for work in flight. The model is kept until then.
         auto keep_alive = std::make_shared<Napi::ObjectReference>(Napi::Persistent(call.This().As<Napi::Object>()));
-        const std::shared_ptr<Engine> engine = engine_;
+        closing_engine_ = engine_;
         const Napi::Value promise = Task<bool>::run(
             call.Env(),
-            [engine] {
+            [engine = std::move(engine_)]() mutable {
                 engine->close();
+                engine.reset(); // unmapping gigabytes takes a while
                 return true;
             },
             [this, keep_alive](Napi::Env env, bool &&) {
                 release(); // answers already queued are still delivered
-                engine_.reset();
                 keep_alive->Reset();
                 return env.Undefined();
             });
@@ -389,7 +391,8 @@ private:
         return promise;
     }
 
-    std::shared_ptr<Engine> engine_;
+    std::shared_ptr<Engine> engine_; // null from close() on
+    std::weak_ptr<Engine> closing_engine_;
     Napi::ThreadSafeFunction events_;
     bool released_ = false, hooked_ = false, closing_ = false;
     Napi::ObjectReference closed_;
@@ -407,6 +410,9 @@ Napi::Value load_model(const Napi::CallbackInfo & call) {
     options.layout = input_layout(spec.Get("layout").As<Napi::Object>());
     options.architecture.max_layer = integer(spec, "maxLayer");
     options.architecture.token_id = integer(spec, "tokenId");
+    options.max_graph_tokens = integer(spec, "maxGraphTokens");
+    options.max_state_bytes = spec.Get("maxStateBytes").ToNumber().Int64Value();
+    options.keep_alive_ms = integer(spec, "keepAliveMs");
     options.weight_mode = text(spec, "weightMode") == "row-int8" ? cpu::WeightMode::row_int8 : cpu::WeightMode::native;
     return Task<std::shared_ptr<Engine>>::run(
         env, [path, options] { return std::make_shared<Engine>(std::make_shared<ModelFile>(path), options); },

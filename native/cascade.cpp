@@ -15,8 +15,8 @@ void Cascade::check(const std::vector<CascadeStage> & stages, const ScoreParams 
     }
 }
 
-Cascade::Cascade(std::vector<CascadeStage> stages, const ScoreParams & params, const std::vector<EncodedPair> & pairs)
-    : stages_(std::move(stages)), params_(params), pairs_(pairs), n_left_(pairs.size()), states_(pairs.size()) {}
+Cascade::Cascade(std::vector<CascadeStage> stages, const ScoreParams & params, const std::vector<EncodedPair> & pairs, size_t max_state_bytes)
+    : stages_(std::move(stages)), params_(params), pairs_(pairs), max_state_bytes_(max_state_bytes), n_left_(pairs.size()), states_(pairs.size()) {}
 
 int32_t Cascade::first_cutoff() const {
     const int32_t above = part_ > 0 ? stages_[part_ - 1].layer : 0;
@@ -73,7 +73,7 @@ Ubatch Cascade::pack(const std::vector<int32_t> & pairs, bool share_prefix) cons
 void Cascade::keep_states(int32_t pair, const Span & span, const Values & states) {
     const auto rows = [&](int32_t begin, int32_t n) { return Values(states.begin() + begin * n_embd_, states.begin() + (begin + n) * n_embd_); };
     hold(pair, nullptr);
-    if ((n_values_ + size_t(span.n) * size_t(n_embd_)) * sizeof(float) > max_state_bytes) return;
+    if ((n_values_ + size_t(span.n) * size_t(n_embd_)) * sizeof(float) > max_state_bytes_) return;
     auto state = std::make_shared<State>();
     state->span = span;
     state->rows = rows(span.begin, span.n);

@@ -6,7 +6,7 @@
 // cutoff layer belongs to the first stage that reaches it, those above the last stage to what runs after it.
 //
 // States stay on the host as F32, n_embd * 4 bytes a token: of the best `keep` pairs so far and of the ubatch at work,
-// a shared query prefix once. 32 pairs of 512 tokens of 2304 units take 151 MB. Beyond max_state_bytes a pair's states
+// a shared query prefix once. 32 pairs of 512 tokens of 2304 units take 151 MB. Beyond `max_state_bytes` a pair's states
 // are let go, and should it be kept, it starts again from its ids.
 #pragma once
 #include "arch/arch.h"
@@ -23,12 +23,12 @@ struct CascadeStage {
 
 class Cascade {
 public:
-    static constexpr size_t max_state_bytes = size_t(1) << 30;
+    static constexpr size_t default_state_bytes = size_t(1) << 30;
 
     // Throws Error MODEL_UNSUPPORTED unless the stages ascend, are cutoffs and lie below the last one.
     static void check(const std::vector<CascadeStage> & stages, const ScoreParams & params);
 
-    Cascade(std::vector<CascadeStage> stages, const ScoreParams & params, const std::vector<EncodedPair> & pairs);
+    Cascade(std::vector<CascadeStage> stages, const ScoreParams & params, const std::vector<EncodedPair> & pairs, size_t max_state_bytes = default_state_bytes);
 
     bool in_last_part() const { return part_ == stages_.size(); }
     ScoreParams params() const;   // of the part at work: its cutoffs only
@@ -61,6 +61,7 @@ private:
     std::vector<CascadeStage> stages_;
     ScoreParams params_;
     const std::vector<EncodedPair> & pairs_;
+    size_t max_state_bytes_;
     size_t part_ = 0, n_left_;
     std::vector<std::shared_ptr<State>> states_; // one a pair
     std::vector<Prefix> prefixes_;               // of the part at work

@@ -1,5 +1,6 @@
 #include "engine.h"
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstdlib>
 #include <numeric>
@@ -49,18 +50,21 @@ Vocabulary read_vocabulary(const ModelFile & file) {
     return out;
 }
 
-Engine::Engine(std::shared_ptr<ModelFile> file, const EngineOptions & options) : file_(std::move(file)), layout_(options.layout) {
+Engine::Engine(std::shared_ptr<ModelFile> file, const EngineOptions & options) : file_(std::move(file)), options_(options) {
     tokenizer_ = Tokenizer::create(read_vocabulary(*file_), options.tokenizer);
+    options_.tokenizer = {}; // large, and not needed again
     backend_ = std::make_unique<Backend>(options.device, options.n_threads);
     if (!backend_->kernels()) tokenizer_pool_ = std::make_unique<cpu::ThreadPool>(options.n_threads > 0 ? options.n_threads : cpu::physical_cores());
-    weights_ = std::make_unique<Weights>(file_, *backend_, options.weight_mode);
-    architecture_ = load_architecture(*weights_, options.architecture);
-    weights_->finish();
-    for (const auto * ids : {&layout_.before, &layout_.between, &layout_.after, &layout_.bos}) {
+    load_weights();
+    facts_ = *architecture_;
+    weights_size_ = weights_->size_bytes();
+    const InputLayout & layout = options_.layout;
+    for (const auto * ids : {&layout.before, &layout.between, &layout.after, &layout.bos}) {
         for (int32_t id : *ids) {
-            if (id < 0 || id >= architecture_->n_vocab) throw Error("MODEL_INVALID", file_->path() + ": special token id " + std::to_string(id) + " is not in the vocabulary");
+            if (id < 0 || id >= facts_.n_vocab) throw Error("MODEL_INVALID", file_->path() + ": special token id " + std::to_string(id) + " is not in the vocabulary");
         }
     }
+    cpu::trim_heap(); // of what only loading took
     {
         std::lock_guard<std::mutex> lock(running().mutex);
         running().engines.insert(this);
@@ -106,15 +110,22 @@ void Engine::abandon() {
 
 EncodedPair Engine::encode(const std::string & query, const std::string & document, const LengthLimits & limits, bool parse_special) const {
     const auto ids = [&](const std::string & text, int32_t limit) { return tokenizer_->encode(text, {parse_special, size_t(limit) + 1}); };
-    return join(layout_, limits, ids(query, limits.query_max_length), ids(document, limits.max_length));
+    return join(options_.layout, limits, ids(query, limits.query_max_length), ids(document, limits.max_length));
 }
 
 void Engine::run() {
+    const auto has_work = [&] { return closing_ || !incoming_.empty() || !active_.empty(); };
+    const std::chrono::milliseconds keep_alive(options_.keep_alive_ms);
     for (;;) {
         std::deque<std::shared_ptr<Job>> incoming;
         {
             std::unique_lock<std::mutex> lock(mutex_);
-            wake_.wait(lock, [&] { return closing_ || !incoming_.empty() || !active_.empty(); });
+            if (!weights_loaded_ || options_.keep_alive_ms < 0) wake_.wait(lock, has_work);
+            else if (!wake_.wait_for(lock, keep_alive, has_work)) {
+                lock.unlock();
+                release_weights();
+                continue;
+            }
             if (closing_ && incoming_.empty() && active_.empty()) return;
             incoming.swap(incoming_);
         }
@@ -137,8 +148,33 @@ void Engine::run() {
     }
 }
 
+void Engine::load_weights() {
+    if (weights_loaded_) return;
+    try {
+        weights_ = std::make_unique<Weights>(file_, *backend_, options_.weight_mode, abandoned_);
+        architecture_ = load_architecture(*weights_, options_.architecture);
+        weights_->finish();
+        weights_loaded_ = true;
+    } catch (const std::bad_alloc &) {
+        release_weights();
+        throw Error("OUT_OF_MEMORY", "There is no memory left for the weights of " + file_->path());
+    } catch (...) {
+        release_weights();
+        throw;
+    }
+}
+
+void Engine::release_weights() {
+    weights_loaded_ = false;
+    architecture_.reset();
+    weights_.reset();
+    backend_->release_buffers();
+    file_->file().drop(0, file_->file().size());
+    cpu::trim_heap();
+}
+
 void Engine::check(const Request & request) const {
-    const Architecture & a = *architecture_;
+    const ArchitectureFacts & a = facts_;
     const ScoreParams & params = request.params;
     for (int32_t layer : params.cutoff_layers) {
         if (layer < 1 || layer > a.n_layer_loaded) throw Error("MODEL_UNSUPPORTED", "Cutoff layer " + std::to_string(layer) + " is not loaded; loaded are layers 1 to " + std::to_string(a.n_layer_loaded));
@@ -176,18 +212,22 @@ void Engine::prepare(Job & job) {
 
     job.encoded.reserve(n_pairs);
     for (size_t i = 0; i < n_pairs; i++) {
-        EncodedPair pair = join(layout_, r.limits, ids[r.pairs[2 * i]], ids[r.pairs[2 * i + 1]]);
+        EncodedPair pair = join(options_.layout, r.limits, ids[r.pairs[2 * i]], ids[r.pairs[2 * i + 1]]);
         const int64_t n = int64_t(pair.ids.size());
-        if (architecture_->n_ctx > 0 && n > architecture_->n_ctx) {
-            throw Error("INPUT_TOO_LONG", "Pair " + std::to_string(i) + " has " + std::to_string(n) + " tokens, but the model has " + std::to_string(architecture_->n_ctx) +
-                        " positions; set maxLength to at most " + std::to_string(architecture_->n_ctx) + " and queryMaxLength below it");
+        if (facts_.n_ctx > 0 && n > facts_.n_ctx) {
+            throw Error("INPUT_TOO_LONG", "Pair " + std::to_string(i) + " has " + std::to_string(n) + " tokens, but the model has " + std::to_string(facts_.n_ctx) +
+                        " positions; set maxLength to at most " + std::to_string(facts_.n_ctx) + " and queryMaxLength below it");
+        }
+        if (options_.max_graph_tokens > 0 && n > options_.max_graph_tokens) {
+            throw Error("OUT_OF_MEMORY", "Pair " + std::to_string(i) + " has " + std::to_string(n) + " tokens, but maxMemory leaves room to compute " +
+                        std::to_string(options_.max_graph_tokens) + " at once; lower maxLength or raise maxMemory");
         }
         if (r.fail_on_truncation && pair.truncated) {
             throw Error("TRUNCATED", "Pair " + std::to_string(i) + ": the " + (pair.truncated & 1 ? "query" : "document") + " does not fit " + std::to_string(r.limits.max_length) +
                         " tokens; raise maxLength or shorten it");
         }
         for (int32_t id : pair.ids) {
-            if (id < 0 || id >= architecture_->n_vocab) throw Error("MODEL_INVALID", file_->path() + ": the tokenizer gives id " + std::to_string(id) + ", the model knows " + std::to_string(architecture_->n_vocab));
+            if (id < 0 || id >= facts_.n_vocab) throw Error("MODEL_INVALID", file_->path() + ": the tokenizer gives id " + std::to_string(id) + ", the model knows " + std::to_string(facts_.n_vocab));
         }
         job.response.tokens.push_back(int32_t(n));
         job.response.truncated.push_back(pair.truncated);
@@ -197,7 +237,10 @@ void Engine::prepare(Job & job) {
     job.order.resize(n_pairs);
     std::iota(job.order.begin(), job.order.end(), 0);
     std::stable_sort(job.order.begin(), job.order.end(), [&](int32_t a, int32_t b) { return job.encoded[a].ids.size() > job.encoded[b].ids.size(); });
-    if (!r.cascade.empty()) job.cascade = std::make_unique<Cascade>(r.cascade, r.params, job.encoded);
+    if (!r.cascade.empty()) {
+        const size_t max_state_bytes = options_.max_state_bytes > 0 ? size_t(options_.max_state_bytes) : Cascade::default_state_bytes;
+        job.cascade = std::make_unique<Cascade>(r.cascade, r.params, job.encoded, std::min(max_state_bytes, Cascade::default_state_bytes));
+    }
     job.request.texts.clear();
     job.request.texts.shrink_to_fit();
 }
@@ -214,7 +257,7 @@ std::vector<Engine::Slot> Engine::fill(int64_t max_tokens) {
         if (r.batch_size > 0) max_pairs = max_pairs ? std::min<int64_t>(max_pairs, r.batch_size) : r.batch_size;
         if (r.max_batch_tokens > 0) max_tokens = std::min<int64_t>(max_tokens, r.max_batch_tokens);
     }
-    TokenBudget budget(max_tokens, max_pairs, front.request.share_prefix && architecture_->causal);
+    TokenBudget budget(max_tokens, max_pairs, front.request.share_prefix && facts_.causal);
     std::vector<Slot> slots;
     // Every job gets a fair share first, so that a large one does not hold small ones up; what is left goes in order.
     const int64_t share = std::max<int64_t>(1, max_tokens / int64_t(group.size()));
@@ -234,18 +277,17 @@ std::vector<Engine::Slot> Engine::fill(int64_t max_tokens) {
 
 bool Engine::step() {
     if (active_.empty()) return false;
-    const std::vector<Slot> slots = fill(backend_->is_cpu() ? cpu_ubatch_tokens : gpu_ubatch_tokens);
+    int64_t max_tokens = backend_->is_cpu() ? cpu_ubatch_tokens : gpu_ubatch_tokens;
+    if (options_.max_graph_tokens > 0) max_tokens = std::min<int64_t>(max_tokens, options_.max_graph_tokens);
+    const std::vector<Slot> slots = fill(max_tokens);
     try {
+        load_weights();
         compute(slots);
     } catch (const Error & e) {
-        for (const Slot & slot : slots) {
-            Job * job = slot.job;
-            const auto found = std::find_if(active_.begin(), active_.end(), [&](const auto & a) { return a.get() == job; });
-            if (found == active_.end()) continue;
-            const std::shared_ptr<Job> failed = *found;
-            active_.erase(found);
-            failed->on_error(e);
-        }
+        fail(slots, e);
+        return true;
+    } catch (const std::exception & e) {
+        fail(slots, Error("COMPUTE_FAILED", e.what()));
         return true;
     }
     if (active_.size() > 1) { // the next group's turn
@@ -255,12 +297,23 @@ bool Engine::step() {
     return true;
 }
 
+// Takes out the jobs that the slots belong to.
+void Engine::fail(const std::vector<Slot> & slots, const Error & error) {
+    for (const Slot & slot : slots) {
+        const auto found = std::find_if(active_.begin(), active_.end(), [&](const auto & a) { return a.get() == slot.job; });
+        if (found == active_.end()) continue;
+        const std::shared_ptr<Job> failed = *found;
+        active_.erase(found);
+        failed->on_error(error);
+    }
+}
+
 void Engine::compute(const std::vector<Slot> & slots) {
     Job & front = *slots[0].job;
     Cascade * cascade = front.cascade.get(); // all slots are this job's then
     const ScoreParams params = cascade ? cascade->params() : front.request.params;
     const int32_t first_cutoff = cascade ? cascade->first_cutoff() : 0;
-    const bool share_prefix = front.request.share_prefix && architecture_->causal;
+    const bool share_prefix = front.request.share_prefix && facts_.causal;
     std::vector<const EncodedPair *> pairs;
     std::vector<int32_t> numbers;
     for (const Slot & slot : slots) {
@@ -314,7 +367,7 @@ void Engine::go_on(Job & job, const std::vector<int32_t> & pairs, const Computed
     std::stable_sort(job.order.begin(), job.order.end(), [&](int32_t a, int32_t b) { return job.encoded[a].ids.size() > job.encoded[b].ids.size(); });
 }
 
-Engine::Computed Engine::compute(const Ubatch & ubatch, const ScoreParams & params) {
+Engine::Computed Engine::compute(const Ubatch & ubatch, const ScoreParams & params) try {
     const size_t per_seq = backend_->kernels() ? 0 : 32;
     GraphBuilder g(*backend_, 256 + size_t(architecture_->n_layer) * (64 + per_seq * ubatch.rows.spans.size()));
     Forward forward = architecture_->build(g, ubatch, params);
@@ -333,6 +386,8 @@ Engine::Computed Engine::compute(const Ubatch & ubatch, const ScoreParams & para
     if (forward.states) read(forward.states, out.states);
     out.rows = std::move(forward.rows);
     return out;
+} catch (const std::bad_alloc &) {
+    throw Error("OUT_OF_MEMORY", "Not enough memory for one batch; lower maxBatchTokens or maxLength");
 }
 
 // Takes out the jobs that are complete, cancelled or abandoned.

@@ -26,6 +26,9 @@ struct EngineOptions {
     InputLayout layout;
     ArchitectureOptions architecture;
     cpu::WeightMode weight_mode = cpu::WeightMode::native;
+    int32_t max_graph_tokens = 0; // most tokens of one graph, a lone pair's too: what memory allows; 0 = no limit
+    int64_t max_state_bytes = 0;  // of hidden states that a cascade keeps; 0 = its own limit
+    int64_t keep_alive_ms = -1;   // idle time after which the weights are released until the next call; below 0 = never
 };
 
 struct Request {
@@ -63,6 +66,12 @@ struct Job {
     Response response;
 };
 
+// Has the heap trimmed when it is destroyed.
+struct HeapTrim {
+    ~HeapTrim() { cpu::trim_heap(); }
+};
+
+// The weights may come and go between calls (keep_alive_ms); the file's mapping, its metadata and the tokenizer stay.
 class Engine {
 public:
     Engine(std::shared_ptr<ModelFile> file, const EngineOptions & options);
@@ -72,20 +81,25 @@ public:
     void close();                          // finishes what was submitted, then stops. Idempotent
     void abandon();                        // stops at the next node of a running graph; jobs fail with CLOSED
 
-    const Architecture & architecture() const { return *architecture_; }
+    const ArchitectureFacts & architecture() const { return facts_; }
     const Backend & backend() const { return *backend_; }
     const Tokenizer & tokenizer() const { return *tokenizer_; }
     const ModelFile & file() const { return *file_; }
-    size_t weights_size() const { return weights_->size_bytes(); }
+    const EngineOptions & options() const { return options_; }
+    size_t weights_size() const { return weights_size_; } // bytes, loaded or not
+    bool weights_loaded() const { return weights_loaded_; }
     EncodedPair encode(const std::string & query, const std::string & document, const LengthLimits & limits, bool parse_special) const;
 
 private:
     struct Slot { Job * job; int32_t pair; }; // one pair of one job inside a ubatch
 
     void run();
+    void load_weights(); // no-op when they are there
+    void release_weights();
     void prepare(Job & job);                     // encodes and checks every pair
     bool step();                                 // computes one ubatch; false when nothing is left to do
     std::vector<Slot> fill(int64_t max_tokens);  // takes pairs off the front job and of those that ask the same
+    void fail(const std::vector<Slot> & slots, const Error & error);
     void compute(const std::vector<Slot> & slots);
     struct Computed { std::vector<float> logits, states; Rows rows; }; // logits [n_seqs, n_cutoffs]
     Computed compute(const Ubatch & ubatch, const ScoreParams & params);
@@ -94,13 +108,17 @@ private:
     void check(const Request & request) const;
     cpu::ThreadPool & pool() { return backend_->kernels() ? backend_->kernels()->pool : *tokenizer_pool_; }
 
+    HeapTrim heap_trim_; // first: what else is here is freed by then
     std::shared_ptr<ModelFile> file_;
-    InputLayout layout_;
+    EngineOptions options_;
     std::unique_ptr<Tokenizer> tokenizer_;
     std::unique_ptr<Backend> backend_;
     std::unique_ptr<cpu::ThreadPool> tokenizer_pool_; // where the backend has none
-    std::unique_ptr<Weights> weights_;
+    std::unique_ptr<Weights> weights_;           // null while released, as is architecture_; engine thread only
     std::unique_ptr<Architecture> architecture_;
+    ArchitectureFacts facts_;
+    size_t weights_size_ = 0;
+    std::atomic<bool> weights_loaded_{false};
 
     std::deque<std::shared_ptr<Job>> active_; // engine thread only
     std::mutex mutex_;                        // guards what follows

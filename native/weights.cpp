@@ -14,8 +14,8 @@ static std::string shape_text(const int64_t * ne, int n) {
     return out + "]";
 }
 
-Weights::Weights(std::shared_ptr<ModelFile> file, Backend & backend, cpu::WeightMode mode)
-    : file_(std::move(file)), backend_(backend), mode_(mode),
+Weights::Weights(std::shared_ptr<ModelFile> file, Backend & backend, cpu::WeightMode mode, const std::atomic<bool> & stop)
+    : file_(std::move(file)), backend_(backend), mode_(mode), stop_(stop),
       mapped_ctx_(make_context(gguf_get_n_tensors(file_->gguf()) + 1)), device_ctx_(make_context(gguf_get_n_tensors(file_->gguf()) + 1)) {}
 
 const ggml_tensor * Weights::require(const std::string & name, const std::vector<int64_t> & shape) const {
@@ -91,6 +91,10 @@ cpu::WeightSource Weights::source(const std::string & name) const {
     return out;
 }
 
+void Weights::throw_if_stopped() const {
+    if (stop_) throw Error("CLOSED", "The model was closed while its weights were read");
+}
+
 void Weights::drop(const std::string & name) const { file_->file().drop(file_->offset_of(name), ggml_nbytes(file_->find(name))); }
 
 Linear Weights::linear(const std::string & name, int64_t n_in, int64_t n_out, bool bias) {
@@ -98,6 +102,7 @@ Linear Weights::linear(const std::string & name, int64_t n_in, int64_t n_out, bo
 }
 
 Linear Weights::linear(const std::vector<std::string> & names, int64_t n_in, const std::vector<int64_t> & n_out, bool bias) {
+    throw_if_stopped();
     Linear out;
     out.n_in = n_in;
     std::vector<cpu::WeightSource> sources;
@@ -125,6 +130,7 @@ Linear Weights::linear(const std::vector<std::string> & names, int64_t n_in, con
 }
 
 GatedLinear Weights::gated(const std::string & gate, const std::string & up, int64_t n_in, int64_t n_out) {
+    throw_if_stopped();
     GatedLinear out;
     if (!backend_.kernels()) {
         out.gate = linear(gate, n_in, n_out, false);
@@ -154,6 +160,7 @@ void Weights::finish() {
         ggml_backend_buffer_set_usage(device_.get(), GGML_BACKEND_BUFFER_USAGE_WEIGHTS);
     }
     for (const Pending & p : pending_) {
+        throw_if_stopped();
         if (p.on_host) ggml_backend_tensor_alloc(mapped_.get(), p.tensor, file_->data_of(p.name));
         else {
             ggml_backend_tensor_set(p.tensor, file_->data_of(p.name), 0, ggml_nbytes(p.tensor));

@@ -4,6 +4,7 @@
 #pragma once
 #include "backend.h"
 #include "model-file.h"
+#include <atomic>
 #include <memory>
 #include <string>
 #include <vector>
@@ -36,7 +37,8 @@ struct Norm {
 
 class Weights {
 public:
-    Weights(std::shared_ptr<ModelFile> file, Backend & backend, cpu::WeightMode mode);
+    // Once `stop` is true, the next layer asked for throws Error CLOSED.
+    Weights(std::shared_ptr<ModelFile> file, Backend & backend, cpu::WeightMode mode, const std::atomic<bool> & stop);
 
     const ModelFile & file() const { return *file_; }
     // Layers from 1 to this one are loaded; 0 = all. Set by the engine before the architecture reads anything.
@@ -65,10 +67,12 @@ private:
     std::vector<float> read_f32(const std::string & name, int64_t n) const;
     cpu::WeightSource source(const std::string & name) const;
     void drop(const std::string & name) const;
+    void throw_if_stopped() const;
 
     std::shared_ptr<ModelFile> file_;
     Backend & backend_;
     cpu::WeightMode mode_;
+    const std::atomic<bool> & stop_;
     ggml_backend_buffer_ptr mapped_, device_;
     ggml_context_ptr mapped_ctx_, device_ctx_; // views of the buffers above
     std::vector<Pending> pending_;

@@ -1,6 +1,7 @@
 // Loading: find the GGUF, read what it is, decide the native spec, load it on each device, check its tokenizer.
 import { convert } from "./convert.js";
 import { RerankerError } from "./errors.js";
+import { budgetWithin, type MemoryBudget, parseBytes, residentBytes, UNLIMITED } from "./memory.js";
 import { describeModel, type ModelFacts } from "./model-facts.js";
 import { type Converter, type ConvertRequest, resolveModelSource } from "./model-source.js";
 import type { RerankClass } from "./models/index.js";
@@ -67,9 +68,10 @@ export async function openModel(
     const facts = withMaxLayer(describeModel(header, path), options.maxLayer ?? undefined);
     throwIfOtherClass(facts, wanted, path);
     throwIfForeign(facts, options);
-    resolveScoreOptions(facts, {}, scoreOptionsOf(options)); // a default that no call could use is a mistake now
+    const { maxLength } = resolveScoreOptions(facts, {}, scoreOptionsOf(options)); // a default that no call could use is a mistake now
     const tokenizer = environment.tokenizerSpec(header);
-    const models = await loadOnDevices(addon, path, facts, tokenizer, options, environment);
+    const budget = (device: string) => memoryBudget(device, maxLength, header, facts, options, addon);
+    const models = await loadOnDevices(addon, path, facts, tokenizer, options, environment, budget);
     const loaded = { facts, options, path, models };
     await closeUnless(loaded, () => {
       signal?.throwIfAborted();
@@ -119,6 +121,23 @@ function throwIfOtherClass(facts: ModelFacts, wanted: RerankClass | undefined, p
   );
 }
 
+/** @throws {RerankerError} `OUT_OF_MEMORY` when the model does not fit `maxMemory`. */
+function memoryBudget(
+  device: string,
+  maxLength: number,
+  header: GgufHeader,
+  facts: ModelFacts,
+  { maxMemory, maxLayer, weightMode }: LoadOptions,
+  addon: NativeAddon,
+): MemoryBudget {
+  if (maxMemory === undefined || maxMemory === null) return UNLIMITED;
+  const kernels = device === "cpu" && addon.cpu().isa !== "plain";
+  const resident = residentBytes(header, { kernels, weightMode: weightMode ?? "native", maxLayer: maxLayer ?? 0 });
+  // The reference counts separator and prompt twice beside `maxLength`.
+  const promptTokens = (facts.separatorIds?.length ?? 0) + (facts.promptIds?.length ?? 0);
+  return budgetWithin(parseBytes("maxMemory", maxMemory), resident, maxLength + 2 * promptTokens, facts, kernels);
+}
+
 async function loadOnDevices(
   addon: NativeAddon,
   path: string,
@@ -126,10 +145,12 @@ async function loadOnDevices(
   tokenizer: TokenizerSpec,
   options: LoadOptions,
   environment: Environment,
+  budget: (device: string) => MemoryBudget,
 ): Promise<LoadedModel["models"]> {
   const devices = typeof options.devices === "string" ? [options.devices] : (options.devices ?? [undefined]);
   const names = devices.map((device) => environment.openDevice(device));
-  const loading = names.map((device) =>
+  const budgets = names.map(budget); // all of them before anything is loaded
+  const loading = names.map((device, i) =>
     addon.loadModel(path, {
       device,
       threads: options.threads ?? 0, // 0: one for each physical core
@@ -138,6 +159,8 @@ async function loadOnDevices(
       maxLayer: options.maxLayer ?? 0,
       tokenId: facts.tokenId,
       weightMode: options.weightMode ?? "native",
+      ...(budgets[i] ?? UNLIMITED),
+      keepAliveMs: options.keepAliveMs ?? -1,
     }),
   );
   const settled = await Promise.allSettled(loading);

@@ -103,6 +103,12 @@ export interface ModelSpec {
   readonly tokenId: number;
   /** "native" keeps the file's precision; "row-int8" is the faster opt-in of the CPU kernels. */
   readonly weightMode: "native" | "row-int8";
+  /** Most tokens computed at once, a lone pair's too; 0 = as many as the engine likes. */
+  readonly maxGraphTokens: number;
+  /** Most bytes of hidden states that a cascade keeps; 0 = the engine's own limit. */
+  readonly maxStateBytes: number;
+  /** Time without calls after which the weights are released until the next one; -1 = never. */
+  readonly keepAliveMs: number;
 }
 
 export interface NativeModelInfo {
@@ -116,7 +122,12 @@ export interface NativeModelInfo {
   readonly vocabularySize: number;
   /** Most tokens one pair may have; 0 = no hard limit. */
   readonly contextLength: number;
+  /** As in ModelSpec. */
+  readonly maxGraphTokens: number;
+  /** Loaded or not. */
   readonly weightsSizeBytes: number;
+  /** false: released after `keepAliveMs`, to be read again by the next call. */
+  readonly weightsLoaded: boolean;
 }
 
 export interface EncodeSpec {

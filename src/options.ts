@@ -1,5 +1,6 @@
 // The options of loading and of each call: what they do, and which values they take whatever the model.
 import { compileInstruction } from "./instruction.js";
+import { parseBytes } from "./memory.js";
 import { gemma2 } from "./models/gemma2.js";
 import type { RerankClass } from "./models/index.js";
 import { minicpm } from "./models/minicpm.js";
@@ -175,6 +176,19 @@ export interface LoadOptions extends ScoreOptions {
    * @default "native": the precision of the file
    */
   readonly weightMode?: "native" | "row-int8" | null | undefined;
+  /**
+   * Most memory the model may take on each device: weights, tokenizer and the work of calls. Bytes, or text such as `"2GB"`
+   * (2 × 1000³) and `"2GiB"` (2 × 1024³). It is held against an estimate before anything is loaded, and batches are kept
+   * small enough. Not in it: the rest of the process, the texts of the calls, and converting a checkpoint on first use.
+   * @default no limit
+   */
+  readonly maxMemory?: number | string | null | undefined;
+  /**
+   * Milliseconds after the last call until the weights are released, as Ollama's `keep_alive`. The next call reads them again,
+   * from the file as it was, and takes longer by that. `tokenize` and `encodePair` need no weights. 0: after every call.
+   * @default kept until `dispose()`
+   */
+  readonly keepAliveMs?: number | null | undefined;
 }
 
 /** Prompts the models were trained with, for `prompt`: `yesNo` is the default of gemma and minicpm, `answer` of lightweight. */
@@ -241,6 +255,8 @@ const loadChecks = {
   passageInstructionFormat: checkFormat,
   maxLayer: is.integer(1),
   weightMode: is.oneOf("native", "row-int8"),
+  maxMemory: parseBytes,
+  keepAliveMs: is.integer(0),
 } as const satisfies Record<keyof LoadOptions, is.Check>;
 
 /** Options of FlagEmbedding that have no meaning here. */
@@ -251,6 +267,7 @@ const NOT_NEEDED: Readonly<Record<string, string>> = {
   numWorkers: "It is not needed: batches are made natively.",
   modelClass: "It is an option of FlagAutoReranker.fromFinetuned.",
   device: "Give `devices` at load.",
+  keepAlive: "Did you mean `keepAliveMs`?",
   topK: "Did you mean `topN`?",
   topn: "Did you mean `topN`?",
 };

@@ -1,5 +1,6 @@
 // What a rerank call would compute, without computing it: tokens, cuts, batches, memory.
 import { setImmediate } from "node:timers/promises";
+import { workBytes } from "./memory.js";
 import type { ModelFacts } from "./model-facts.js";
 import type { NativeModelInfo } from "./native.js";
 import type { TextSpan } from "./overflow.js";
@@ -98,7 +99,7 @@ export function planRerank(
     truncatedCount: planned.filter((pair) => pair.truncated).length,
     memory: {
       weightsBytes: Math.max(...devices.map((info) => info.weightsSizeBytes)),
-      workBytes: workBytes(Math.max(0, ...batches.map((batch) => batch.tokens)), facts),
+      workBytes: Math.max(0, ...devices.map((info) => largestWork(batches, pairs, info, facts))),
     },
   };
 }
@@ -106,7 +107,7 @@ export function planRerank(
 /** Longest first, filled up to the budget: TokenBudget of native/batch.cpp, for pairs that all have the same query. */
 function splitBatches(pairs: readonly LaidOutPair[], limits: BatchLimits, info: NativeModelInfo): PlannedBatch[] {
   const own = info.device === "cpu" ? CPU_BATCH_TOKENS : GPU_BATCH_TOKENS;
-  const maxTokens = limits.maxBatchTokens > 0 ? Math.min(own, limits.maxBatchTokens) : own;
+  const maxTokens = Math.min(...[own, limits.maxBatchTokens, info.maxGraphTokens].filter((tokens) => tokens > 0));
   const maxPairs = Math.min(limits.batchSize, info.isa === "" ? PAIRS_WITHOUT_KERNELS : Number.POSITIVE_INFINITY);
   const batches: { device: string; pairs: number; tokens: number }[] = [];
   for (const pair of [...pairs].sort((a, b) => b.tokens - a.tokens)) {
@@ -122,9 +123,10 @@ function splitBatches(pairs: readonly LaidOutPair[], limits: BatchLimits, info: 
   return batches;
 }
 
-/** Float32 rows that live at once in the widest place of a layer: states, queries, keys, values, and both sides of the feed-forward. */
-function workBytes(tokens: number, { hiddenSize, feedForwardSize }: ModelFacts): number {
-  return tokens * (6 * hiddenSize + 2 * feedForwardSize) * 4;
+function largestWork(batches: readonly PlannedBatch[], pairs: readonly LaidOutPair[], info: NativeModelInfo, facts: ModelFacts): number {
+  const tokens = Math.max(0, ...batches.filter(({ device }) => device === info.device).map((batch) => batch.tokens));
+  const longest = pairs.reduce((most, pair) => Math.max(most, pair.tokens), 0);
+  return workBytes(tokens, Math.min(longest, tokens), facts, info.isa !== "");
 }
 
 function sum(numbers: readonly number[]): number {

@@ -30,17 +30,20 @@ struct Forward {
     Rows rows;                      // who owns which state
 };
 
-struct Architecture {
-    virtual ~Architecture() = default;
-    // Adds the forward pass of `ubatch` to the graph.
-    virtual Forward build(GraphBuilder & g, const Ubatch & ubatch, const ScoreParams & params) const = 0;
-
+// What is known of a model without its weights.
+struct ArchitectureFacts {
     int32_t n_layer = 0, n_embd = 0, n_head = 0, n_vocab = 0;
     int32_t n_layer_loaded = 0; // layers in memory, n_layer unless a smaller one was asked for
     int32_t n_heads = 0;        // rows of the head matrix of layer-head models, else 1
     int32_t n_ctx = 0;          // hard limit of a pair's length; 0 = none
     bool causal = false;        // a later token never changes an earlier one: query prefixes can be shared
     bool resumable = false;     // can start from the states after any layer, as a cascade does
+};
+
+struct Architecture : ArchitectureFacts {
+    virtual ~Architecture() = default;
+    // Adds the forward pass of `ubatch` to the graph.
+    virtual Forward build(GraphBuilder & g, const Ubatch & ubatch, const ScoreParams & params) const = 0;
 };
 
 // What the caller decides about a model before it is read.

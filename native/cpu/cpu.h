@@ -2,6 +2,7 @@
 // Plain C++17: no ggml, no N-API. Matrices are row-major f32; a stride is the distance of two rows, in floats.
 #pragma once
 
+#include "pages.h"
 #include "types.h"
 
 #include <atomic>
@@ -80,11 +81,10 @@ private:
 class Workspace {
 public:
     void * reserve(size_t n_bytes); // at least n_bytes, aligned to 64; what was there before is lost
-    size_t size_bytes() const { return size_; }
+    size_t size_bytes() const { return pages_.size(); }
 
 private:
-    std::unique_ptr<unsigned char[]> memory_;
-    size_t                           size_ = 0;
+    Pages pages_;
 };
 
 // --- Linear layers ---------------------------------------------------------------------------------

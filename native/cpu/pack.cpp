@@ -207,18 +207,16 @@ std::unique_ptr<PackedWeights> pack(ThreadPool & pool, int n_in, const std::vect
     w->n_blocks          = (n_in + block_size - 1) / block_size;
     w->panel_bytes       = (panel_bytes(*w) + 63) / 64 * 64;
 
-    const size_t n_bytes = size_t(w->n_panels) * w->panel_bytes;
-    w->memory.reset(new unsigned char[n_bytes + 64]);
-    w->panels = w->memory.get() + (64 - reinterpret_cast<uintptr_t>(w->memory.get()) % 64) % 64;
+    w->panels = Pages(size_t(w->n_panels) * w->panel_bytes);
     if (bias != nullptr) {
         w->bias.assign(size_t(w->n_panels) * w->columns, 0.0f);
         std::copy(bias, bias + w->n_out, w->bias.begin());
     }
 
     // A panel is one task. It takes its rows from the sources in order, so that each thread walks through the file.
+    // Columns without a row, and inputs after n_in, stay zero.
     pool.parallel_for(w->n_panels, [&](int p, int) {
-        unsigned char * panel = w->panels + size_t(p) * w->panel_bytes;
-        std::memset(panel, 0, w->panel_bytes);
+        unsigned char * panel = w->panels.data() + size_t(p) * w->panel_bytes;
         RowPacker packer(*w);
         int       first = 0; // of this source among the outputs
         for (size_t s = 0; s < sources.size(); ++s) {

@@ -19,13 +19,12 @@ struct PackedWeights {
     int             n_blocks;    // of 32 inputs; the last one may be partly zeros
     size_t          panel_bytes;
 
-    std::vector<float>               bias; // padded to whole panels, or empty
-    std::unique_ptr<unsigned char[]> memory;
-    unsigned char *                  panels; // aligned, in memory
+    std::vector<float> bias; // padded to whole panels, or empty
+    Pages              panels;
 
     int                   columns_out() const { return gated ? columns / 2 : columns; } // outputs of a panel
-    const unsigned char * panel(int i) const { return panels + size_t(i) * panel_bytes; }
-    size_t                size_bytes() const { return size_t(n_panels) * panel_bytes + bias.size() * sizeof(float); }
+    const unsigned char * panel(int i) const { return panels.data() + size_t(i) * panel_bytes; }
+    size_t                size_bytes() const { return panels.size() + bias.size() * sizeof(float); }
 };
 
 } // namespace cpu::detail

@@ -166,6 +166,9 @@ describe("a file whose numbers do not fit", () => {
       maxLayer: 0,
       tokenId: -1,
       weightMode: "native",
+      maxGraphTokens: 0,
+      maxStateBytes: 0,
+      keepAliveMs: -1,
     } as const;
     await (await addon.loadModel(file, spec)).close();
   }
