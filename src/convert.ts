@@ -1,13 +1,15 @@
 // Hugging Face checkpoint folder -> GGUF, driven by the tables in models/. Every tensor is accounted for, and the file
 // appears only when it is whole.
-import { open, rm } from "node:fs/promises";
-import { basename, join, resolve } from "node:path";
-import { type Checkpoint, countParameters, readCheckpoint } from "./convert/checkpoint.js";
+import { rm } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { countParameters, readCheckpoint, throwIfUntied } from "./convert/checkpoint.js";
 import { type CheckpointConfig, quantity } from "./convert/config.js";
+import { emptyPadPosition } from "./convert/late-metadata.js";
 import { buildMetadata, type MetadataEntry, type PromptIds, padVocabulary } from "./convert/metadata.js";
-import { createOutput, outputError, readAt } from "./convert/output-file.js";
-import { reservedPositions, type TensorPlan } from "./convert/tensor-plan.js";
+import { createOutput, outputError } from "./convert/output-file.js";
+import type { TensorPlan } from "./convert/tensor-plan.js";
 import { type TypeFallback, writableType } from "./convert/tensor-type.js";
+import type { ArrivingWeights } from "./convert/weight-file.js";
 import { writeModel } from "./convert/write-model.js";
 import type { RerankClass } from "./models/index.js";
 import { loadNative, type NativeAddon, type TensorType, type TokenizerSpec } from "./native.js";
@@ -89,11 +91,24 @@ export interface CheckpointDescription {
  *   is full or writing fails. Nothing is left behind then, nor after an abort.
  */
 export async function convert(source: string, options: ConvertOptions = {}): Promise<ConvertResult> {
+  return convertCheckpoint(source, undefined, options);
+}
+
+/**
+ * Converts a checkpoint while its weights arrive. The file is that which `convert` writes.
+ *
+ * @param source - Folder with config.json and the tokenizer, but not yet the weights.
+ */
+export async function convertArriving(source: string, weights: ArrivingWeights, options: ConvertOptions): Promise<ConvertResult> {
+  return convertCheckpoint(source, weights, options);
+}
+
+async function convertCheckpoint(source: string, arriving: ArrivingWeights | undefined, options: ConvertOptions): Promise<ConvertResult> {
   options.signal?.throwIfAborted();
   const addon = await loadNative();
   const types = addon.tensorTypes();
   const wanted = writableType(options.outtype ?? "f16", types);
-  const checkpoint = await readCheckpoint(source, options.name, options.lora);
+  const checkpoint = await readCheckpoint(source, { name: options.name, lora: options.lora, files: arriving?.files });
   const output = resolve(options.output ?? join(source, `${checkpoint.name}-${wanted.name}.gguf`));
 
   const file = await createOutput(output, options.overwrite ?? false);
@@ -101,9 +116,10 @@ export async function convert(source: string, options: ConvertOptions = {}): Pro
     const vocabulary = await readVocabulary(source);
     const padded = padVocabulary(vocabulary.metadata, quantity(checkpoint.config, "n_vocab"));
     const promptIds = await encodePrompts(addon, checkpoint.config, padded, vocabulary.spec, `${file.temporaryPath}.vocabulary`);
-    const padPosition = await readPadPosition(addon, checkpoint);
+    const padPosition = emptyPadPosition(checkpoint.config);
     const metadata = buildMetadata({ ...checkpoint, type: wanted.name, vocabulary: padded, promptIds, padPosition });
-    const written = await writeModel(addon, checkpoint, metadata, wanted, types, file.temporaryPath, options);
+    const planned = async (sizeBytes: number) => arriving?.planned(output, sizeBytes);
+    const written = await writeModel(addon, checkpoint, metadata, wanted, types, file.temporaryPath, options, planned);
     await file.commit();
     return { path: output, ...written };
   } catch (error) {
@@ -115,7 +131,9 @@ export async function convert(source: string, options: ConvertOptions = {}): Pro
 
 /** @throws {RerankerError} `CONVERT_FAILED` as `convert` would. */
 export async function describeCheckpoint(source: string): Promise<CheckpointDescription> {
-  const { config, name, plan, weights } = await readCheckpoint(source);
+  const checkpoint = await readCheckpoint(source);
+  await throwIfUntied(checkpoint);
+  const { config, name, plan, weights } = checkpoint;
   const sources = plan.tensors.flatMap((tensor) => tensor.parts.map((part) => part.source));
   const tensorTypes: Record<string, number> = {};
   for (const { dtype } of sources) tensorTypes[dtype] = (tensorTypes[dtype] ?? 0) + 1;
@@ -137,7 +155,7 @@ export async function describeCheckpoint(source: string): Promise<CheckpointDesc
     cutoffLayers,
     parameterCount: countParameters(plan),
     tensorTypes,
-    files: weights.files.map((file) => basename(file)),
+    files: weights.files.map((file) => file.name),
     sizeBytes: sources.reduce((sum, tensor) => sum + tensor.sizeBytes, 0),
     dropped: plan.dropped,
   };
@@ -163,21 +181,5 @@ async function encodePrompts(
     };
   } finally {
     await rm(path, { force: true });
-  }
-}
-
-/** The position a literal padding token gets. The table that tokens use begins behind it. */
-async function readPadPosition(addon: NativeAddon, { config, plan }: Checkpoint): Promise<Float32Array | undefined> {
-  if (reservedPositions(config) === 0) return undefined;
-  const source = plan.tensors.find((tensor) => tensor.transform === "drop-reserved-positions")?.parts[0];
-  if (!source) return undefined;
-  const width = source.source.sizeBytes / (source.source.shape[0] ?? 1);
-  const file = await open(source.source.path, "r");
-  try {
-    const row = await readAt(file, width, source.source.offset + config.padTokenId * width, `\`${source.source.name}\``);
-    const floats = await addon.convertRows(row, source.sourceType, "F32", source.source.shape.at(-1) ?? 1);
-    return new Float32Array(new Uint8Array(floats).buffer);
-  } finally {
-    await file.close();
   }
 }

@@ -1,8 +1,6 @@
 // A LoRA adapter folder of the peft library, merged into the weights while they are converted: W + (alpha / r) B A in float32.
-import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { type JsonObject, readJsonObject } from "./convert/json.js";
-import { readAt } from "./convert/output-file.js";
 import type { RowEdit } from "./convert/row-stream.js";
 import { RerankerError } from "./errors.js";
 import type { NativeAddon } from "./native.js";
@@ -139,13 +137,13 @@ function checkFit(name: string, { a, b, whole }: Update, shape: readonly number[
 async function floats(tensor: SafeTensor, addon: NativeAddon): Promise<Float32Array> {
   if (!["F32", "F16", "BF16"].includes(tensor.dtype))
     throw unsupported(`tensor \`${tensor.name}\` has type ${tensor.dtype}; F32, F16 and BF16 can be merged`);
-  const file = await open(tensor.path, "r");
+  const reader = await tensor.file.open();
   try {
-    const bytes = await readAt(file, tensor.sizeBytes, tensor.offset, `\`${tensor.name}\``);
+    const bytes = await reader.read(tensor.sizeBytes, tensor.offset);
     const converted = await addon.convertRows(bytes, tensor.dtype, "F32", tensor.shape.at(-1) ?? 1);
     return new Float32Array(new Uint8Array(converted).buffer);
   } finally {
-    await file.close();
+    await reader.close();
   }
 }
 

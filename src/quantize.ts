@@ -5,6 +5,7 @@ import { type MetadataEntry, quantizationEntries } from "./convert/metadata.js";
 import { createOutput, outputError, throwIfDiskFull } from "./convert/output-file.js";
 import { type RowJob, streamRows } from "./convert/row-stream.js";
 import { keepsF32, rowBytes, type TypeFallback, tensorTypeChooser, writableType } from "./convert/tensor-type.js";
+import { localFile, type WeightReader } from "./convert/weight-file.js";
 import { RerankerError } from "./errors.js";
 import { findProfile, type ModelProfile } from "./models/index.js";
 import { type GgufHeader, type GgufTensor, loadNative, type NativeAddon, type TensorType, type TensorTypeInfo } from "./native.js";
@@ -115,7 +116,7 @@ interface Copy {
 }
 
 async function writeTensors(addon: NativeAddon, copy: Copy, options: QuantizeOptions): Promise<void> {
-  const from = await open(copy.input, "r");
+  const from = await localFile(copy.input).open();
   const to = await open(copy.output, "r+");
   try {
     const total = copy.source.tensors.reduce((sum, tensor) => sum + tensor.sizeBytes, 0);
@@ -132,7 +133,7 @@ async function writeTensors(addon: NativeAddon, copy: Copy, options: QuantizeOpt
   }
 }
 
-async function* rowJobs({ source, header, types }: Copy, from: FileHandle, to: FileHandle): AsyncGenerator<RowJob> {
+async function* rowJobs({ source, header, types }: Copy, from: WeightReader, to: FileHandle): AsyncGenerator<RowJob> {
   for (const [i, tensor] of source.tensors.entries()) {
     const target = header.tensors[i] as GgufTensor;
     const columns = tensor.shape[0] ?? 1;

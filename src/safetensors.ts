@@ -1,7 +1,8 @@
 // Reads safetensors files: the table at their front, bounded and checked against the file, and where each tensor's bytes lie.
-import { access, open } from "node:fs/promises";
-import { basename, join } from "node:path";
+import { access } from "node:fs/promises";
+import { join } from "node:path";
 import { isObject, type JsonObject, parseJsonObject, readJsonObject } from "./convert/json.js";
+import { localFile, type WeightFile } from "./convert/weight-file.js";
 import { RerankerError } from "./errors.js";
 
 export interface SafeTensor {
@@ -10,7 +11,7 @@ export interface SafeTensor {
   readonly dtype: string;
   /** Slowest dimension first. */
   readonly shape: readonly number[];
-  readonly path: string;
+  readonly file: WeightFile;
   /** Bytes from the start of the file. */
   readonly offset: number;
   readonly sizeBytes: number;
@@ -19,7 +20,7 @@ export interface SafeTensor {
 /** All tensors of a checkpoint by name, and its weight files in name order. */
 export interface SafeTensorSet {
   readonly tensors: ReadonlyMap<string, SafeTensor>;
-  readonly files: readonly string[];
+  readonly files: readonly WeightFile[];
 }
 
 // biome-ignore format: one table
@@ -27,6 +28,8 @@ const DTYPE_BYTES: Readonly<Record<string, number>> = {
   BOOL: 1, U8: 1, I8: 1, F8_E5M2: 1, F8_E4M3: 1, U16: 2, I16: 2, F16: 2, BF16: 2, U32: 4, I32: 4, F32: 4, U64: 8, I64: 8, F64: 8,
 };
 
+/** Bytes of the header's length, before the header. */
+const HEADER_START = 8;
 /** The limit of the safetensors library itself. */
 const MAX_HEADER_BYTES = 100_000_000;
 /** The largest known checkpoints have some thousands. */
@@ -36,34 +39,42 @@ const MAX_SHARDS = 10_000;
 
 /** Reads the table of one file. */
 export async function readSafetensors(path: string): Promise<SafeTensor[]> {
-  const what = `\`${basename(path)}\``;
-  const file = await open(path, "r").catch((cause: NodeJS.ErrnoException) => {
-    throw new RerankerError(cause.code === "ENOENT" ? "MODEL_NOT_FOUND" : "IO", `Cannot open ${what}: ${cause.message}`, { cause });
-  });
+  return readTable(localFile(path));
+}
+
+async function readTable(file: WeightFile): Promise<SafeTensor[]> {
+  const what = `\`${file.name}\``;
+  const reader = await file.open();
   try {
-    const { size } = await file.stat();
-    if (size < 8) throw damaged(what, `it has ${size} bytes, fewer than the 8 of the header length`);
-    const length = (await read(file, 0, 8, what)).readBigUInt64LE();
+    const size = reader.sizeBytes;
+    if (size < HEADER_START) throw damaged(what, `it has ${size} bytes, fewer than the 8 of the header length`);
+    const length = (await reader.read(HEADER_START, 0)).readBigUInt64LE();
     if (length > BigInt(MAX_HEADER_BYTES)) throw damaged(what, `the header length says ${length} bytes, more than ${MAX_HEADER_BYTES}`);
-    if (length > BigInt(size - 8)) throw damaged(what, `the header length says ${length} bytes, but only ${size - 8} follow`);
-    const header = parseJsonObject(await read(file, 8, Number(length), what), `The header of ${what}`);
-    return parseTable(header, { path, what, dataOffset: 8 + Number(length), fileSize: size });
+    if (length > BigInt(size - HEADER_START))
+      throw damaged(what, `the header length says ${length} bytes, but only ${size - HEADER_START} follow`);
+    const header = parseJsonObject(await reader.read(Number(length), HEADER_START), `The header of ${what}`);
+    return parseTable(header, { file, what, dataOffset: HEADER_START + Number(length), fileSize: size });
   } finally {
-    await file.close();
+    await reader.close();
   }
 }
 
 /** Reads `<stem>.safetensors`, or the shards that `<stem>.safetensors.index.json` names. */
 export async function readSafetensorsFolder(folder: string, stem = "model"): Promise<SafeTensorSet> {
-  const files = await weightFiles(folder, stem);
+  const names = await weightFiles(folder, stem);
+  return readSafetensorsFiles(names.map((name) => localFile(join(folder, name))));
+}
+
+/** Reads the tables of all shards of a checkpoint. */
+export async function readSafetensorsFiles(files: readonly WeightFile[]): Promise<SafeTensorSet> {
   const tensors = new Map<string, SafeTensor>();
   for (const file of files) {
-    for (const tensor of await readSafetensors(join(folder, file))) {
-      if (tensors.has(tensor.name)) throw damaged(`\`${file}\``, `tensor \`${tensor.name}\` is in another shard too`);
+    for (const tensor of await readTable(file)) {
+      if (tensors.has(tensor.name)) throw damaged(`\`${file.name}\``, `tensor \`${tensor.name}\` is in another shard too`);
       tensors.set(tensor.name, tensor);
     }
   }
-  return { tensors, files: files.map((file) => join(folder, file)) };
+  return { tensors, files };
 }
 
 async function weightFiles(folder: string, stem: string): Promise<string[]> {
@@ -101,7 +112,7 @@ function shardNames(index: JsonObject, what: string): string[] {
 }
 
 interface Bounds {
-  readonly path: string;
+  readonly file: WeightFile;
   readonly what: string;
   readonly dataOffset: number;
   readonly fileSize: number;
@@ -139,21 +150,22 @@ function parseTensor(name: string, entry: unknown, bounds: Bounds): SafeTensor {
   if (!Number.isSafeInteger(size)) throw bad("`shape` is impossibly large");
   if (end - begin !== size) throw bad(`\`data_offsets\` span ${end - begin} bytes, its shape and dtype need ${size}`);
   if (end > bounds.fileSize - bounds.dataOffset) throw bad("`data_offsets` lie beyond the end of the file: the download is incomplete");
-  return { name, dtype, shape: shape as number[], path: bounds.path, offset: bounds.dataOffset + begin, sizeBytes: size };
+  return { name, dtype, shape: shape as number[], file: bounds.file, offset: bounds.dataOffset + begin, sizeBytes: size };
+}
+
+/**
+ * Where the table ends and the weights begin, from the first bytes of a file.
+ *
+ * @returns undefined when that cannot be told, or would be more than any table has.
+ */
+export function tableEnd(front: Buffer): number | undefined {
+  if (front.length < HEADER_START) return undefined;
+  const length = front.readBigUInt64LE();
+  return length <= MAX_HEADER_BYTES ? HEADER_START + Number(length) : undefined;
 }
 
 function isCount(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 0;
-}
-
-async function read(file: Awaited<ReturnType<typeof open>>, position: number, length: number, what: string): Promise<Buffer> {
-  const buffer = Buffer.alloc(length);
-  for (let done = 0; done < length; ) {
-    const { bytesRead } = await file.read(buffer, done, length - done, position + done);
-    if (bytesRead === 0) throw damaged(what, "it ends early");
-    done += bytesRead;
-  }
-  return buffer;
 }
 
 async function exists(path: string): Promise<boolean> {

@@ -6,9 +6,10 @@ import { fileType } from "./tensor-type.js";
 
 export type MetadataEntry = readonly [key: string, type: GgufType, value: GgufValue];
 
-/** Stands for the hash of the weights until they have been read; the same length, so that it is replaced in place. */
-export const SHA256_PLACEHOLDER = "0".repeat(64);
+/** Stands for the hash of the weights until they have been read (late-metadata.ts). */
+const SHA256_PLACEHOLDER = "0".repeat(64);
 export const SHA256_KEY = "reranker.source.sha256";
+export const PAD_ROW_KEY = "reranker.position.pad_row";
 
 /** ggml's GGML_QNT_VERSION. */
 const QUANTIZATION_VERSION = 2;
@@ -27,7 +28,7 @@ export interface MetadataSource {
   readonly type: TensorType;
   readonly vocabulary: readonly MetadataEntry[];
   readonly promptIds: PromptIds | undefined;
-  /** Position embedding of a literal padding token, where the model has one. */
+  /** Position embedding of a literal padding token, where the model has one; a placeholder, as the hash is. */
   readonly padPosition: Float32Array | undefined;
 }
 
@@ -72,7 +73,7 @@ function rerankerEntries({ config, name, promptIds, padPosition }: MetadataSourc
     ["reranker.score", "string", profile.score.kind],
     ["reranker.ffn.activation", "string", config.activation],
   ];
-  if (padPosition) entries.push(["reranker.position.pad_row", "f32[]", padPosition]);
+  if (padPosition) entries.push([PAD_ROW_KEY, "f32[]", padPosition]);
   if (defaults.queryInstruction !== null) entries.push(["reranker.query_instruction", "string", defaults.queryInstruction]);
   if (defaults.documentInstruction !== null) entries.push(["reranker.document_instruction", "string", defaults.documentInstruction]);
   if (layout.kind === "prompt" && promptIds) {

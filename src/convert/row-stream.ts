@@ -5,7 +5,9 @@ import type { FileHandle } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { RerankerError } from "../errors.js";
 import type { NativeAddon, TensorType } from "../native.js";
-import { readAt, writeAt } from "./output-file.js";
+import { together } from "../together.js";
+import { writeAt } from "./output-file.js";
+import type { WeightReader } from "./weight-file.js";
 
 /** Elements of a chunk: 16 MB as float32. */
 const CHUNK_ELEMENTS = 4 * 1024 * 1024;
@@ -17,7 +19,7 @@ export type RowEdit = (values: Float32Array, firstRow: number, columns: number) 
 /** Rows of one tensor on their way from one file to another. */
 export interface RowJob {
   readonly tensor: string;
-  readonly source: FileHandle;
+  readonly source: WeightReader;
   /** Bytes from the start of the file to the first row. */
   readonly sourceOffset: number;
   readonly sourceType: TensorType;
@@ -44,25 +46,17 @@ export interface StreamOptions {
 
 export async function streamRows(addon: NativeAddon, jobs: AsyncIterable<RowJob>, options: StreamOptions): Promise<void> {
   const chunks = chunksOf(jobs);
-  const abort = new AbortController();
-  const lane = async () => {
-    try {
-      for (;;) {
-        if (abort.signal.aborted) return;
-        options.signal?.throwIfAborted();
-        const next = await chunks.next();
-        if (next.done) return;
-        await convertChunk(addon, next.value);
-        options.onBytes(next.value.rows * next.value.sourceRowBytes, next.value.tensor);
-      }
-    } catch (error) {
-      abort.abort(); // the other lanes finish their chunk and stop, so that files can be closed
-      throw error;
+  const lane = async (signal: AbortSignal) => {
+    for (;;) {
+      signal.throwIfAborted();
+      const next = await chunks.next();
+      if (next.done) return;
+      await convertChunk(addon, next.value, signal);
+      options.onBytes(next.value.rows * next.value.sourceRowBytes, next.value.tensor);
     }
   };
-  const lanes = Array.from({ length: Math.min(MAX_LANES, availableParallelism()) }, lane);
-  const failed = (await Promise.allSettled(lanes)).find((result) => result.status === "rejected");
-  if (failed) throw failed.reason;
+  const lanes = Array.from({ length: Math.min(MAX_LANES, availableParallelism()) }, () => lane);
+  await together(options.signal, lanes);
 }
 
 async function* chunksOf(jobs: AsyncIterable<RowJob>): AsyncGenerator<RowJob, void, void> {
@@ -85,8 +79,8 @@ function rowsPerChunk({ columns, reorder }: RowJob): number {
   return Math.max(1, Math.floor(CHUNK_ELEMENTS / columns / group)) * group;
 }
 
-async function convertChunk(addon: NativeAddon, chunk: RowJob): Promise<void> {
-  let bytes: Uint8Array = await readAt(chunk.source, chunk.rows * chunk.sourceRowBytes, chunk.sourceOffset, `\`${chunk.tensor}\``);
+async function convertChunk(addon: NativeAddon, chunk: RowJob, signal: AbortSignal): Promise<void> {
+  let bytes: Uint8Array = await chunk.source.read(chunk.rows * chunk.sourceRowBytes, chunk.sourceOffset, signal);
   let type = chunk.sourceType;
   if (chunk.edits.length > 0) {
     if (type !== "F32") bytes = await convertRows(addon, chunk, bytes, type, "F32");

@@ -1,19 +1,23 @@
 // The weights of a conversion: from the checkpoint's files to the tensors' places in the GGUF.
-import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import type { ConvertOptions, ConvertResult } from "../convert.js";
-import { RerankerError } from "../errors.js";
 import type { GgufTensor, NativeAddon, TensorTypeInfo } from "../native.js";
-import { type Checkpoint, countParameters } from "./checkpoint.js";
-import { type MetadataEntry, SHA256_KEY, SHA256_PLACEHOLDER } from "./metadata.js";
-import { readAt, throwIfDiskFull, writeAt } from "./output-file.js";
+import { together } from "../together.js";
+import { type Checkpoint, countParameters, throwIfUntied } from "./checkpoint.js";
+import { hashWeights, patchMetadata, readPadPosition } from "./late-metadata.js";
+import type { MetadataEntry } from "./metadata.js";
+import { throwIfDiskFull } from "./output-file.js";
 import { type RowEdit, type RowJob, streamRows } from "./row-stream.js";
-import type { TensorPlan } from "./tensor-plan.js";
+import type { PlannedPart, PlannedTensor, TensorPlan } from "./tensor-plan.js";
 import { rowBytes, tensorTypeChooser } from "./tensor-type.js";
 import { transformRows } from "./transforms.js";
+import type { WeightFile, WeightReader } from "./weight-file.js";
 
-/** Header, then every tensor at its offset, then the hash of the source in its place. */
+/**
+ * Header, then every tensor at its offset, then the metadata that only the weights tell.
+ *
+ * @param planned - Called with the size of the file when its layout is known, before weights are read.
+ */
 export async function writeModel(
   addon: NativeAddon,
   checkpoint: Checkpoint,
@@ -22,6 +26,7 @@ export async function writeModel(
   types: readonly TensorTypeInfo[],
   path: string,
   options: ConvertOptions,
+  planned: (sizeBytes: number) => Promise<void>,
 ): Promise<Omit<ConvertResult, "path">> {
   const { config, plan, weights, lora, name } = checkpoint;
   const chooser = tensorTypeChooser(config.profile, wanted, types);
@@ -32,18 +37,21 @@ export async function writeModel(
   }));
   const header = addon.writeGgufHeader(path, metadata, tensors);
   await throwIfDiskFull(path, header.fileSizeBytes);
+  await planned(header.fileSizeBytes);
 
-  const opened = new OpenFiles();
-  const abort = new AbortController();
-  const signal = options.signal ? AbortSignal.any([options.signal, abort.signal]) : abort.signal;
-  const hashing = hashFiles(weights.files, signal);
-  hashing.catch(() => undefined); // awaited below; until then a failure must not count as unhandled
+  const readers = new Readers();
+  const target = await open(path, "r+");
   try {
-    const target = await opened.open(path, "r+");
-    const jobs = rowJobs(addon, checkpoint, header.tensors, types, opened, target);
-    await streamRows(addon, jobs, { signal: options.signal, onBytes: progressOf(plan, options.onProgress) });
-    const sourceSha256 = await hashing;
-    await patchHash(target, header.dataOffset, sourceSha256);
+    const jobs = rowJobs(addon, checkpoint, header.tensors, types, readers, target);
+    const onBytes = progressOf(plan, options.onProgress);
+    const [sourceSha256, padPosition] = await together(options.signal, [
+      (signal) => hashWeights(weights.files, signal),
+      (signal) => readPadPosition(addon, checkpoint, signal),
+      (signal) => throwIfUntied(checkpoint, signal),
+      (signal) => streamRows(addon, jobs, { signal, onBytes }),
+    ]);
+    for (const file of weights.files) await file.verified();
+    await patchMetadata(target, header.dataOffset, sourceSha256, padPosition);
     await target.truncate(header.fileSizeBytes);
     await target.sync();
     return {
@@ -60,81 +68,77 @@ export async function writeModel(
       adapted: lora?.targets ?? [],
     };
   } finally {
-    abort.abort();
-    await opened.close();
+    await target.close();
+    await readers.close();
   }
 }
 
+/** Jobs in the order of the weight files, which is the order in which a download brings them. */
 async function* rowJobs(
   addon: NativeAddon,
-  { plan, lora, config }: Checkpoint,
+  { plan, lora, config, weights }: Checkpoint,
   targets: readonly GgufTensor[],
   types: readonly TensorTypeInfo[],
-  opened: OpenFiles,
+  readers: Readers,
   target: FileHandle,
 ): AsyncGenerator<RowJob> {
   const headSize = config.quantities.get("n_embd_head") ?? 1;
-  for (const [i, tensor] of plan.tensors.entries()) {
-    const { type, offset } = targets[i] as GgufTensor;
+  for (const { tensor, part, index } of inFileOrder(plan, weights.files)) {
+    const { type, offset } = targets[index] as GgufTensor;
     const targetRowBytes = rowBytes(type, tensor.columns, types);
     const transform = transformRows(tensor.transform, headSize);
-    for (const part of tensor.parts) {
-      const sourceRowBytes = rowBytes(part.sourceType, tensor.columns, types);
-      const merge: RowEdit | undefined = await lora?.editOf(part.source.name, addon);
-      yield {
-        tensor: tensor.name,
-        source: await opened.open(part.source.path, "r"),
-        sourceOffset: part.source.offset + part.firstRow * sourceRowBytes,
-        sourceType: part.sourceType,
-        sourceRowBytes,
-        target,
-        targetOffset: offset + part.targetRow * targetRowBytes,
-        targetType: type,
-        targetRowBytes,
-        rows: part.rows,
-        columns: tensor.columns,
-        firstRow: part.firstRow,
-        edits: merge ? [merge, ...transform.edits] : transform.edits,
-        ...(transform.reorder ? { reorder: transform.reorder } : {}),
-      };
-    }
+    const sourceRowBytes = rowBytes(part.sourceType, tensor.columns, types);
+    const merge: RowEdit | undefined = await lora?.editOf(part.source.name, addon);
+    yield {
+      tensor: tensor.name,
+      source: await readers.open(part.source.file),
+      sourceOffset: part.source.offset + part.firstRow * sourceRowBytes,
+      sourceType: part.sourceType,
+      sourceRowBytes,
+      target,
+      targetOffset: offset + part.targetRow * targetRowBytes,
+      targetType: type,
+      targetRowBytes,
+      rows: part.rows,
+      columns: tensor.columns,
+      firstRow: part.firstRow,
+      edits: merge ? [merge, ...transform.edits] : transform.edits,
+      ...(transform.reorder ? { reorder: transform.reorder } : {}),
+    };
   }
 }
 
-/** Handles by path, closed together. */
-class OpenFiles {
-  readonly #handles = new Map<string, Promise<FileHandle>>();
+interface PlacedPart {
+  readonly tensor: PlannedTensor;
+  readonly part: PlannedPart;
+  /** Of the tensor, in the plan. */
+  readonly index: number;
+}
 
-  open(path: string, flags: string): Promise<FileHandle> {
-    let handle = this.#handles.get(path);
-    if (!handle) {
-      handle = open(path, flags);
-      this.#handles.set(path, handle);
+function inFileOrder({ tensors }: TensorPlan, files: readonly WeightFile[]): PlacedPart[] {
+  const order = new Map(files.map((file, i) => [file, i]));
+  const place = ({ part }: PlacedPart) => order.get(part.source.file) ?? 0;
+  return tensors
+    .flatMap((tensor, index) => tensor.parts.map((part) => ({ tensor, part, index })))
+    .sort((a, b) => place(a) - place(b) || a.part.source.offset - b.part.source.offset);
+}
+
+/** One reader for each file, closed together. */
+class Readers {
+  readonly #readers = new Map<WeightFile, Promise<WeightReader>>();
+
+  open(file: WeightFile): Promise<WeightReader> {
+    let reader = this.#readers.get(file);
+    if (!reader) {
+      reader = file.open();
+      this.#readers.set(file, reader);
     }
-    return handle;
+    return reader;
   }
 
   async close(): Promise<void> {
-    const closing = [...this.#handles.values()].map(async (handle) => (await handle).close());
-    await Promise.allSettled(closing);
+    await Promise.allSettled([...this.#readers.values()].map(async (reader) => (await reader).close()));
   }
-}
-
-async function hashFiles(files: readonly string[], signal: AbortSignal): Promise<string> {
-  const hash = createHash("sha256");
-  for (const file of files) {
-    for await (const piece of createReadStream(file, { highWaterMark: 1 << 20, signal })) hash.update(piece as Buffer);
-  }
-  return hash.digest("hex");
-}
-
-async function patchHash(file: FileHandle, headerBytes: number, hash: string): Promise<void> {
-  // The key stands before the vocabulary, so the first 64 kB hold it.
-  const front = await readAt(file, Math.min(headerBytes, 65536), 0, "the header");
-  const key = front.indexOf(SHA256_KEY);
-  const at = front.indexOf(SHA256_PLACEHOLDER, key);
-  if (key < 0 || at < 0) throw new RerankerError("CONVERT_FAILED", `The header just written has no \`${SHA256_KEY}\`.`);
-  await writeAt(file, Buffer.from(hash), at);
 }
 
 function progressOf(plan: TensorPlan, onProgress: ConvertOptions["onProgress"]): (bytes: number, tensor: string) => void {

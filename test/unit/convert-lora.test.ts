@@ -83,15 +83,15 @@ describe("a checkpoint with an adapter", () => {
   const model = join(GOLDEN, "gemma-reranker");
 
   it("takes one that fits", async () => {
-    expect((await readCheckpoint(model, undefined, await adapter({}))).lora?.targets).toEqual([Q_PROJ]);
+    expect((await readCheckpoint(model, { lora: await adapter({}) })).lora?.targets).toEqual([Q_PROJ]);
   });
 
   it("refuses one that changes what the model does not have", async () => {
-    await expect(readCheckpoint(join(GOLDEN, "bert-reranker"), undefined, await adapter({}))).rejects.toThrow(
+    await expect(readCheckpoint(join(GOLDEN, "bert-reranker"), { lora: await adapter({}) })).rejects.toThrow(
       /changes `model.layers.0.*does not have/,
     );
     const wide = { [A]: floatTensor([4, 100]), [B]: floatTensor([128, 4]) };
-    await expect(readCheckpoint(model, undefined, await adapter({}, wide))).rejects.toThrow(
+    await expect(readCheckpoint(model, { lora: await adapter({}, wide) })).rejects.toThrow(
       /is \[128, 100\], the model's tensor \[128, 96\]/,
     );
   });

@@ -2,6 +2,7 @@ import { open, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { type RowJob, streamRows } from "../../src/convert/row-stream.js";
+import { localFile } from "../../src/convert/weight-file.js";
 import type { NativeAddon } from "../../src/native.js";
 import { temporaryFolder } from "./convert-fixtures.js";
 
@@ -33,7 +34,7 @@ async function job(rows: number, change: Partial<RowJob> = {}): Promise<RowJob> 
   await writeFile(to, "");
   return {
     tensor: "t",
-    source: await open(from, "r+"),
+    source: await localFile(from).open(),
     sourceOffset: 0,
     sourceType: "F32",
     sourceRowBytes: COLUMNS * 4,
