@@ -1,5 +1,5 @@
 // Loading: find the GGUF, read what it is, decide the native spec, load it on each device, check its tokenizer.
-import { convert } from "./convert.js";
+import { convert, convertArriving } from "./convert.js";
 import { RerankerError } from "./errors.js";
 import { budgetWithin, type MemoryBudget, parseBytes, residentBytes, UNLIMITED } from "./memory.js";
 import { describeModel, type ModelFacts } from "./model-facts.js";
@@ -33,7 +33,8 @@ export interface Environment {
 /** Converts as loading does; a file that is there is of another time and replaced. */
 export async function convertForCache(folder: string, request: ConvertRequest): Promise<void> {
   const onProgress = ({ done, total }: Progress) => request.onProgress?.({ done, total, stage: "convert" });
-  await convert(folder, { ...request, onProgress, overwrite: true });
+  const options = { ...request, onProgress, overwrite: true };
+  await (request.arriving ? convertArriving(folder, request.arriving, options) : convert(folder, options));
 }
 
 /** The machine itself. */

@@ -4,7 +4,10 @@ import { mkdir, readdir, realpath, rm, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 import { userCacheFolder } from "./cache-folder.js";
+import type { ArrivingWeights } from "./convert/weight-file.js";
 import { RerankerError } from "./errors.js";
+import type { WeightConsumer } from "./hub/download.js";
+import { asFileError } from "./hub/download-file.js";
 import { withLock } from "./hub/lock.js";
 import { HUB_IDS, type HubName, parseHubName } from "./hub/names.js";
 import { fetchModel, type HubOptions, type Snapshot } from "./hub.js";
@@ -16,6 +19,8 @@ export interface ConvertRequest {
   readonly output: string;
   readonly outtype: string;
   readonly lora: string | undefined;
+  /** Weights that are still downloaded; undefined when they are in the folder. */
+  readonly arriving: ArrivingWeights | undefined;
   readonly signal: AbortSignal | undefined;
   readonly onProgress: ((progress: Progress) => void) | undefined;
 }
@@ -49,7 +54,11 @@ export async function resolveModelSource(modelNameOrPath: string, options: Sourc
   if (kind === "folder") return fromFolder(modelNameOrPath, options, convert);
   const name = hubName(modelNameOrPath);
   if (name.file !== undefined) ggufFile(modelNameOrPath, options); // before it is downloaded
-  const snapshot = await fetchModel(name, hubOptions(options));
+  // Weights that must be downloaded are converted while they arrive; those in the cache, below.
+  const consume: WeightConsumer = async (checkpoint, signal) => {
+    await convertCached(checkpoint.folder, { ...options, signal }, convert, checkpoint, checkpoint.weights);
+  };
+  const snapshot = await fetchModel(name, { ...hubOptions(options), consume });
   return snapshot.gguf === undefined ? convertCached(snapshot.folder, options, convert, snapshot) : ggufFile(snapshot.gguf, options);
 }
 
@@ -114,8 +123,17 @@ async function fromFolder(folder: string, options: SourceOptions, convert: Conve
   throw new RerankerError("MODEL_NOT_FOUND", `Folder ${show(folder)} has ${why}`);
 }
 
-/** Converts on first use. The file's name holds a digest of all that its content depends on. */
-async function convertCached(folder: string, options: SourceOptions, convert: Converter, snapshot?: Snapshot): Promise<string> {
+/**
+ * Converts on first use. A killed conversion leaves nothing that is trusted: the next one begins again, from the weights on the
+ * disk, which takes a small part of the time of their download. The file's name holds a digest of all that its content depends on.
+ */
+async function convertCached(
+  folder: string,
+  options: SourceOptions,
+  convert: Converter,
+  snapshot?: Pick<Snapshot, "id" | "commit">,
+  arriving?: ArrivingWeights,
+): Promise<string> {
   const outtype = options.outtype ?? "f32";
   const source = snapshot ? [snapshot.id, snapshot.commit] : await fingerprint(folder);
   const digest = createHash("sha256").update(JSON.stringify([packageVersion, outtype]));
@@ -125,13 +143,19 @@ async function convertCached(folder: string, options: SourceOptions, convert: Co
   const name = modelKey(snapshot?.id ?? (await realpath(folder))).replace(/[^\w.-]/g, "_");
   const output = join(cache, `${name}-${outtype.replace(/\W/g, "_")}-${digest.digest("hex").slice(0, 16)}.gguf`);
   if ((await kindOf(output)) === "file") return output;
-  await mkdir(cache, { recursive: true });
-  return withLock(`${output}.lock`, options.signal, async () => {
-    if ((await kindOf(output)) === "file") return output; // another process made it while we waited
-    await removeLeftovers(output);
-    await convert(folder, { output, outtype, lora: options.lora, signal: options.signal, onProgress: options.onProgress });
-    return output;
-  });
+  try {
+    await mkdir(cache, { recursive: true });
+    // A process that downloads holds the repository's lock already. Nobody takes the two in the other order.
+    return await withLock(`${output}.lock`, options.signal, async () => {
+      if ((await kindOf(output)) === "file") return output; // another process made it while we waited
+      await removeLeftovers(output);
+      const { lora, signal, onProgress } = options;
+      await convert(folder, { output, outtype, lora, arriving, signal, onProgress });
+      return output;
+    });
+  } catch (error) {
+    throw asFileError(error, cache, "`cacheDir` or BGE_RERANKER_CACHE");
+  }
 }
 
 /** What a killed conversion left. Nobody writes there now: we hold the lock. */

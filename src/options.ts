@@ -10,7 +10,7 @@ import * as is from "./option-checks.js";
 export interface Progress {
   readonly done: number;
   readonly total: number;
-  /** While a model is loaded: what is going on. */
+  /** While a model is loaded: what is going on. Both by turns while weights are converted as they arrive. */
   readonly stage?: "download" | "convert";
   /** The file that is downloaded. */
   readonly file?: string;

@@ -4,6 +4,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import path from "node:path";
+import { readTestTensors, safetensorsBytes } from "./unit/convert-fixtures.js";
 
 export interface ServedFile {
   readonly content: Buffer;
@@ -35,6 +36,8 @@ export interface Fault {
   readonly ignoreRange?: boolean;
   /** Serve these bytes instead. */
   readonly content?: Buffer;
+  /** Send the headers, and the body only when this resolves. */
+  readonly hold?: Promise<unknown>;
 }
 
 export interface HubServer {
@@ -47,6 +50,8 @@ export interface HubServer {
   fault: (hit: Hit) => Fault | undefined;
   /** Body bytes a second; 0 is as fast as it goes. */
   bytesPerSecond: number;
+  /** Body bytes of large files sent so far. */
+  sentBytes: number;
   close(): Promise<void>;
 }
 
@@ -63,6 +68,7 @@ export async function startHub(): Promise<HubServer> {
     hits,
     fault: () => undefined,
     bytesPerSecond: 0,
+    sentBytes: 0,
     async close() {
       await Promise.all([hub, storage].map((server) => new Promise((done) => server.close(done) && server.closeAllConnections())));
     },
@@ -103,16 +109,25 @@ export async function startHub(): Promise<HubServer> {
 
   async function send(response: ServerResponse, hit: Hit, whole: Buffer, headers: Record<string, string>, fault: Fault): Promise<unknown> {
     const content = fault.content ?? whole;
-    const start = fault.ignoreRange ? 0 : Number(/^bytes=(\d+)-$/.exec(hit.range ?? "")?.[1] ?? 0);
+    const [, from = "0", to = ""] = (!fault.ignoreRange && /^bytes=(\d+)-(\d*)$/.exec(hit.range ?? "")) || [];
+    const start = Number(from);
+    const stop = to === "" ? content.length : Math.min(content.length, Number(to) + 1);
     if (start > 0 && start >= content.length) return fail(response, 416, undefined, { "content-range": `bytes */${content.length}` });
-    const body = content.subarray(start);
-    const range = start > 0 ? { "content-range": `bytes ${start}-${content.length - 1}/${content.length}` } : {};
-    response.writeHead(start > 0 ? 206 : 200, { ...headers, ...range, "content-length": body.length, "accept-ranges": "bytes" });
+    const body = content.subarray(start, stop);
+    const partial = body.length < content.length;
+    const range = partial ? { "content-range": `bytes ${start}-${stop - 1}/${content.length}` } : {};
+    response.writeHead(partial ? 206 : 200, { ...headers, ...range, "content-length": body.length, "accept-ranges": "bytes" });
     if (hit.method === "HEAD") return response.end();
+    if (fault.hold) {
+      response.flushHeaders();
+      await fault.hold;
+    }
     const end = Math.min(body.length, fault.cutAfter ?? body.length);
     const step = state.bytesPerSecond > 0 ? Math.ceil(state.bytesPerSecond / 50) : end;
     for (let at = 0; at < end && !response.destroyed; at += step) {
-      response.write(body.subarray(at, Math.min(end, at + step)));
+      const piece = body.subarray(at, Math.min(end, at + step));
+      response.write(piece);
+      if (hit.host === "storage") state.sentBytes += piece.length;
       if (state.bytesPerSecond > 0) await new Promise((done) => setTimeout(done, 20));
     }
     if (end < body.length) return setTimeout(() => response.destroy(), 20);
@@ -133,7 +148,29 @@ export function repositoryOf(folder: string, commit: string): ServedRepository {
   return { commit, files: { ...Object.fromEntries(files), "pytorch_model.bin": extra, "onnx/model.onnx": extra } };
 }
 
-export const hashOf = (content: Buffer): string => createHash("sha256").update(content).digest("hex");
+export const SHARDS = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"] as const;
+
+/** The same with every other tensor in a second shard, so that layers and stacked heads come from both. */
+export async function shardedRepositoryOf(folder: string, commit: string): Promise<ServedRepository> {
+  const { "model.safetensors": _, ...files } = repositoryOf(folder, commit).files;
+  const tensors = Object.entries(await readTestTensors(path.join(folder, "model.safetensors")));
+  const shard = (n: number) => ({ content: safetensorsBytes(Object.fromEntries(tensors.filter((__, i) => i % 2 === n))), large: true });
+  const weight_map = Object.fromEntries(tensors.map(([tensor], i) => [tensor, SHARDS[i % 2]]));
+  const index = { content: Buffer.from(JSON.stringify({ metadata: {}, weight_map })), large: false };
+  return { commit, files: { ...files, [SHARDS[0]]: shard(0), [SHARDS[1]]: shard(1), "model.safetensors.index.json": index } };
+}
+
+/** Whether a request is for the table at the front of a weight file, ahead of the rest. */
+export const isForFront = ({ range }: Hit): boolean => range !== undefined && /^bytes=0-\d+$/.test(range);
+
+const hashes = new WeakMap<Buffer, string>(); // large files are asked for often
+
+export function hashOf(content: Buffer): string {
+  const hash = hashes.get(content) ?? createHash("sha256").update(content).digest("hex");
+  hashes.set(content, hash);
+  return hash;
+}
+
 export const gitHash = (content: Buffer): string => createHash("sha1").update(`blob ${content.length}\0`).update(content).digest("hex");
 
 function listingOf(id: string, { commit, files }: ServedRepository): object {

@@ -11,8 +11,11 @@ export interface LoadingLine {
 export function loadingLine(quiet: boolean | undefined): LoadingLine {
   const download = progressLine("downloading", process.stderr, quiet);
   const convert = progressLine("converting", process.stderr, quiet);
+  let downloading = false;
   return {
     onProgress({ done, total, stage, file }) {
+      if (stage === "download") downloading = done < total;
+      else if (downloading) return; // weights are converted as they arrive; the download is what is waited for
       const note = `${formatBytes(done)} of ${formatBytes(total)}  ${file ?? ""}`;
       (stage === "download" ? download : convert).update(done, total, note);
     },

@@ -162,6 +162,24 @@ export async function readBody({ response, alive, close }: HubAnswer, limit: num
   return Buffer.concat(pieces);
 }
 
+/** The first bytes of a body, also when the server sends more than was asked for. */
+export async function readFront({ response, alive, close }: HubAnswer, length: number): Promise<Buffer> {
+  const pieces: Uint8Array[] = [];
+  let size = 0;
+  try {
+    for await (const piece of response.body ?? []) {
+      alive();
+      pieces.push(piece);
+      size += piece.byteLength;
+      if (size >= length) break;
+    }
+  } finally {
+    close();
+  }
+  if (size < length) throw new Transient("the connection was cut");
+  return Buffer.concat(pieces).subarray(0, length);
+}
+
 function isRedirect({ status }: Response): boolean {
   return status === 301 || status === 302 || status === 303 || status === 307 || status === 308;
 }

@@ -3,6 +3,7 @@ import { existsSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSyn
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import type { ArrivingCheckpoint } from "../../src/hub/download.js";
 import { parseHubName } from "../../src/hub/names.js";
 import { parseListing, selectFiles } from "../../src/hub/repository.js";
 import { fetchModel, findCached, type HubOptions } from "../../src/hub.js";
@@ -273,6 +274,93 @@ describe("a download", () => {
     hub.hits.length = 0;
     await fetch({}, { id, file: "sub/m-F16.gguf" });
     expect(hub.hits).toEqual([]);
+  });
+});
+
+describe("weights that are read while they arrive", () => {
+  const MiB = 1024 * 1024;
+  /** A safetensors file whose table has that many bytes. */
+  const tabled = (tableBytes: number) => {
+    const length = Buffer.alloc(8);
+    length.writeBigUInt64LE(BigInt(tableBytes));
+    return Buffer.concat([length, Buffer.alloc(tableBytes, " "), Buffer.alloc(MiB, "weights ")]);
+  };
+  const serve = (content: Buffer) =>
+    hub.repositories.set(id, { commit, files: { ...files, "model.safetensors": { content, large: true } } });
+  const ranges = () => hub.hits.filter((hit) => hit.host === "storage").map((hit) => hit.range);
+  const opened = async ({ weights: { files: all } }: ArrivingCheckpoint) => {
+    const reader = await all[0]?.open();
+    if (!reader) throw new Error("no weights");
+    return reader;
+  };
+
+  it.each([
+    ["in one request", 1000, ["bytes=0-131071", "bytes=131072-"]],
+    ["in two when it is long", 200_000, ["bytes=0-131071", "bytes=0-200007", "bytes=200008-"]],
+  ])("have their table first, %s", async (_, tableBytes, wanted) => {
+    const content = tabled(tableBytes);
+    serve(content);
+    const consume = vi.fn(async (checkpoint: ArrivingCheckpoint) => {
+      expect(readdirSync(checkpoint.folder).sort()).toEqual(["config.json", "tokenizer.json", "tokenizer_config.json"]);
+      const reader = await opened(checkpoint);
+      expect(reader.sizeBytes).toBe(content.length);
+      expect(await reader.read(tableBytes, 8)).toEqual(content.subarray(8, 8 + tableBytes));
+      expect(ranges()).toEqual(wanted.slice(0, -1)); // the weights come after the plan
+      await checkpoint.weights.planned(join(cache, "model.gguf"), 1);
+      expect(await reader.read(5, content.length - 5)).toEqual(content.subarray(-5));
+      await checkpoint.weights.files[0]?.verified();
+      await reader.close();
+    });
+    await fetch({ consume });
+    expect(ranges()).toEqual(wanted);
+    await fetch({ consume, refresh: true }); // all is in the cache
+    expect(consume).toHaveBeenCalledTimes(1);
+  });
+
+  it("are read again when they were damaged, also by a reader that has all it wants", async () => {
+    const content = tabled(1000);
+    serve(content);
+    let read = () => {};
+    const hold = new Promise<void>((resolve) => (read = resolve)); // the rest comes when the damaged part has been read
+    hub.fault = ({ range }) => {
+      if (range === "bytes=131072-") return { content: Buffer.alloc(content.length, "x"), cutAfter: 500_000 };
+      return range === `bytes=${131_072 + 500_000}-` ? { hold } : undefined;
+    };
+    const seen: string[] = [];
+    const consume = async (checkpoint: ArrivingCheckpoint) => {
+      const reader = await opened(checkpoint);
+      await checkpoint.weights.planned(join(cache, "model.gguf"), 1);
+      seen.push((await reader.read(8, 400_000)).toString());
+      read();
+      await reader.close();
+      await checkpoint.weights.files[0]?.verified();
+    };
+    await fetch({ consume });
+    expect(seen).toEqual(["xxxxxxxx", content.subarray(400_000, 400_008).toString()]);
+  });
+
+  it("end with their reader's failure, the download's or the caller's signal", async () => {
+    const content = tabled(1000);
+    serve(content);
+    const why = new Error("no room");
+    const failing = async ({ weights: { planned } }: ArrivingCheckpoint) => {
+      await planned(join(cache, "model.gguf"), 1);
+      throw why;
+    };
+    hub.fault = ({ range }) => (range === "bytes=131072-" ? { hold: new Promise(() => {}) } : undefined);
+    await expect(fetch({ consume: failing })).rejects.toBe(why);
+
+    const waiting = async (checkpoint: ArrivingCheckpoint) => {
+      const reader = await opened(checkpoint);
+      await checkpoint.weights.planned(join(cache, "model.gguf"), 1);
+      await reader.read(1, content.length - 1).finally(() => reader.close());
+    };
+    const stop = new AbortController();
+    setTimeout(() => stop.abort(why), 100);
+    await expect(fetch({ consume: waiting, signal: stop.signal })).rejects.toBe(why);
+    hub.fault = ({ range }) => (range === "bytes=131072-" ? { status: 404 } : undefined);
+    await expect(fetch({ consume: waiting })).rejects.toMatchObject({ code: "MODEL_NOT_FOUND" });
+    expect(await findCached(cache, name)).toBeUndefined();
   });
 });
 
