@@ -1,7 +1,7 @@
 // Packs the package, installs it with every package manager and runs the same programs on every host npm can supply;
-// prints a table and leaves it in build/platforms/hosts.json.
+// prints a table and keeps it in build/platforms/hosts.json.
 //   node scripts/check-hosts.mjs [--only pnpm,bun] [--quick] [--json]
-import { mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
@@ -32,6 +32,15 @@ function check(lab, { area, name, how, run }) {
   }
 }
 
+// A run of some combinations replaces their rows and keeps the others.
+const table = path.join(root, "build", "platforms", "hosts.json");
+mkdirSync(path.dirname(table), { recursive: true });
+function keep(record) {
+  const isOld = (row) => row.area === record.area && row.combination === record.combination && row.how === record.how;
+  const rows = existsSync(table) ? JSON.parse(readFileSync(table, "utf8")).filter((row) => !isOld(row)) : [];
+  writeFileSync(table, JSON.stringify([...rows, record], undefined, 2));
+}
+
 const print = values.json ? console.error : console.log;
 const lab = new Lab();
 process.once("exit", () => lab.remove());
@@ -40,15 +49,11 @@ const records = [];
 for (const combination of chosen) {
   const record = check(lab, combination);
   records.push(record);
+  keep(record);
   print(`${record.result.padEnd(4)}  ${record.area.padEnd(21)}  ${record.combination.padEnd(52)}  ${record.how}  ${record.detail.trim()}`);
 }
 
 if (values.json) console.log(JSON.stringify(records));
-if (!words && !values.quick) {
-  const folder = path.join(root, "build", "platforms");
-  mkdirSync(folder, { recursive: true });
-  writeFileSync(path.join(folder, "hosts.json"), JSON.stringify(records, undefined, 2));
-}
 const count = (result) => records.filter((record) => record.result === result).length;
 print(`${count("pass")} passed, ${count("fail")} failed, ${count("skip")} skipped on ${process.platform}-${process.arch}`);
 process.exitCode = count("fail") > 0 ? 1 : 0;

@@ -166,7 +166,7 @@ function besideNodeLlamaCpp(version, first) {
     how: "beside.mjs: both rank, each again after the other",
     run(lab) {
       if (version !== pinned && platform !== "linux") throw new Skip(`no second version is published for ${platform}`);
-      const js = lab.tool("node-llama-cpp", version);
+      const js = lab.toolWithDependencies("node-llama-cpp", version);
       const libraries = lab.tool(cpuPackage, version);
       const app = besideApp(
         lab,

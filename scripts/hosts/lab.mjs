@@ -91,21 +91,40 @@ export class Lab {
     return answer;
   }
 
-  /** The folder of an npm package that brings a host's executable or libraries; without running its scripts. */
+  /** The folder of an npm package without dependencies that brings a host's executable or libraries. */
   tool(name, version) {
-    const folder = path.join(root, "build", "hosts", `${name.replace("/", "+")}@${version}`);
-    const installed = path.join(folder, "node_modules", name);
-    if (existsSync(path.join(installed, "package.json"))) return installed;
-    mkdirSync(folder, { recursive: true });
-    writeFileSync(path.join(folder, "package.json"), JSON.stringify({ name: "tool", private: true }));
-    try {
+    return this.#kept(name, version, (folder) => {
+      const [packed] = JSON.parse(this.npm(["pack", `${name}@${version}`, "--json", "--silent"], { cwd: folder }));
+      const tarball = packed.filename.replace(/^@/, "").replace("/", "-");
+      const target = path.join(folder, "node_modules", name);
+      mkdirSync(target, { recursive: true });
+      this.run("tar", ["-xzf", tarball, "--strip-components=1", "-C", target], { cwd: folder });
+      rmSync(path.join(folder, tarball));
+    });
+  }
+
+  /** The same for a package with dependencies. Neither optional ones nor scripts. */
+  toolWithDependencies(name, version) {
+    return this.#kept(name, version, (folder) => {
+      writeFileSync(path.join(folder, "package.json"), JSON.stringify({ name: "tool", private: true }));
       this.npm(["install", "--ignore-scripts", "--omit=optional", `${name}@${version}`], { cwd: folder });
+    });
+  }
+
+  #kept(name, version, fetch) {
+    const folder = path.join(root, "build", "hosts", `${name.replace("/", "+")}@${version}`);
+    const whole = path.join(folder, "whole");
+    const installed = path.join(folder, "node_modules", name);
+    if (existsSync(whole)) return installed;
+    rmSync(folder, { recursive: true, force: true });
+    mkdirSync(folder, { recursive: true });
+    try {
+      fetch(folder);
     } catch (error) {
-      rmSync(folder, { recursive: true, force: true });
-      throw new Skip(
-        `npm install ${name}@${version} failed: ${error.message.split("\n").find((line) => /npm (error|ERR!)/.test(line)) ?? error.message}`,
-      );
+      const reason = error.message.split("\n").find((line) => /npm (error|ERR!)/.test(line)) ?? error.message;
+      throw new Skip(`${name}@${version} cannot be had from npm: ${reason}`);
     }
+    writeFileSync(whole, "");
     return installed;
   }
 }
