@@ -39,3 +39,9 @@ export class RerankerError extends Error {
     this.code = code;
   }
 }
+
+/** A value from a file as a message shows it: strangers write long ones. */
+export function shown(value: unknown): string {
+  const text = typeof value === "string" ? JSON.stringify(value.slice(0, 81)) : (JSON.stringify(value) ?? "nothing");
+  return text.length <= 80 ? text : `${text.slice(0, 77)}...`;
+}

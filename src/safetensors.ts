@@ -3,7 +3,7 @@ import { access } from "node:fs/promises";
 import { join } from "node:path";
 import { isObject, type JsonObject, parseJsonObject, readJsonObject } from "./convert/json.js";
 import { localFile, type WeightFile } from "./convert/weight-file.js";
-import { RerankerError } from "./errors.js";
+import { RerankerError, shown } from "./errors.js";
 
 export interface SafeTensor {
   readonly name: string;
@@ -70,7 +70,7 @@ export async function readSafetensorsFiles(files: readonly WeightFile[]): Promis
   const tensors = new Map<string, SafeTensor>();
   for (const file of files) {
     for (const tensor of await readTable(file)) {
-      if (tensors.has(tensor.name)) throw damaged(`\`${file.name}\``, `tensor \`${tensor.name}\` is in another shard too`);
+      if (tensors.has(tensor.name)) throw damaged(`\`${file.name}\``, `tensor ${shown(tensor.name)} is in another shard too`);
       tensors.set(tensor.name, tensor);
     }
   }
@@ -103,7 +103,7 @@ function shardNames(index: JsonObject, what: string): string[] {
   for (const [tensor, file] of Object.entries(map)) {
     // A shard named "../x" or "/x" would read outside the folder.
     if (typeof file !== "string" || !/^[A-Za-z0-9_][\w.-]{0,250}\.safetensors$/.test(file)) {
-      throw damaged(what, `\`weight_map["${tensor}"]\` must be a plain file name ending in .safetensors`);
+      throw damaged(what, `\`weight_map[${shown(tensor)}]\` must be a plain file name ending in .safetensors`);
     }
     names.add(file);
   }
@@ -126,7 +126,8 @@ function parseTable(header: JsonObject, bounds: Bounds): SafeTensor[] {
   const ordered = [...tensors].sort((a, b) => a.offset - b.offset || a.sizeBytes - b.sizeBytes);
   let end = bounds.dataOffset;
   for (const tensor of ordered) {
-    if (tensor.offset !== end) throw damaged(bounds.what, `\`data_offsets\` of \`${tensor.name}\` overlap another tensor or leave a gap`);
+    if (tensor.offset !== end)
+      throw damaged(bounds.what, `\`data_offsets\` of ${shown(tensor.name)} overlap another tensor or leave a gap`);
     end += tensor.sizeBytes;
   }
   if (end !== bounds.fileSize)
@@ -135,11 +136,11 @@ function parseTable(header: JsonObject, bounds: Bounds): SafeTensor[] {
 }
 
 function parseTensor(name: string, entry: unknown, bounds: Bounds): SafeTensor {
-  const bad = (problem: string) => damaged(bounds.what, `tensor \`${name}\`: ${problem}`);
+  const bad = (problem: string) => damaged(bounds.what, `tensor ${shown(name)}: ${problem}`);
   if (!isObject(entry)) throw bad("its entry is no object");
   const { dtype, shape, data_offsets: offsets } = entry;
   const bytes = typeof dtype === "string" && Object.hasOwn(DTYPE_BYTES, dtype) ? DTYPE_BYTES[dtype] : undefined;
-  if (typeof dtype !== "string" || bytes === undefined) throw bad(`\`dtype\` ${JSON.stringify(dtype)} is unknown`);
+  if (typeof dtype !== "string" || bytes === undefined) throw bad(`\`dtype\` ${shown(dtype)} is unknown`);
   if (!Array.isArray(shape) || shape.length > MAX_DIMENSIONS || !shape.every(isCount)) {
     throw bad(`\`shape\` must be at most ${MAX_DIMENSIONS} non-negative integers`);
   }

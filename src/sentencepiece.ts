@@ -75,6 +75,8 @@ function readPiece(field: Field): SentencePiece {
     if (item.number === 2) out.score = floatOf(item);
     if (item.number === 3) out.type = numberOf(item);
   }
+  if (!Number.isFinite(out.score)) throw invalid("a score that is not a finite number");
+  if (out.type < 1 || out.type > 6) throw invalid(`a piece of type ${out.type}`);
   return out;
 }
 

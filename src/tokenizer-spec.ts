@@ -1,6 +1,7 @@
 // tokenizer.json -> TokenizerSpec: the rules of a Hugging Face tokenizer as plain lists that native code runs. What
 // native code cannot do exactly is refused here or there, by name; nothing is left out silently.
-import { RerankerError } from "./errors.js";
+import { nestingDepth } from "./convert/json.js";
+import { RerankerError, shown } from "./errors.js";
 import type { AddedToken, GgufHeader, TokenizerSpec } from "./native.js";
 
 type Step = readonly string[];
@@ -8,7 +9,8 @@ type Json = Readonly<Record<string, unknown>>;
 
 const MAX_STEPS = 64; // real files have up to 8
 const MAX_ADDED_TOKENS = 100_000; // real files have up to 1,100
-const MAX_ADDED_TOKEN_LENGTH = 1024; // UTF-16 units; real ones have up to 32
+const MAX_ADDED_TOKEN_BYTES = 256; // as in native/tokenizer/tokenizer.cpp; real ones have up to 30
+const MAX_DEPTH = 64; // real files nest five deep
 const MAX_TEXT_LENGTH = 256; // patterns, prefixes and the like
 const MAX_JSON_LENGTH = 64 * 1024 * 1024; // gemma's whole tokenizer.json has 17 MB; ours goes without the vocabulary
 const SPACE = "▁";
@@ -18,6 +20,8 @@ export function tokenizerSpecOf({ metadata }: Pick<GgufHeader, "metadata">): Tok
   const json = metadata["tokenizer.huggingface.json"]?.value;
   if (json === undefined) return defaultTokenizerSpec(metadata);
   if (typeof json !== "string" || json.length > MAX_JSON_LENGTH) throw invalid("tokenizer.huggingface.json", "a text", typeof json);
+  if (nestingDepth(json) > MAX_DEPTH)
+    throw invalid("tokenizer.huggingface.json", `nested up to ${MAX_DEPTH} levels deep`, nestingDepth(json));
   let parsed: unknown;
   try {
     parsed = JSON.parse(json);
@@ -83,10 +87,7 @@ export function defaultTokenizerSpec(metadata: GgufHeader["metadata"]): Tokenize
       };
     }
     default:
-      throw new RerankerError(
-        "TOKENIZER_UNSUPPORTED",
-        `The GGUF has a tokenizer of kind ${JSON.stringify(model)}; known are t5, llama and bert.`,
-      );
+      throw new RerankerError("TOKENIZER_UNSUPPORTED", `The GGUF has a tokenizer of kind ${shown(model)}; known are t5, llama and bert.`);
   }
 }
 
@@ -149,7 +150,7 @@ function compileModel(model: Json): Pick<TokenizerSpec, "model" | "options"> {
   };
   const refuse = (key: string, plain: unknown): void => {
     const value = model[key];
-    if (value !== undefined && value !== null && value !== plain) throw unsupported(`model.${key} = ${JSON.stringify(value)}`);
+    if (value !== undefined && value !== null && value !== plain) throw unsupported(`model.${key} = ${shown(value)}`);
   };
 
   copy("vocab_size", "number"); // ours: how many of the GGUF's pieces belong to the model
@@ -173,7 +174,7 @@ function compileModel(model: Json): Pick<TokenizerSpec, "model" | "options"> {
       copy("max_input_chars_per_word", "number");
       return { model: "wordpiece", options };
     default:
-      throw unsupported(`a model of type ${type}`);
+      throw unsupported(`a model of type ${shown(type)}`);
   }
 }
 
@@ -207,7 +208,7 @@ function compileNormalizer(value: unknown, path: string): Step[] {
       return [["bert", flag(step, "clean_text", path, true), flag(step, "handle_chinese_chars", path, true), accents, lowercase]];
     }
     default:
-      throw unsupported(`the normalizer ${type}`);
+      throw unsupported(`the normalizer ${shown(type)}`);
   }
 }
 
@@ -233,7 +234,7 @@ function compilePreTokenizer(value: unknown, path: string): Step[] {
     case "Metaspace":
       return [compileMetaspace(step, path)];
     default:
-      throw unsupported(`the pre-tokenizer ${type}`);
+      throw unsupported(`the pre-tokenizer ${shown(type)}`);
   }
 }
 
@@ -262,9 +263,12 @@ function compileAddedTokens(value: unknown): AddedToken[] {
     const id = token["id"];
     if (typeof id !== "number" || !Number.isInteger(id) || id < 0 || id > 0x7fffffff) throw invalid(`${path}.id`, "a token id", id);
     const special = flag(token, "special", path, false) === "true";
+    const content = text(token, "content", path, MAX_ADDED_TOKEN_BYTES);
+    if (Buffer.byteLength(content) > MAX_ADDED_TOKEN_BYTES)
+      throw invalid(`${path}.content`, `a text of up to ${MAX_ADDED_TOKEN_BYTES} bytes`, content);
     return {
       id,
-      content: text(token, "content", path, MAX_ADDED_TOKEN_LENGTH),
+      content,
       special,
       normalized: flag(token, "normalized", path, !special) === "true",
       lstrip: flag(token, "lstrip", path, false) === "true",
@@ -326,8 +330,7 @@ function limited(steps: Step[], path: string): Step[] {
 }
 
 function invalid(path: string, expected: string, value: unknown): RerankerError {
-  const shown = JSON.stringify(value)?.slice(0, 80) ?? "nothing";
-  return new RerankerError("MODEL_INVALID", `tokenizer.json: expected ${path} to be ${expected}, got ${shown}`);
+  return new RerankerError("MODEL_INVALID", `tokenizer.json: expected ${path} to be ${expected}, got ${shown(value)}`);
 }
 
 function unsupported(what: string): RerankerError {

@@ -44,7 +44,7 @@ function decode(bytes: Uint8Array, what: string): string {
   }
 }
 
-function nestingDepth(text: string): number {
+export function nestingDepth(text: string): number {
   let depth = 0;
   let deepest = 0;
   let inString = false;

@@ -40,8 +40,8 @@ describe("readSafetensors", () => {
     ["a header that is no UTF-8", frame(Buffer.from([0x7b, 0xff, 0x7d])), /not valid UTF-8/],
     ["a header that is a list", frame("[]"), /must hold a JSON object/],
     ["a header nested without end", frame(`{"x":${"[".repeat(100_000)}${"]".repeat(100_000)}}`), /nests deeper than 64 levels/],
-    ["an entry that is no object", frame('{"x":3}'), /`x`: its entry is no object/],
-    ["an unknown type", withData(entry({ dtype: "F128" }), 16), /`x`: `dtype` "F128" is unknown/],
+    ["an entry that is no object", frame('{"x":3}'), /"x": its entry is no object/],
+    ["an unknown type", withData(entry({ dtype: "F128" }), 16), /"x": `dtype` "F128" is unknown/],
     ["a type that is a property of all objects", withData(entry({ dtype: "constructor" }), 16), /`dtype` "constructor" is unknown/],
     ["a negative dimension", withData(entry({ shape: [-2, -2] }), 16), /`shape` must be/],
     ["a fractional dimension", withData(entry({ shape: [0.5, 8] }), 16), /`shape` must be/],
@@ -58,7 +58,7 @@ describe("readSafetensors", () => {
         JSON.stringify({ x: { dtype: "U8", shape: [4], data_offsets: [0, 4] }, y: { dtype: "U8", shape: [4], data_offsets: [2, 6] } }),
         6,
       ),
-      /`y` overlap/,
+      /"y" overlap/,
     ],
   ])("refuses %s", async (_, bytes, message) => {
     await expect(readSafetensors(await fileOf(bytes))).rejects.toMatchObject({
@@ -106,7 +106,7 @@ describe("readSafetensorsFolder", () => {
     await expect(readSafetensorsFolder(await sharded(gone))).rejects.toMatchObject({ code: "MODEL_NOT_FOUND" });
     const folder = await sharded({ weight_map: { a: "model-00001-of-00002.safetensors", c: "twin.safetensors" } });
     await writeFile(join(folder, "twin.safetensors"), safetensorsBytes({ a: floatTensor([2]) }));
-    await expect(readSafetensorsFolder(folder)).rejects.toThrow(/`a` is in another shard too/);
+    await expect(readSafetensorsFolder(folder)).rejects.toThrow(/"a" is in another shard too/);
   });
 
   it("says what to do about pickled weights and about none at all", async () => {

@@ -1,0 +1,2 @@
+export type Random = (below: number) => number;
+export function randomFrom(seed: number): Random;
