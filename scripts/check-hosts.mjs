@@ -1,6 +1,7 @@
 // Packs the package, installs it with every package manager and runs the same programs on every host npm can supply;
 // prints a table and keeps it in build/platforms/hosts.json.
-//   node scripts/check-hosts.mjs [--only pnpm,bun] [--quick] [--json]
+//   node scripts/check-hosts.mjs [--only pnpm,bun] [--quick] [--json] [--tarball FILE]
+// Needs nothing installed when a tarball is given.
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
@@ -9,7 +10,9 @@ import { combinations } from "./hosts/combinations.mjs";
 import { Lab, Skip } from "./hosts/lab.mjs";
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..");
-const { values } = parseArgs({ options: { only: { type: "string" }, quick: { type: "boolean" }, json: { type: "boolean" } } });
+const { values } = parseArgs({
+  options: { only: { type: "string" }, quick: { type: "boolean" }, json: { type: "boolean" }, tarball: { type: "string" } },
+});
 const words = values.only
   ?.toLowerCase()
   .split(",")
@@ -44,7 +47,7 @@ function keep(record) {
 const print = values.json ? console.error : console.log;
 const lab = new Lab();
 process.once("exit", () => lab.remove());
-lab.prepare();
+lab.prepare(values.tarball);
 const records = [];
 for (const combination of chosen) {
   const record = check(lab, combination);

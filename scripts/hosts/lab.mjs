@@ -24,10 +24,15 @@ export class Lab {
     this.cases = path.join(this.folder, "cases.json");
   }
 
-  prepare() {
-    const [packed] = JSON.parse(this.npm(["pack", "--json", "--silent", "--pack-destination", this.folder], { cwd: root }));
-    this.tarball = path.join(this.folder, packed.filename);
-    this.run(process.execPath, [path.join(root, "lib", "cli.js"), "convert", checkpoint, "-o", this.model, "--outtype", "f32"]);
+  /** Takes a packed tarball, or packs one, and has its own command line convert the model. */
+  prepare(tarball) {
+    if (tarball) this.tarball = path.resolve(tarball);
+    else {
+      const [packed] = JSON.parse(this.npm(["pack", "--json", "--silent", "--pack-destination", this.folder], { cwd: root }));
+      this.tarball = path.join(this.folder, packed.filename);
+    }
+    const cli = path.join(this.npmApp(), "node_modules", "bge-reranker", "lib", "cli.js");
+    this.run(process.execPath, [cli, "convert", checkpoint, "-o", this.model, "--outtype", "f32"]);
     const { cases } = JSON.parse(readFileSync(path.join(checkpoint, "cases.json"), "utf8"));
     writeFileSync(this.cases, JSON.stringify(cases.filter(({ id }) => id === "basic" || id === "multilingual")));
   }

@@ -68,6 +68,30 @@ describe("the packed package", () => {
     }
   });
 
+  it("has types for import and for require", () => {
+    const use =
+      "const load: (file: string) => Promise<FlagReranker> = (file) => FlagReranker.load(file, { maxLength: 512 });\nvoid load;\n";
+    writeFileSync(path.join(app, "consumer.mts"), `import { FlagReranker } from "bge-reranker";\n${use}`);
+    writeFileSync(path.join(app, "consumer.cts"), `import { FlagReranker } from "bge-reranker";\n${use}`);
+    writeFileSync(path.join(app, "wrong.cts"), `import { FlagReranker } from "bge-reranker";\nFlagReranker.load(1);\n`);
+    const compilerOptions = {
+      module: "nodenext",
+      target: "es2023",
+      strict: true,
+      noEmit: true,
+      types: ["node"],
+      typeRoots: [path.join(root, "node_modules/@types")],
+    };
+    writeFileSync(path.join(app, "tsconfig.json"), JSON.stringify({ compilerOptions, include: ["*.mts", "*.cts"] }));
+    const { stdout } = run(path.join(root, "node_modules/typescript/bin/tsc"), "-p", ".", "--pretty", "false");
+    expect(
+      stdout
+        .trim()
+        .split("\n")
+        .map((line) => line.split(":")[0]),
+    ).toEqual(["wrong.cts(2,19)"]);
+  });
+
   it("works in worker threads, terminated in mid-job included", () => {
     const { status, stdout, stderr } = script(
       "workers.mjs",
