@@ -1,0 +1,1 @@
+export function makeAllNativeSeeds(folder: string): Promise<Record<string, string>>;
