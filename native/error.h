@@ -10,4 +10,7 @@ struct Error : std::runtime_error {
     const char * code; // one of src/errors.ts, such as "MODEL_INVALID"
 };
 
+// A text from a file as a message shows it: strangers write long ones.
+inline std::string shortened(const std::string & text) { return text.size() <= 80 ? text : text.substr(0, 77) + "..."; }
+
 } // namespace bge

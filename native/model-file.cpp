@@ -11,8 +11,9 @@ namespace {
 // Limits on what a header may declare. The largest known vocabularies have 256k entries, models a few thousand tensors.
 constexpr uint64_t max_kv = 4096;
 constexpr uint64_t max_tensors = 65536;
-constexpr uint64_t max_array = 16u << 20;
+constexpr uint64_t max_array = 4u << 20;
 constexpr uint64_t max_key_bytes = 65535;
+constexpr uint64_t min_alignment = 8; // the format's; numbers are read where they lie
 
 // Walks a GGUF header without trusting it, so that ggml only ever parses one that is well formed.
 class HeaderCheck {
@@ -30,8 +31,11 @@ public:
         if (n_kv > max_kv) fail("it declares " + std::to_string(n_kv) + " metadata keys");
         for (uint64_t i = 0; i < n_kv; i++) check_pair();
         for (uint64_t i = 0; i < n_tensors; i++) check_tensor();
-        const uint64_t data = (at_ + alignment_ - 1) / alignment_ * alignment_;
+        const uint64_t data = aligned(at_);
+        uint64_t expected = 0;
         for (const auto & tensor : tensors_) {
+            if (tensor.offset != expected) fail("tensor " + tensor.name + " begins at " + std::to_string(tensor.offset) + " of the data, where " + std::to_string(expected) + " would follow the one before");
+            expected = aligned(tensor.offset + tensor.n_bytes);
             if (tensor.offset > size_ || data > size_ - tensor.offset || tensor.n_bytes > size_ - data - tensor.offset) {
                 fail("tensor " + tensor.name + " reaches beyond the end of the file; it is cut short or damaged, download or convert it again");
             }
@@ -40,6 +44,8 @@ public:
 
 private:
     struct Tensor { std::string name; uint64_t offset, n_bytes; };
+
+    uint64_t aligned(uint64_t offset) const { return (offset + alignment_ - 1) / alignment_ * alignment_; }
 
     [[noreturn]] void fail(const std::string & why) const { throw Error("MODEL_INVALID", path_ + " is not a usable GGUF file: " + why); }
 
@@ -73,9 +79,10 @@ private:
     }
 
     void check_pair() {
-        const std::string key = string("a metadata key", max_key_bytes);
-        if (key.empty()) fail("a metadata key is empty");
-        if (!keys_.insert(key).second) fail("metadata key " + key + " appears twice");
+        const std::string name = string("a metadata key", max_key_bytes);
+        const std::string key = "metadata key " + shortened(name);
+        if (name.empty()) fail("a metadata key is empty");
+        if (!keys_.insert(name).second) fail(key + " appears twice");
         uint32_t type = number<uint32_t>(key);
         const bool array = type == GGUF_TYPE_ARRAY;
         uint64_t n = 1;
@@ -87,17 +94,19 @@ private:
         if (type == GGUF_TYPE_STRING) {
             for (uint64_t i = 0; i < n; i++) string(key, size_);
         } else if (uint64_t bytes = size_of(type)) {
-            if (key == "general.alignment") {
-                if (array || type != GGUF_TYPE_UINT32) fail("general.alignment is not a u32");
-                uint32_t value;
-                std::memcpy(&value, data_ + at_, size_ - at_ >= 4 ? 4 : 0);
-                if (size_ - at_ < 4 || value < 1 || value > 65536 || (value & (value - 1))) fail("general.alignment is not a power of two up to 65536");
-                alignment_ = value;
-            }
-            take(bytes * n, key);
+            const uint8_t * value = take(bytes * n, key);
+            if (name == "general.alignment") set_alignment(value, array, type);
         } else {
             fail(key + " has unknown type " + std::to_string(type));
         }
+    }
+
+    void set_alignment(const uint8_t * value, bool array, uint32_t type) {
+        if (array || type != GGUF_TYPE_UINT32) fail("metadata key general.alignment is not a u32");
+        uint32_t alignment;
+        std::memcpy(&alignment, value, sizeof(alignment));
+        if (alignment < min_alignment || alignment > 65536 || (alignment & (alignment - 1))) fail("general.alignment is not a power of two from 8 to 65536");
+        alignment_ = alignment;
     }
 
     void check_tensor() {
@@ -118,7 +127,6 @@ private:
         if (block < 1 || ggml_type_size(ggml_type(type)) == 0) fail("tensor " + tensor.name + " has unknown type " + std::to_string(type));
         if (row % block != 0) fail("tensor " + tensor.name + ": rows of " + std::to_string(row) + " do not divide into blocks of " + std::to_string(block));
         tensor.offset = number<uint64_t>(tensor.name);
-        if (tensor.offset % alignment_ != 0) fail("tensor " + tensor.name + " is not aligned");
         tensor.n_bytes = n_elements / block * ggml_type_size(ggml_type(type));
         tensors_.push_back(tensor);
     }

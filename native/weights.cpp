@@ -30,11 +30,18 @@ const ggml_tensor * Weights::require(const std::string & name, const std::vector
     return meta;
 }
 
+// ggml aborts on tables of types that hold no weights, such as I32 and Q8_K.
+void Weights::require_readable(const ggml_tensor * meta) const {
+    if (meta->type == GGML_TYPE_F32 || ggml_get_type_traits(meta->type)->to_float) return;
+    throw Error("MODEL_UNSUPPORTED", file_->path() + ": tensor " + meta->name + " has type " + ggml_type_name(meta->type) + ", which cannot be read");
+}
+
 ggml_tensor * Weights::tensor(const std::string & name, const std::vector<int64_t> & shape, bool on_host) {
     const ggml_tensor * meta = require(name, shape);
     if (shape.size() == 1 && meta->type != GGML_TYPE_F32) {
         throw Error("MODEL_INVALID", file_->path() + ": tensor " + name + " should be F32, found " + ggml_type_name(meta->type));
     }
+    require_readable(meta);
     on_host = on_host || backend_.is_cpu();
     ggml_tensor * out = ggml_new_tensor((on_host ? mapped_ctx_ : device_ctx_).get(), meta->type, GGML_MAX_DIMS, meta->ne);
     ggml_set_name(out, name.c_str());
@@ -57,10 +64,8 @@ std::vector<float> Weights::rows(const std::string & name, int64_t n, int64_t fi
     const ggml_tensor * meta = file_->find(name);
     if (!meta || meta->ne[1] < first + n_rows) throw Error("MODEL_INVALID", file_->path() + " lacks rows of the tensor " + name);
     require(name, {n, meta->ne[1]});
+    require_readable(meta);
     const auto * traits = ggml_get_type_traits(meta->type);
-    if (meta->type != GGML_TYPE_F32 && !traits->to_float) {
-        throw Error("MODEL_UNSUPPORTED", file_->path() + ": tensor " + name + " has type " + ggml_type_name(meta->type) + ", which cannot be read");
-    }
     std::vector<float> out(size_t(n * n_rows));
     const size_t row_bytes = ggml_row_size(meta->type, n);
     for (int64_t i = 0; i < n_rows; i++) {
@@ -85,8 +90,8 @@ cpu::WeightSource Weights::source(const std::string & name) const {
         case GGML_TYPE_Q8_0: out.type = cpu::SourceType::q8_0; break;
         default:
             out.type = cpu::SourceType::other;
+            require_readable(meta);
             out.dequantize_row = ggml_get_type_traits(meta->type)->to_float;
-            if (!out.dequantize_row) throw Error("MODEL_UNSUPPORTED", file_->path() + ": tensor " + name + " has type " + ggml_type_name(meta->type) + ", which cannot be read");
     }
     return out;
 }

@@ -64,6 +64,7 @@ private:
     struct Pending { ggml_tensor * tensor; std::string name; bool on_host; };
 
     const ggml_tensor * require(const std::string & name, const std::vector<int64_t> & shape) const;
+    void require_readable(const ggml_tensor * meta) const;
     std::vector<float> read_f32(const std::string & name, int64_t n) const;
     cpu::WeightSource source(const std::string & name) const;
     void drop(const std::string & name) const;

@@ -34,7 +34,7 @@ std::unique_ptr<Architecture> load_architecture(Weights & weights, const Archite
         if (name == a.name) return a.load(weights, options);
         known += (known.empty() ? "" : ", ") + std::string(a.name);
     }
-    throw Error("MODEL_UNSUPPORTED", weights.file().path() + " holds a '" + name + "' model; supported are " + known);
+    throw Error("MODEL_UNSUPPORTED", weights.file().path() + " holds a '" + shortened(name) + "' model; supported are " + known);
 }
 
 } // namespace bge

@@ -1,7 +1,7 @@
 // BERT and XLM-RoBERTa sequence classification: post-norm encoder, head on the first token.
 // Source: transformers modeling_xlm_roberta.py XLMRobertaForSequenceClassification, modeling_bert.py BertForSequenceClassification.
 #include "arch.h"
-#include "../error.h"
+#include "hyperparameters.h"
 #include <algorithm>
 #include <cmath>
 
@@ -27,12 +27,12 @@ struct Bert : Architecture {
 
     Bert(Weights & w) {
         const ModelFile & file = w.file();
-        n_layer = n_layer_loaded = int32_t(file.u32("bert.block_count"));
-        n_embd = int32_t(file.u32("bert.embedding_length"));
-        n_head = int32_t(file.u32("bert.attention.head_count"));
-        const int64_t n_ff = file.u32("bert.feed_forward_length");
-        const float eps = file.f32("bert.attention.layer_norm_epsilon");
-        if (n_layer < 1 || n_embd < 1 || n_ff < 1 || n_head < 1 || n_embd % n_head != 0 || (n_embd / n_head) % 8 != 0) {
+        n_layer = n_layer_loaded = read_count(file, "bert.block_count", max_layers);
+        n_embd = read_count(file, "bert.embedding_length", max_width);
+        n_head = read_count(file, "bert.attention.head_count", max_heads);
+        const int64_t n_ff = read_count(file, "bert.feed_forward_length", max_width);
+        const float eps = read_positive(file, "bert.attention.layer_norm_epsilon");
+        if (n_embd % n_head != 0 || (n_embd / n_head) % 8 != 0) {
             throw Error("MODEL_INVALID", file.path() + ": " + std::to_string(n_embd) + " hidden units do not divide into " + std::to_string(n_head) + " heads of a multiple of 8");
         }
         if (!file.find("cls.output.weight") || !file.find("cls.weight")) {
@@ -42,17 +42,13 @@ struct Bert : Architecture {
         const std::string wanted = file.text("reranker.ffn.activation", "gelu_erf");
         if (wanted == "gelu_tanh") activation = cpu::Activation::gelu_tanh;
         else if (wanted == "relu") activation = cpu::Activation::relu;
-        else if (wanted != "gelu_erf") throw Error("MODEL_UNSUPPORTED", file.path() + ": unknown reranker.ffn.activation " + wanted);
+        else if (wanted != "gelu_erf") throw Error("MODEL_UNSUPPORTED", file.path() + ": unknown reranker.ffn.activation " + shortened(wanted));
 
-        const ggml_tensor * words = file.find("token_embd.weight");
-        const ggml_tensor * places = file.find("position_embd.weight");
-        const ggml_tensor * types = file.find("token_types.weight");
-        if (!words || !places || !types) throw Error("MODEL_INVALID", file.path() + " lacks one of token_embd.weight, position_embd.weight, token_types.weight");
-        n_vocab = int32_t(words->ne[1]);
-        n_ctx = int32_t(places->ne[1]);
+        n_vocab = read_rows(file, "token_embd.weight");
+        n_ctx = read_rows(file, "position_embd.weight");
         n_heads = 1;
         // llama.cpp stores a single token type as a vector.
-        n_types = int32_t(types->ne[1]);
+        n_types = read_rows(file, "token_types.weight");
         attn.n_head = attn.n_head_kv = n_head;
         attn.head_dim = n_embd / n_head;
         attn.scale = 1.0f / std::sqrt(float(attn.head_dim));

@@ -1,41 +1,21 @@
 #include "decoder.h"
 #include <algorithm>
-#include <cmath>
 
 namespace bge {
-
-// Above every model of these families; they keep products of two counts inside 32 bits.
-constexpr int64_t max_layers = 1024;
-constexpr int64_t max_width = 1 << 20;
-constexpr int64_t max_heads = 1024;
-
-static Error invalid(const ModelFile & file, const std::string & what) { return Error("MODEL_INVALID", file.path() + ": " + what); }
-
-int32_t read_count(const ModelFile & file, const std::string & key, int64_t limit) {
-    const uint32_t value = file.u32(key);
-    if (value < 1 || value > limit) throw invalid(file, key + " should be from 1 to " + std::to_string(limit) + ", found " + std::to_string(value));
-    return int32_t(value);
-}
-
-float read_positive(const ModelFile & file, const std::string & key) {
-    const float value = file.f32(key);
-    if (!std::isfinite(value) || value <= 0) throw invalid(file, key + " should be a number above 0, found " + std::to_string(value));
-    return value;
-}
 
 static cpu::Activation read_activation(const ModelFile & file, const std::string & fallback) {
     const std::string name = file.text("reranker.ffn.activation", fallback);
     if (name == "gelu_erf") return cpu::Activation::gelu_erf;
     if (name == "gelu_tanh") return cpu::Activation::gelu_tanh;
     if (name == "silu") return cpu::Activation::silu;
-    throw Error("MODEL_UNSUPPORTED", file.path() + ": unknown reranker.ffn.activation " + name);
+    throw Error("MODEL_UNSUPPORTED", file.path() + ": unknown reranker.ffn.activation " + shortened(name));
 }
 
 static cpu::RopeStyle read_rope_layout(const ModelFile & file, const std::string & fallback) {
     const std::string name = file.text("reranker.rope.layout", fallback);
     if (name == "neox") return cpu::RopeStyle::halves;
     if (name == "normal") return cpu::RopeStyle::pairs;
-    throw Error("MODEL_UNSUPPORTED", file.path() + ": unknown reranker.rope.layout " + name);
+    throw Error("MODEL_UNSUPPORTED", file.path() + ": unknown reranker.rope.layout " + shortened(name));
 }
 
 static AttentionShape read_attention(const ModelFile & file, const std::string & name, int32_t n_embd) {
@@ -71,9 +51,7 @@ Decoder::Decoder(Weights & w, const std::string & name, int32_t max_layer, const
     rope_theta = file.has(name + ".rope.freq_base") ? read_positive(file, name + ".rope.freq_base") : 10000.0f;
     rope_style = read_rope_layout(file, defaults.rope_layout);
     activation = read_activation(file, defaults.activation);
-    const ggml_tensor * words = file.find("token_embd.weight");
-    if (!words || words->ne[1] < 1 || words->ne[1] > INT32_MAX) throw invalid(file, "lacks the tensor token_embd.weight, or it has no usable rows");
-    n_vocab = int32_t(words->ne[1]);
+    n_vocab = read_rows(file, "token_embd.weight");
 
     token_embd = w.tensor("token_embd.weight", {n_embd, n_vocab}, /*on_host*/ true);
     const int64_t n_q = int64_t(attn.n_head) * attn.head_dim, n_kv = int64_t(attn.n_head_kv) * attn.head_dim;

@@ -2,8 +2,8 @@
 // head at every cutoff, merges document tokens in between and stops at the last cutoff. How one layer joins its parts
 // is each architecture's own file.
 #pragma once
-#include "../error.h"
 #include "arch.h"
+#include "hyperparameters.h"
 #include <string>
 #include <vector>
 
@@ -54,9 +54,5 @@ private:
     cpu::RopeStyle rope_style;
 };
 
-// A count from the file, from 1 to `limit`.
-int32_t read_count(const ModelFile & file, const std::string & key, int64_t limit);
-// A finite number above 0.
-float read_positive(const ModelFile & file, const std::string & key);
 
 } // namespace bge

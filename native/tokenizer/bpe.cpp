@@ -20,7 +20,6 @@ namespace bge {
 
 namespace {
 
-constexpr size_t max_piece_size = 1024;    // bytes; the longest real one has 96
 constexpr size_t long_segment = 1 << 14;   // bytes; from here on segments are encoded from left to right
 constexpr size_t long_tail = 512;          // and those whose end is not known; shorter ones are left for later
 
@@ -45,8 +44,6 @@ std::unordered_map<std::string_view, int32_t> index_pieces(const Vocabulary & vo
     std::unordered_map<std::string_view, int32_t> ids;
     ids.reserve(n);
     for (size_t id = 0; id < n; ++id) {
-        if (vocabulary.pieces[id].size() > max_piece_size)
-            throw Error("MODEL_INVALID", "tokenizer.ggml.tokens[" + std::to_string(id) + "] has " + std::to_string(vocabulary.pieces[id].size()) + " bytes; convert the model again");
         if (!is_padding(vocabulary, id)) ids[vocabulary.pieces[id]] = static_cast<int32_t>(id);
     }
     return ids;
@@ -111,7 +108,7 @@ Bpe::Bpe(const Vocabulary & vocabulary, const TokenizerSpec & spec, const std::v
     const std::string unknown = text_option(spec, "unk_token", "");
     const auto found = ids.find(unknown);
     if (found != ids.end()) unknown_id = found->second;
-    else if (!unknown.empty()) throw Error("MODEL_INVALID", "the unknown token \"" + unknown + "\" is not in tokenizer.ggml.tokens; convert the model again");
+    else if (!unknown.empty()) throw Error("MODEL_INVALID", "the unknown token \"" + shortened(unknown) + "\" is not in tokenizer.ggml.tokens; convert the model again");
 
     character_ids.assign(0x110000, -1);
     pieces.resize(vocabulary.pieces.size());

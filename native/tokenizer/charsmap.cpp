@@ -1,6 +1,6 @@
 #include "charsmap.h"
-#include "../error.h"
 #include "grapheme.h"
+#include "step.h"
 #include "unicode.h"
 
 namespace bge {
@@ -59,12 +59,13 @@ int64_t Charsmap::find(std::string_view text) const {
     return -1;
 }
 
-std::string Charsmap::normalize(std::string_view text) const {
+std::string Charsmap::normalize(std::string_view text, size_t limit) const {
     std::string out;
     out.reserve(text.size() + text.size() / 16);
     const auto replace = [&](int64_t at, std::string_view original) {
         if (at < 0) out.append(original);
         else out.append(replacements_.c_str() + at);
+        check_growth("charsmap", out.size(), limit);
     };
     const auto is_ascii = [&](size_t i) { return i >= text.size() || static_cast<uint8_t>(text[i]) < 0x80; };
 

@@ -13,7 +13,8 @@ class Charsmap {
     // `blob`: size of the trie in bytes (u32), the trie (u32 units), replacements that end in NUL. Little endian.
     explicit Charsmap(std::string_view blob);
 
-    std::string normalize(std::string_view utf8) const;
+    // Throws Error TOKENIZER_UNSUPPORTED when the result is longer than `limit` bytes.
+    std::string normalize(std::string_view utf8, size_t limit) const;
 
   private:
     // Offset of the replacement for the shortest prefix of `text` that has one, or -1.

@@ -29,7 +29,7 @@ Merges::Merges(const Vocabulary & vocabulary, const std::unordered_map<std::stri
             joined.assign(left).append(right);
             const Pair pair = {find_id(left), find_id(right), find_id(joined)};
             if (pair.left < 0 || pair.right < 0 || pair.id < 0)
-                throw Error("MODEL_INVALID", "tokenizer.ggml.merges[" + std::to_string(pairs.size()) + "] \"" + line + "\" is not two pieces that make a third; convert the model again");
+                throw Error("MODEL_INVALID", "tokenizer.ggml.merges[" + std::to_string(pairs.size()) + "] \"" + shortened(line) + "\" is not two pieces that make a third; convert the model again");
             pairs.push_back(pair);
         }
         fill(pairs);

@@ -10,6 +10,8 @@ namespace bge {
 
 namespace {
 
+constexpr size_t max_growth = 64;
+
 bool is_ascii(std::string_view text) {
     return std::all_of(text.begin(), text.end(), [](char c) { return static_cast<uint8_t>(c) < 0x80; });
 }
@@ -45,7 +47,7 @@ std::string strip(std::string_view text, bool left, bool right) {
     return std::string(text.substr(begin, end - begin));
 }
 
-std::string replace(std::string_view text, const Pattern & pattern, const std::string & content) {
+std::string replace(std::string_view text, const Pattern & pattern, const std::string & content, size_t limit) {
     std::string out;
     out.reserve(text.size());
     size_t done = 0;
@@ -54,6 +56,7 @@ std::string replace(std::string_view text, const Pattern & pattern, const std::s
         if (match.begin == std::string_view::npos) break;
         out.append(text, done, match.begin - done);
         out.append(content);
+        check_growth("normalizer", out.size(), limit);
         done = match.end;
     }
     return out.append(text, done, std::string_view::npos);
@@ -102,7 +105,7 @@ std::string normalize_bert(std::string text, bool clean_text, bool chinese, bool
 Normalizer::Normalizer(const std::vector<TokenizerSpec::Step> & steps, const std::string & charsmap) {
     using unicode::NormalForm;
     const auto add_form = [&](NormalForm form) {
-        steps_.push_back([form](std::string text) { return is_ascii(text) ? text : unicode::normalize(text, form); });
+        steps_.push_back([form](std::string text, size_t) { return is_ascii(text) ? text : unicode::normalize(text, form); });
     };
     for (const TokenizerSpec::Step & step : steps) {
         const std::string & name = argument(step, 0);
@@ -110,20 +113,20 @@ Normalizer::Normalizer(const std::vector<TokenizerSpec::Step> & steps, const std
         else if (name == "nfd") add_form(NormalForm::NFD);
         else if (name == "nfkc") add_form(NormalForm::NFKC);
         else if (name == "nfkd") add_form(NormalForm::NFKD);
-        else if (name == "lowercase") steps_.push_back(lowercase);
-        else if (name == "strip_accents") steps_.push_back(without_marks);
-        else if (name == "strip") steps_.push_back([left = flag(step, 1), right = flag(step, 2)](std::string text) { return strip(text, left, right); });
-        else if (name == "prepend") steps_.push_back([prefix = argument(step, 1)](std::string text) { return text.empty() ? text : prefix + text; });
+        else if (name == "lowercase") steps_.push_back([](std::string text, size_t) { return lowercase(text); });
+        else if (name == "strip_accents") steps_.push_back([](std::string text, size_t) { return without_marks(text); });
+        else if (name == "strip") steps_.push_back([left = flag(step, 1), right = flag(step, 2)](std::string text, size_t) { return strip(text, left, right); });
+        else if (name == "prepend") steps_.push_back([prefix = argument(step, 1)](std::string text, size_t) { return text.empty() ? text : prefix + text; });
         else if (name == "replace") {
             unsettled_size_ += argument(step, 2).size();
-            steps_.push_back([pattern = Pattern(argument(step, 1), argument(step, 2)), content = argument(step, 3)](std::string text) {
-                return replace(text, pattern, content);
+            steps_.push_back([pattern = Pattern(argument(step, 1), argument(step, 2)), content = argument(step, 3)](std::string text, size_t limit) {
+                return replace(text, pattern, content, limit);
             });
         } else if (name == "precompiled") {
             if (charsmap.empty()) throw Error("MODEL_INVALID", "tokenizer.ggml.precompiled_charsmap is missing, but tokenizer.json uses it; convert the model again");
-            steps_.push_back([map = Charsmap(charsmap)](std::string text) { return map.normalize(text); });
+            steps_.push_back([map = Charsmap(charsmap)](std::string text, size_t limit) { return map.normalize(text, limit); });
         } else if (name == "bert") {
-            steps_.push_back([clean_text = flag(step, 1), chinese = flag(step, 2), accents = flag(step, 3), lower = flag(step, 4)](std::string text) {
+            steps_.push_back([clean_text = flag(step, 1), chinese = flag(step, 2), accents = flag(step, 3), lower = flag(step, 4)](std::string text, size_t) {
                 return normalize_bert(std::move(text), clean_text, chinese, accents, lower);
             });
         } else {
@@ -135,8 +138,12 @@ Normalizer::Normalizer(const std::vector<TokenizerSpec::Step> & steps, const std
 }
 
 std::string Normalizer::normalize(std::string_view utf8) const {
+    const size_t limit = max_growth * (utf8.size() + 1);
     std::string text(utf8);
-    for (const auto & step : steps_) text = step(std::move(text));
+    for (const auto & step : steps_) {
+        text = step(std::move(text), limit);
+        check_growth("normalizer", text.size(), limit);
+    }
     return text;
 }
 

@@ -24,7 +24,8 @@ class Normalizer {
     bool may_remove_start() const { return may_remove_start_; }
 
   private:
-    std::vector<std::function<std::string(std::string)>> steps_;
+    // Steps that may make a text much longer stop at a limit, in bytes.
+    std::vector<std::function<std::string(std::string text, size_t limit)>> steps_;
     size_t unsettled_size_ = 64;
     bool may_remove_start_ = false;
 };

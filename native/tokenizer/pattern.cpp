@@ -5,7 +5,7 @@
 namespace bge {
 
 Pattern::Pattern(const std::string & kind, const std::string & text) {
-    const Error unsupported("TOKENIZER_UNSUPPORTED", "tokenizer.json has the " + kind + " pattern \"" + text +
+    const Error unsupported("TOKENIZER_UNSUPPORTED", "tokenizer.json has the " + shortened(kind) + " pattern \"" + shortened(text) +
                                                          "\"; known are non-empty strings and the regular expressions x+ and x{n,} of one character x");
     if (kind != "string" && kind != "regex") throw unsupported;
     literal_ = text;

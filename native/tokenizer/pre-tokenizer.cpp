@@ -7,6 +7,8 @@ namespace bge {
 
 namespace {
 
+constexpr size_t max_growth = 8;
+
 enum class Behavior { Removed, Isolated, MergedWithPrevious, MergedWithNext, Contiguous };
 
 Behavior read_behavior(const TokenizerSpec::Step & step, size_t i) {
@@ -195,7 +197,11 @@ Words PreTokenizer::split(std::string text, bool at_start) const {
     words.text = std::move(text);
     words.at_start = at_start;
     if (!words.text.empty()) words.spans.push_back({0, words.text.size()});
-    for (const auto & step : steps_) words = step(std::move(words));
+    const size_t limit = max_growth * (words.text.size() + 1);
+    for (const auto & step : steps_) {
+        words = step(std::move(words));
+        check_growth("pre-tokenizer", words.text.size(), limit);
+    }
     return words;
 }
 

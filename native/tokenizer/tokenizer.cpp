@@ -14,8 +14,11 @@ namespace bge {
 
 namespace {
 
-constexpr size_t max_pieces = 1 << 24;      // 60 times the largest vocabulary there is
-constexpr size_t max_added_token_size = 4096; // bytes; real ones have up to 30
+constexpr size_t max_pieces = 1 << 22;           // 16 times the largest vocabulary there is
+constexpr size_t max_piece_size = 1024;          // bytes; the longest real one has 96. A text is read this often at most
+constexpr size_t max_vocabulary_size = 64 << 20; // bytes of all pieces, 20 times the largest there is
+constexpr size_t max_added_token_size = 256;     // bytes; real ones have up to 30
+constexpr size_t max_added_tokens_size = 4 << 20;
 
 void check(const Vocabulary & vocabulary, const TokenizerSpec & spec) {
     const size_t n = vocabulary.pieces.size();
@@ -27,10 +30,17 @@ void check(const Vocabulary & vocabulary, const TokenizerSpec & spec) {
         throw invalid("tokenizer.ggml.token_type has " + std::to_string(vocabulary.types.size()) + " entries for " + std::to_string(n) + " tokens");
     if (vocabulary.unknown_id < -1 || vocabulary.unknown_id >= static_cast<int64_t>(n))
         throw invalid("tokenizer.ggml.unknown_token_id is " + std::to_string(vocabulary.unknown_id) + ", beyond the " + std::to_string(n) + " tokens");
+    size_t total = 0;
+    for (size_t id = 0; id < n; ++id) {
+        const size_t size = vocabulary.pieces[id].size();
+        total += size;
+        if (size > max_piece_size || total > max_vocabulary_size)
+            throw invalid("tokenizer.ggml.tokens[" + std::to_string(id) + "] has " + std::to_string(size) + " bytes, all up to it " + std::to_string(total));
+    }
     for (const AddedToken & token : spec.added_tokens) {
         if (token.id < 0 || token.id >= static_cast<int64_t>(n))
-            throw invalid("the added token \"" + token.content + "\" has id " + std::to_string(token.id) + ", beyond the " + std::to_string(n) + " tokens");
-        if (token.content.size() > max_added_token_size) throw invalid("an added token has " + std::to_string(token.content.size()) + " bytes");
+            throw invalid("the added token \"" + shortened(token.content) + "\" has id " + std::to_string(token.id) + ", beyond the " + std::to_string(n) + " tokens");
+        if (token.content.size() > max_added_token_size) throw invalid("the added token \"" + shortened(token.content) + "\" has " + std::to_string(token.content.size()) + " bytes");
     }
 }
 
@@ -47,12 +57,13 @@ std::unique_ptr<Model> make_model(const Vocabulary & vocabulary, const Tokenizer
     if (spec.model == "unigram") return make_unigram(vocabulary, spec, is_special);
     if (spec.model == "bpe") return make_bpe(vocabulary, spec, is_special);
     if (spec.model == "wordpiece") return make_wordpiece(vocabulary, spec, is_special);
-    throw Error("TOKENIZER_UNSUPPORTED", "tokenizer.json has a model of type \"" + spec.model + "\"; known are unigram, bpe and wordpiece");
+    throw Error("TOKENIZER_UNSUPPORTED", "tokenizer.json has a model of type \"" + shortened(spec.model) + "\"; known are unigram, bpe and wordpiece");
 }
 
 // The added tokens that are matched before (false) or after (true) normalization. Special ones come first.
 std::vector<AddedToken> select(const TokenizerSpec & spec, bool normalized, const Normalizer & normalizer) {
     std::vector<AddedToken> selected;
+    size_t total = 0;
     for (const bool special : {true, false}) {
         for (const AddedToken & token : spec.added_tokens) {
             if (token.content.empty() || token.special != special || token.normalized != normalized) continue;
@@ -61,7 +72,10 @@ std::vector<AddedToken> select(const TokenizerSpec & spec, bool normalized, cons
             content = unicode::replace_invalid(content);
             if (normalized) content = normalizer.normalize(content);
             if (content.empty())
-                throw Error("TOKENIZER_UNSUPPORTED", "the added token \"" + token.content + "\" is empty once normalized, so it would match everywhere");
+                throw Error("TOKENIZER_UNSUPPORTED", "the added token \"" + shortened(token.content) + "\" is empty once normalized, so it would match everywhere");
+            total += content.size();
+            if (content.size() > 4 * max_added_token_size || total > max_added_tokens_size)
+                throw Error("MODEL_INVALID", "the added token \"" + shortened(token.content) + "\" has " + std::to_string(content.size()) + " bytes once normalized, all up to it " + std::to_string(total));
         }
     }
     return selected;

@@ -35,9 +35,10 @@ Unigram::Unigram(const Vocabulary & vocabulary, const TokenizerSpec & spec, cons
     : is_special(special) {
     const size_t n = model_size(vocabulary, spec);
     if (vocabulary.scores.empty()) throw Error("MODEL_INVALID", "tokenizer.ggml.scores is missing; a unigram vocabulary needs it. Convert the model again");
-    unknown_id = static_cast<int32_t>(number_option(spec, "unk_id", vocabulary.unknown_id));
-    if (unknown_id < 0 || static_cast<size_t>(unknown_id) >= n)
-        throw Error("MODEL_INVALID", "tokenizer.ggml.unknown_token_id is " + std::to_string(unknown_id) + "; it must name one of the " + std::to_string(n) + " pieces");
+    const int64_t unknown = number_option(spec, "unk_id", vocabulary.unknown_id);
+    if (unknown < 0 || static_cast<uint64_t>(unknown) >= n)
+        throw Error("MODEL_INVALID", "tokenizer.ggml.unknown_token_id is " + std::to_string(unknown) + "; it must name one of the " + std::to_string(n) + " pieces");
+    unknown_id = static_cast<int32_t>(unknown);
 
     Trie::Entries entries;
     double lowest = std::numeric_limits<double>::infinity();

@@ -12,6 +12,7 @@ namespace bge {
 namespace {
 
 constexpr int32_t control_piece = 3; // tokenizer.ggml.token_type
+constexpr size_t max_prefix_size = 16; // bytes; it goes before every piece
 constexpr std::string_view word_mark = "\xE2\x96\x81"; // ▁
 
 struct WordPiece : Model {
@@ -33,6 +34,7 @@ WordPiece::WordPiece(const Vocabulary & vocabulary, const TokenizerSpec & spec, 
     const std::string prefix = text_option(spec, "continuing_subword_prefix", "##");
     const int64_t limit = number_option(spec, "max_input_chars_per_word", 100);
     if (limit < 1) throw Error("MODEL_INVALID", "tokenizer.json sets max_input_chars_per_word to " + std::to_string(limit));
+    if (prefix.size() > max_prefix_size) throw unsupported_step("model option", {"continuing_subword_prefix", prefix});
     max_characters = static_cast<size_t>(limit);
     unknown_id = vocabulary.unknown_id;
 
@@ -54,7 +56,7 @@ WordPiece::WordPiece(const Vocabulary & vocabulary, const TokenizerSpec & spec, 
             beginnings.emplace_back(prefixed.emplace_back(prefix + std::string(piece)), value);
         }
     }
-    if (unknown_id < 0) throw Error("MODEL_INVALID", "no piece is the unknown token \"" + unknown + "\" and tokenizer.ggml.unknown_token_id is missing; convert the model again");
+    if (unknown_id < 0) throw Error("MODEL_INVALID", "no piece is the unknown token \"" + shortened(unknown) + "\" and tokenizer.ggml.unknown_token_id is missing; convert the model again");
     beginning = Trie(std::move(beginnings));
     continuing = Trie(std::move(continuations));
 }
