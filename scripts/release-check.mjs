@@ -134,7 +134,7 @@ const checks = {
   },
 
   "ggml packages pinned to one version": () =>
-    Object.entries(manifest.optionalDependencies)
+    Object.entries({ ...manifest.optionalDependencies, ...manifest.peerDependencies })
       .filter(([, version]) => version !== manifest.ggml.prebuilt)
       .map(([name, version]) => `${name} is ${version}; expected ${manifest.ggml.prebuilt}`),
 
