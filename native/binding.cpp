@@ -250,7 +250,7 @@ private:
     }
 
     void stop() {
-        if (const std::shared_ptr<Engine> engine = engine_ ? engine_ : closing_engine_.lock()) engine->abandon();
+        if (engine_) engine_->abandon();
         release();
         if (hooked_) napi_remove_env_cleanup_hook(Env(), at_environment_end, this);
         hooked_ = false;
@@ -282,7 +282,7 @@ private:
             Napi::HandleScope scope(env);
             const auto owned = calls_.extract(call); // destroyed here, after its promise is settled
             settle(env, call->deferred);
-            if (calls_.empty() && !released_) events_.Unref(env);
+            if (calls_.empty() && !closing_) events_.Unref(env);
         });
     }
 
@@ -370,32 +370,31 @@ private:
     }
 
     Napi::Value close(const Napi::CallbackInfo & call) {
+        const Napi::Env env = call.Env();
         if (closing_) return closed_.Value();
         closing_ = true;
-        // On a worker thread: it waits for work in flight. The model is kept until then.
-        auto keep_alive = std::make_shared<Napi::ObjectReference>(Napi::Persistent(call.This().As<Napi::Object>()));
-        closing_engine_ = engine_;
-        const Napi::Value promise = Task<bool>::run(
-            call.Env(),
-            [engine = std::move(engine_)]() mutable {
-                engine->close();
-                engine.reset(); // unmapping gigabytes takes a while
-                return true;
-            },
-            [this, keep_alive](Napi::Env env, bool &&) {
-                release(); // answers already queued are still delivered
-                keep_alive->Reset();
-                return env.Undefined();
+        // Work in flight is waited for on the engine's thread: a libuv thread that waited would hold the end of a worker.
+        const auto deferred = Napi::Promise::Deferred::New(env);
+        closed_ = Napi::Persistent(deferred.Promise().As<Napi::Object>());
+        keep_alive_ = Napi::Persistent(call.This().As<Napi::Object>()); // until then
+        events_.Ref(env);
+        engine_->close([this, deferred] {
+            on_js_thread([this, deferred](Napi::Env env) {
+                Napi::HandleScope scope(env);
+                engine_->close(); // its thread has nothing left to do
+                engine_.reset();
+                release(); // answers queued before are delivered by now
+                keep_alive_.Reset();
+                deferred.Resolve(env.Undefined());
             });
-        closed_ = Napi::Persistent(promise.As<Napi::Object>());
-        return promise;
+        });
+        return deferred.Promise();
     }
 
-    std::shared_ptr<Engine> engine_; // null from close() on
-    std::weak_ptr<Engine> closing_engine_;
+    std::shared_ptr<Engine> engine_; // null once closed
     Napi::ThreadSafeFunction events_;
     bool released_ = false, hooked_ = false, closing_ = false;
-    Napi::ObjectReference closed_;
+    Napi::ObjectReference closed_, keep_alive_;
     std::map<Call *, std::unique_ptr<Call>> calls_;
 };
 

@@ -102,6 +102,15 @@ void Engine::close() {
     if (thread_.joinable()) thread_.join();
 }
 
+void Engine::close(std::function<void()> on_closed) {
+    {
+        std::lock_guard<std::mutex> lock(mutex_);
+        closing_ = true;
+        on_closed_ = std::move(on_closed);
+    }
+    wake_.notify_one();
+}
+
 void Engine::abandon() {
     abandoned_ = true;
     backend_->abort();
@@ -126,7 +135,7 @@ void Engine::run() {
                 release_weights();
                 continue;
             }
-            if (closing_ && incoming_.empty() && active_.empty()) return;
+            if (closing_ && incoming_.empty() && active_.empty()) break;
             incoming.swap(incoming_);
         }
         for (auto & job : incoming) {
@@ -146,6 +155,11 @@ void Engine::run() {
             if (!incoming_.empty()) break;
         }
     }
+    release_weights(); // here, since unmapping gigabytes takes a while
+    std::unique_lock<std::mutex> lock(mutex_);
+    const std::function<void()> on_closed = std::move(on_closed_);
+    lock.unlock();
+    if (on_closed) on_closed();
 }
 
 void Engine::load_weights() {

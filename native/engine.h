@@ -79,6 +79,7 @@ public:
 
     void submit(std::shared_ptr<Job> job); // throws Error CLOSED
     void close();                          // finishes what was submitted, then stops. Idempotent
+    void close(std::function<void()> on_closed); // the same without waiting; called once, on the engine's thread, at its end
     void abandon();                        // stops at the next node of a running graph; jobs fail with CLOSED
 
     const ArchitectureFacts & architecture() const { return facts_; }
@@ -125,6 +126,7 @@ private:
     std::condition_variable wake_;
     std::deque<std::shared_ptr<Job>> incoming_;
     bool closing_ = false;
+    std::function<void()> on_closed_;
     std::atomic<bool> abandoned_{false};
     std::mutex join_;
     std::thread thread_; // last: it uses all of the above
