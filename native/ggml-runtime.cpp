@@ -3,12 +3,10 @@
 // (it installs a terminate handler); on Windows and Linux a library's own folder must be searched for its siblings.
 #include "ggml-runtime.h"
 #include "error.h"
+#include "win32.h"
 #include <map>
 #include <mutex>
-#ifdef _WIN32
-#define NOMINMAX
-#include <windows.h>
-#else
+#ifndef _WIN32
 #include <dlfcn.h>
 #endif
 
@@ -35,40 +33,25 @@ std::map<std::string, std::vector<std::string>> loaded_modules;
 #ifdef _WIN32
 using Handle = HMODULE;
 
-std::wstring widen(const std::string & s) {
-    const int n = MultiByteToWideChar(CP_UTF8, 0, s.c_str(), -1, nullptr, 0);
-    std::wstring w(n ? n - 1 : 0, L'\0');
-    if (n) MultiByteToWideChar(CP_UTF8, 0, s.c_str(), -1, &w[0], n);
-    return w;
-}
-
-std::string narrow(const wchar_t * w) {
-    const int n = WideCharToMultiByte(CP_UTF8, 0, w, -1, nullptr, 0, nullptr, nullptr);
-    std::string s(n ? n - 1 : 0, '\0');
-    if (n) WideCharToMultiByte(CP_UTF8, 0, w, -1, &s[0], n, nullptr, nullptr);
-    return s;
-}
-
-std::string file_name(const std::string & path) { return path.substr(path.find_last_of("\\/") + 1); }
-Handle already_loaded(const std::string & path) { return GetModuleHandleW(widen(file_name(path)).c_str()); }
-
 Handle load(const std::string & path, std::string & error) {
     DWORD mode;
-    SetThreadErrorMode(SEM_FAILCRITICALERRORS, &mode);
+    SetThreadErrorMode(SEM_FAILCRITICALERRORS, &mode); // no dialog box about a missing DLL
     Handle handle = LoadLibraryExW(widen(path).c_str(), nullptr, LOAD_LIBRARY_SEARCH_DLL_LOAD_DIR | LOAD_LIBRARY_SEARCH_DEFAULT_DIRS);
     const DWORD code = GetLastError();
     SetThreadErrorMode(mode, nullptr);
     if (handle) return handle;
-    wchar_t * text = nullptr;
-    FormatMessageW(FORMAT_MESSAGE_ALLOCATE_BUFFER | FORMAT_MESSAGE_FROM_SYSTEM | FORMAT_MESSAGE_IGNORE_INSERTS, nullptr, code, 0,
-                   reinterpret_cast<wchar_t *>(&text), 0, nullptr);
-    error = "error " + std::to_string(code) + (text ? ": " + narrow(text) : std::string());
-    if (text) LocalFree(text);
+    error = error_text(code);
+    // The file is there, so it is a DLL beside or below it that is not: nearly always Microsoft's C++ runtime.
+    if (code == ERROR_MOD_NOT_FOUND) error += " A DLL that it needs is missing; install the Microsoft Visual C++ 2015-2022 Redistributable";
     return nullptr;
 }
 
 void * symbol(Handle handle, const char * name) { return reinterpret_cast<void *>(GetProcAddress(handle, name)); }
 void unload(Handle handle) { FreeLibrary(handle); }
+
+#ifndef BGE_GGML_LINKED
+std::string file_name(const std::string & path) { return path.substr(path.find_last_of("\\/") + 1); }
+Handle already_loaded(const std::string & path) { return GetModuleHandleW(widen(file_name(path)).c_str()); }
 
 std::string origin_of(void * address) {
     HMODULE module;
@@ -77,9 +60,23 @@ std::string origin_of(void * address) {
     if (!GetModuleHandleExW(flags, static_cast<const wchar_t *>(address), &module) || !GetModuleFileNameW(module, path, 4096)) return {};
     return narrow(path);
 }
+#endif
 #else
 using Handle = void *;
 
+Handle load(const std::string & path, std::string & error) {
+    Handle handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+    if (!handle) {
+        const char * text = dlerror();
+        error = text ? text : "unknown error";
+    }
+    return handle;
+}
+
+void * symbol(Handle handle, const char * name) { return dlsym(handle, name); }
+void unload(Handle handle) { dlclose(handle); }
+
+#ifndef BGE_GGML_LINKED
 // The name other libraries ask for: the bare file name, on macOS behind @rpath.
 std::string file_name(const std::string & path) {
     const std::string name = path.substr(path.find_last_of('/') + 1);
@@ -96,28 +93,19 @@ Handle already_loaded(const std::string & path) {
     return handle;
 }
 
-Handle load(const std::string & path, std::string & error) {
-    Handle handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-    if (!handle) {
-        const char * text = dlerror();
-        error = text ? text : "unknown error";
-    }
-    return handle;
-}
-
-void * symbol(Handle handle, const char * name) { return dlsym(handle, name); }
-void unload(Handle handle) { dlclose(handle); }
-
 std::string origin_of(void * address) {
     Dl_info info;
     return dladdr(address, &info) && info.dli_fname ? info.dli_fname : "";
 }
 #endif
+#endif
 
+#ifndef BGE_GGML_LINKED
 template <class F> void bind(Handle handle, const char * name, F & out, std::string & missing) {
     out = reinterpret_cast<F>(symbol(handle, name));
     if (!out) missing += (missing.empty() ? "" : ", ") + std::string(name);
 }
+#endif
 
 void quiet(ggml_log_level, const char *, void *) {}
 
@@ -144,7 +132,12 @@ Opened open(const Libraries & libraries) {
     std::lock_guard<std::mutex> lock(mutex);
     if (opened) return result;
 #ifdef BGE_GGML_LINKED
+    if (ggml_version() != libraries.version) {
+        throw Error("GGML_VERSION", "This addon was built with ggml " + std::string(ggml_version()) + " compiled in, but this version of the package needs ggml " +
+                    libraries.version + ". Run `npx bge-reranker build` again.");
+    }
     result = {ggml_version(), ggml_commit(), "(built in)", false};
+    ggml_log_set(quiet, nullptr);
 #else
     const bool shared = already_loaded(libraries.base) != nullptr;
     std::string error, missing;
@@ -189,7 +182,7 @@ Module probe(const std::string & path) {
     auto score = reinterpret_cast<int (*)()>(symbol(handle, "ggml_backend_score"));
     if (!symbol(handle, "ggml_backend_init")) module.error = "not a ggml backend module";
     else module.score = score ? score() : 1;
-    unload(handle); // ggml_backend_load maps the chosen one again
+    unload(handle); // load_module() maps the chosen one again
     return module;
 }
 
@@ -200,8 +193,14 @@ std::vector<std::string> load_module(const std::string & path) {
     std::lock_guard<std::mutex> lock(mutex);
     auto known = loaded_modules.find(path);
     if (known != loaded_modules.end()) return known->second;
-    ggml_backend_reg_t reg = ggml_backend_load(path.c_str());
-    if (!reg) throw Error("DEVICE_NOT_FOUND", "ggml refused " + path + ": built for another backend interface version");
+    // What ggml_backend_load does, but for two faults on Windows: it reads the path in the system's code page, and
+    // does not search the module's folder for what the module needs.
+    std::string error;
+    Handle handle = load(path, error); // stays loaded: its devices are registered
+    auto init = handle ? reinterpret_cast<ggml_backend_reg_t (*)()>(symbol(handle, "ggml_backend_init")) : nullptr;
+    ggml_backend_reg_t reg = init ? init() : nullptr;
+    if (!reg) throw Error("DEVICE_NOT_FOUND", path + " does not start" + (error.empty() ? "" : ": " + error));
+    ggml_backend_register(reg);
     std::vector<std::string> names;
     for (size_t i = 0; i < ggml_backend_reg_dev_count(reg); i++) names.push_back(ggml_backend_dev_name(ggml_backend_reg_dev_get(reg, i)));
     return loaded_modules[path] = names;

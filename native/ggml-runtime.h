@@ -1,5 +1,6 @@
-// Function-pointer view of the ggml C API. The addon is never linked against ggml: ggml_runtime::open() loads the
-// prebuilt libraries by absolute path and fills one pointer per function. Engine code lives in namespace bge, where
+// Function-pointer view of the ggml C API. The addon is not linked against ggml: ggml_runtime::open() loads the
+// prebuilt libraries by absolute path and fills one pointer per function (with BGE_GGML_LINKED, ggml is compiled in and
+// the pointers are filled by the linker). Engine code lives in namespace bge, where
 // an ordinary call such as `ggml_init(params)` finds the pointer (a variable, which also turns argument-dependent
 // lookup off), so it reads like any ggml code.
 #pragma once
@@ -50,7 +51,7 @@
 
 // Functions of libggml, the registry of backends.
 #define BGE_GGML_REGISTRY_FUNCTIONS(X) \
-    X(ggml_backend_load) X(ggml_backend_dev_count) X(ggml_backend_dev_get)
+    X(ggml_backend_register) X(ggml_backend_dev_count) X(ggml_backend_dev_get)
 
 namespace bge {
 

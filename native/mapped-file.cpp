@@ -1,11 +1,9 @@
 #include "mapped-file.h"
 #include "error.h"
+#include "win32.h"
 #include <cerrno>
 #include <cstring>
-#ifdef _WIN32
-#define NOMINMAX
-#include <windows.h>
-#else
+#ifndef _WIN32
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -16,21 +14,20 @@ namespace bge {
 
 #ifdef _WIN32
 MappedFile::MappedFile(const std::string & path) {
-    const int n = MultiByteToWideChar(CP_UTF8, 0, path.c_str(), -1, nullptr, 0);
-    std::wstring wide(n ? n - 1 : 0, L'\0');
-    if (n) MultiByteToWideChar(CP_UTF8, 0, path.c_str(), -1, &wide[0], n);
     const DWORD share = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;
-    HANDLE file = CreateFileW(wide.c_str(), GENERIC_READ, share, nullptr, OPEN_EXISTING, FILE_ATTRIBUTE_NORMAL, nullptr);
-    if (file == INVALID_HANDLE_VALUE) throw Error("MODEL_NOT_FOUND", "Cannot open " + path);
-    LARGE_INTEGER size;
-    HANDLE mapping = nullptr;
-    if (GetFileSizeEx(file, &size) && size.QuadPart > 0) mapping = CreateFileMappingW(file, nullptr, PAGE_WRITECOPY, 0, 0, nullptr);
-    CloseHandle(file);
-    if (mapping) {
-        data_ = static_cast<uint8_t *>(MapViewOfFile(mapping, FILE_MAP_COPY, 0, 0, 0));
-        CloseHandle(mapping);
+    HANDLE file = CreateFileW(widen(path).c_str(), GENERIC_READ, share, nullptr, OPEN_EXISTING, FILE_ATTRIBUTE_NORMAL, nullptr);
+    if (file == INVALID_HANDLE_VALUE) throw Error("MODEL_NOT_FOUND", "Cannot open " + path + ": " + error_text(GetLastError()));
+    LARGE_INTEGER size{};
+    if (GetFileType(file) != FILE_TYPE_DISK || !GetFileSizeEx(file, &size) || size.QuadPart == 0) {
+        CloseHandle(file);
+        throw Error("MODEL_INVALID", path + " is not a file with content");
     }
-    if (!data_) throw Error("IO", "Cannot map " + path + " into memory");
+    HANDLE mapping = CreateFileMappingW(file, nullptr, PAGE_WRITECOPY, 0, 0, nullptr);
+    if (mapping) data_ = static_cast<uint8_t *>(MapViewOfFile(mapping, FILE_MAP_COPY, 0, 0, 0));
+    const DWORD code = GetLastError();
+    if (mapping) CloseHandle(mapping); // the view keeps both open
+    CloseHandle(file);
+    if (!data_) throw Error("IO", "Cannot map " + path + " into memory: " + error_text(code));
     size_ = static_cast<size_t>(size.QuadPart);
 }
 

@@ -1,19 +1,50 @@
 # One kernel file per instruction set; the end of its name says which. Run-time dispatch is in native/cpu/isa.cpp.
+set(MSVC_COMMAND_LINE FALSE)
+if(MSVC AND NOT CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+  set(MSVC_COMMAND_LINE TRUE)
+endif()
+
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64|ARM64")
-  set(KERNEL_FLAGS_dotprod -march=armv8.2-a+dotprod)
-  set(KERNEL_FLAGS_i8mm -march=armv8.2-a+dotprod+i8mm)
+  if(MSVC_COMMAND_LINE)
+    message(FATAL_ERROR "cl.exe does not compile the ARM kernels; use clang-cl (-T ClangCL), as ggml does")
+  endif()
+  if(DEFINED ZIG_ARCH) # zig names processors, not versions of the architecture; every ARM Mac is an M1 or newer
+    set(KERNEL_FLAGS_dotprod -mcpu=apple_m1)
+    set(KERNEL_FLAGS_i8mm -mcpu=apple_m1+i8mm)
+  else()
+    set(KERNEL_FLAGS_dotprod -march=armv8.2-a+dotprod)
+    set(KERNEL_FLAGS_i8mm -march=armv8.2-a+dotprod+i8mm)
+  endif()
+elseif(MSVC_COMMAND_LINE)
+  # cl.exe takes every intrinsic anywhere; it defines no macros for VNNI, which the files ask for.
+  set(KERNEL_FLAGS_avx2 /arch:AVX2)
+  set(KERNEL_FLAGS_avxvnni /arch:AVX2 /D__AVXVNNI__=1)
+  set(KERNEL_FLAGS_avx512 /arch:AVX512)
+  set(KERNEL_FLAGS_avx512vnni /arch:AVX512 /D__AVX512VNNI__=1)
 else()
   set(KERNEL_FLAGS_avx2 -mavx2 -mfma -mf16c)
+  if(MINGW AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    # GCC does not align the stack to 32 bytes on Windows (GCC bug 54412), yet spills with moves that need it.
+    list(APPEND KERNEL_FLAGS_avx2 -Wa,-muse-unaligned-vector-move)
+  endif()
   set(KERNEL_FLAGS_avxvnni ${KERNEL_FLAGS_avx2} -mavxvnni)
   set(KERNEL_FLAGS_avx512 ${KERNEL_FLAGS_avx2} -mavx512f -mavx512bw -mavx512dq -mavx512vl)
   set(KERNEL_FLAGS_avx512vnni ${KERNEL_FLAGS_avx512} -mavx512vnni)
 endif()
 
 # Products and sums are fused where the kernels say so and nowhere else: a row must get the same bits from every tile shape.
+if(MSVC_COMMAND_LINE)
+  set(KERNEL_FLAGS_unfused /fp:precise) # fuses nothing since Visual Studio 2022
+elseif(MSVC)
+  set(KERNEL_FLAGS_unfused /clang:-ffp-contract=off)
+else()
+  set(KERNEL_FLAGS_unfused -ffp-contract=off)
+endif()
+
 function(set_kernel_flags)
   foreach(source ${ARGN})
     if(source MATCHES "/cpu/kernels-[^/]*\\.cpp$")
-      set_property(SOURCE ${source} APPEND PROPERTY COMPILE_OPTIONS -ffp-contract=off)
+      set_property(SOURCE ${source} APPEND PROPERTY COMPILE_OPTIONS ${KERNEL_FLAGS_unfused})
     endif()
     if(source MATCHES "-(avx2|avxvnni|avx512|avx512vnni|dotprod|i8mm)\\.cpp$")
       set_property(SOURCE ${source} APPEND PROPERTY COMPILE_OPTIONS ${KERNEL_FLAGS_${CMAKE_MATCH_1}})

@@ -2,6 +2,7 @@
 #include "cpu.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <fstream>
 #include <set>
 #include <string>
@@ -12,8 +13,9 @@
 #elif defined(__APPLE__)
 #include <sys/sysctl.h>
 #elif defined(_WIN32)
-#define WIN32_LEAN_AND_MEAN
+#ifndef NOMINMAX // std::max, std::min
 #define NOMINMAX
+#endif
 #include <windows.h>
 #endif
 
@@ -64,6 +66,32 @@ int allowed_cores() {
     return std::max(1, int(cores.size()) + n_unknown);
 }
 
+#elif defined(_WIN32)
+
+// Cores with a hardware thread we may run on. A process of several processor groups has no affinity mask (it reads 0)
+// and may use all of them.
+int allowed_cores() {
+    DWORD n_bytes = 0;
+    GetLogicalProcessorInformationEx(RelationProcessorCore, nullptr, &n_bytes);
+    std::vector<char> info(n_bytes);
+    if (n_bytes == 0 || !GetLogicalProcessorInformationEx(RelationProcessorCore, reinterpret_cast<SYSTEM_LOGICAL_PROCESSOR_INFORMATION_EX *>(info.data()), &n_bytes)) {
+        return logical_cores();
+    }
+    DWORD_PTR process = 0, system = 0;
+    USHORT    group = 0, n_groups = 1;
+    GetProcessAffinityMask(GetCurrentProcess(), &process, &system);
+    const bool limited = process != 0 && GetProcessGroupAffinity(GetCurrentProcess(), &n_groups, &group) && n_groups == 1;
+
+    int n = 0;
+    for (DWORD at = 0; at < n_bytes;) {
+        const auto * core = reinterpret_cast<const SYSTEM_LOGICAL_PROCESSOR_INFORMATION_EX *>(info.data() + at);
+        const auto & mask = core->Processor.GroupMask[0];
+        n += !limited || (mask.Group == group && (mask.Mask & process) != 0);
+        at += core->Size;
+    }
+    return std::max(1, n);
+}
+
 #endif
 
 } // namespace
@@ -81,18 +109,7 @@ int physical_cores() {
     }
     return logical_cores();
 #elif defined(_WIN32)
-    DWORD n_bytes = 0;
-    GetLogicalProcessorInformationEx(RelationProcessorCore, nullptr, &n_bytes);
-    std::vector<char> info(n_bytes);
-    auto *            first = reinterpret_cast<SYSTEM_LOGICAL_PROCESSOR_INFORMATION_EX *>(info.data());
-    if (n_bytes == 0 || !GetLogicalProcessorInformationEx(RelationProcessorCore, first, &n_bytes)) {
-        return logical_cores();
-    }
-    int n = 0;
-    for (DWORD at = 0; at < n_bytes; ++n) {
-        at += reinterpret_cast<SYSTEM_LOGICAL_PROCESSOR_INFORMATION_EX *>(info.data() + at)->Size;
-    }
-    return std::max(1, n);
+    return allowed_cores();
 #else
     return logical_cores();
 #endif

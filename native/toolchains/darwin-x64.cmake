@@ -1,0 +1,3 @@
+set(CMAKE_SYSTEM_PROCESSOR x86_64)
+set(ZIG_ARCH x86_64)
+include(${CMAKE_CURRENT_LIST_DIR}/darwin.cmake)
