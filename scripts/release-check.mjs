@@ -78,7 +78,7 @@ const checks = {
     ...["preinstall", "install", "postinstall"]
       .filter((name) => name in manifest.scripts)
       .map((name) => `package.json has the script ${name}`),
-    ...files.filter((file) => /(^|\/)(binding\.gyp|CMakeLists\.txt)$/.test(file)).map((file) => `${file} is in the package`),
+    ...files.filter((file) => /(^|\/)binding\.gyp$/.test(file)).map((file) => `${file} is in the package`),
     ...(manifest.gypfile === false ? [] : ["package.json lacks gypfile: false"]),
   ],
 
