@@ -3,6 +3,7 @@ import { Command, CommanderError } from "commander";
 import { RerankerError, version } from "../index.js";
 import { UsageError } from "./arguments.js";
 import { addBench } from "./bench.js";
+import { addBuild } from "./build.js";
 import { addConvert, addQuantize } from "./convert.js";
 import { addEval } from "./eval.js";
 import { addDevices, addInspect } from "./inspect.js";
@@ -54,6 +55,7 @@ function buildProgram(signal: AbortSignal): Command {
   addModels(program);
   addVerify(program, signal);
   addDevices(program);
+  addBuild(program);
   for (const command of program.commands) command.exitOverride().showHelpAfterError("(--help shows the options)");
   return program;
 }
