@@ -46,12 +46,12 @@ export function smallTokenizerJson(checkpoint) {
   return json;
 }
 
-/** The first units of the trie and the strings that they name. */
+/** The first units of the trie and whole strings for them to name. */
 function cutCharsmap(blob) {
-  const size = blob.readUInt32LE(0);
+  const strings = blob.subarray(4 + blob.readUInt32LE(0));
   const header = Buffer.alloc(4);
   header.writeUInt32LE(CHARSMAP_UNITS * 4);
-  return Buffer.concat([header, blob.subarray(4, 4 + CHARSMAP_UNITS * 4), blob.subarray(4 + size, 4 + size + 1024)]);
+  return Buffer.concat([header, blob.subarray(4, 4 + CHARSMAP_UNITS * 4), strings.subarray(0, strings.lastIndexOf(0, 1024) + 1)]);
 }
 
 /** The first pieces of a SentencePiece model, and all that is no piece. */
