@@ -4,6 +4,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
+import { cachedAddon, localAddon, prebuiltAddon, whyNotPrebuilt } from "./addon-files.js";
 import { RerankerError, type RerankerErrorCode } from "./errors.js";
 import { findGgml, type GgmlLibraries, gpuPackages, librariesOf, modulesIn, onDisk } from "./ggml-libraries.js";
 import { canIsolate, inPlace, type Placement, privateCopies, privateRoots } from "./isolate.js";
@@ -260,21 +261,17 @@ let loaded: Loaded | undefined;
 
 function requireAddon(): NativeAddon {
   // A local build is there because somebody made it, so it comes first.
-  const candidates = [
-    path.join(packageRoot, "build", "Release", "bge_reranker.node"),
-    path.join(packageRoot, "prebuilds", `${process.platform}-${process.arch}`, "node.napi.node"),
-  ].map(onDisk);
-  const found = candidates.find((file) => existsSync(file));
+  const found = [localAddon, cachedAddon(manifest.version), prebuiltAddon].map(onDisk).find((file) => existsSync(file));
+  const remedy = "Run `npx bge-reranker build` to compile one on this machine (in a checkout: npm run build).";
   if (!found) {
-    throw new RerankerError(
-      "ADDON_NOT_FOUND",
-      `This package has no prebuilt addon for ${process.platform}-${process.arch}, and there is no local build at ${candidates[0]}. In a checkout run npm run build.`,
-    );
+    throw new RerankerError("ADDON_NOT_FOUND", `This package has no prebuilt addon for ${process.platform}-${process.arch}. ${remedy}`);
   }
   try {
     return createRequire(import.meta.url)(found) as NativeAddon;
   } catch (cause) {
-    throw new RerankerError("ADDON_NOT_FOUND", `The addon ${found} does not load: ${(cause as Error).message}`, { cause });
+    const unfit = whyNotPrebuilt();
+    const why = unfit ? `the prebuilt files do not run here: ${unfit}` : (cause as Error).message;
+    throw new RerankerError("ADDON_NOT_FOUND", `The addon ${found} does not load: ${why}. ${remedy}`, { cause });
   }
 }
 
