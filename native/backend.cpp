@@ -2,6 +2,8 @@
 #include "error.h"
 #include <algorithm>
 #include <cctype>
+#include <cstdint>
+#include <cstdlib>
 
 namespace bge {
 
@@ -10,8 +12,17 @@ static std::string lower(std::string s) {
     return s;
 }
 
-static const char * kind_of(enum ggml_backend_dev_type type) {
-    switch (type) {
+// Vulkan drivers that compute on the CPU. ggml counts them as GPUs once GGML_VK_VISIBLE_DEVICES names them.
+static bool is_software(const std::string & description) {
+    for (const char * driver : {"llvmpipe", "lavapipe", "swiftshader", "basic render"}) {
+        if (lower(description).find(driver) != std::string::npos) return true;
+    }
+    return false;
+}
+
+static const char * kind_of(ggml_backend_dev_t device) {
+    if (is_software(ggml_backend_dev_description(device))) return "software";
+    switch (ggml_backend_dev_type(device)) {
         case GGML_BACKEND_DEVICE_TYPE_CPU: return "cpu";
         case GGML_BACKEND_DEVICE_TYPE_GPU: return "gpu";
         case GGML_BACKEND_DEVICE_TYPE_IGPU: return "igpu";
@@ -25,7 +36,7 @@ std::vector<DeviceInfo> list_devices() {
         DeviceInfo info;
         info.device = ggml_backend_dev_get(i);
         info.description = ggml_backend_dev_description(info.device);
-        info.kind = kind_of(ggml_backend_dev_type(info.device));
+        info.kind = kind_of(info.device);
         ggml_backend_dev_memory(info.device, &info.memory_free, &info.memory_total);
         std::string family = lower(ggml_backend_reg_name(ggml_backend_dev_backend_reg(info.device)));
         if (family == "mtl") family = "metal";
@@ -52,23 +63,35 @@ static ggml_backend_ptr init(ggml_backend_dev_t device) {
     return backend;
 }
 
+// Lets tests make a device seem smaller: bytes that graphs may take.
+static size_t memory_limit() {
+    const char * text = std::getenv("BGE_DEVICE_MEMORY");
+    return text ? size_t(std::strtoull(text, nullptr, 10)) : SIZE_MAX;
+}
+
 Backend::Backend(const std::string & device, int n_threads) : info_(find_device(device)), n_threads_(n_threads > 0 ? n_threads : cpu::physical_cores()) {
-    const DeviceInfo cpu_info = is_cpu() ? info_ : find_device("cpu");
-    cpu_ = init(cpu_info.device);
-    if (!is_cpu()) device_ = init(info_.device);
-    if (is_cpu() && cpu::isa() != cpu::Isa::plain) kernels_ = std::make_unique<CpuKernels>(n_threads_);
+    backend_ = init(info_.device);
+    if (!is_cpu()) return;
+    if (cpu::isa() != cpu::Isa::plain) kernels_ = std::make_unique<CpuKernels>(n_threads_);
 
     // Functions that only the CPU module has are asked for by name. With our kernels ggml keeps to one thread: its
     // own threads spin between nodes, ours sleep.
-    const ggml_backend_reg_t reg = ggml_backend_dev_backend_reg(cpu_info.device);
+    const ggml_backend_reg_t reg = ggml_backend_dev_backend_reg(info_.device);
     const auto set_n_threads = reinterpret_cast<ggml_backend_set_n_threads_t>(ggml_backend_reg_get_proc_address(reg, "ggml_backend_set_n_threads"));
     const auto set_abort = reinterpret_cast<ggml_backend_set_abort_callback_t>(ggml_backend_reg_get_proc_address(reg, "ggml_backend_set_abort_callback"));
-    if (set_n_threads) set_n_threads(cpu_.get(), kernels_ ? 1 : n_threads_);
-    if (set_abort) set_abort(cpu_.get(), [](void * flag) { return static_cast<std::atomic<bool> *>(flag)->load(); }, &aborted_);
+    if (set_n_threads) set_n_threads(backend_.get(), kernels_ ? 1 : n_threads_);
+    if (set_abort) set_abort(backend_.get(), [](void * flag) { return static_cast<std::atomic<bool> *>(flag)->load(); }, &aborted_);
 }
 
 ggml_backend_buffer_type_t Backend::buffer_type() const { return ggml_backend_dev_buffer_type(info_.device); }
-ggml_backend_buffer_type_t Backend::host_buffer_type() const { return ggml_backend_get_default_buffer_type(cpu_.get()); }
+
+size_t Backend::memory_free() const {
+    if (is_cpu()) return SIZE_MAX;
+    size_t free = 0, total = 0;
+    ggml_backend_dev_memory(info_.device, &free, &total);
+    const size_t held = allocator_ ? ggml_gallocr_get_buffer_size(allocator_.get(), 0) : 0, limit = memory_limit();
+    return std::min(total > 0 ? free : SIZE_MAX, limit > held ? limit - held : 0);
+}
 
 ggml_backend_buffer_ptr Backend::wrap_host(void * data, size_t n_bytes) const {
     const ggml_backend_dev_t device = is_cpu() ? info_.device : find_device("cpu").device;
@@ -79,26 +102,55 @@ ggml_backend_buffer_ptr Backend::wrap_host(void * data, size_t n_bytes) const {
 }
 
 void Backend::release_buffers() {
-    sched_.reset();
-    sched_nodes_ = 0;
+    allocator_.reset();
     if (kernels_) kernels_->workspace = {};
 }
 
-void Backend::compute(ggml_cgraph * graph, const std::function<void()> & set_inputs) {
-    const size_t n_nodes = size_t(ggml_graph_n_nodes(graph)) * 2 + 256; // room for leafs and copies between devices
-    if (n_nodes > sched_nodes_) {
-        ggml_backend_t backends[] = {device_ ? device_.get() : cpu_.get(), cpu_.get()};
-        sched_.reset();
-        sched_.reset(ggml_backend_sched_new(backends, nullptr, device_ ? 2 : 1, n_nodes, /*parallel*/ false, /*op_offload*/ false));
-        sched_nodes_ = n_nodes;
+// What the driver and other processes may still need of the memory that is free now.
+static size_t usable(size_t free) { return free == SIZE_MAX ? free : free - free / 16; }
+
+ggml_status Backend::run(ggml_cgraph * graph) {
+    if (info_.kind != "software") return ggml_backend_graph_compute(backend_.get(), graph);
+    // Mesa's lavapipe (22.3) crashes when a pipeline is made while another runs, as ggml does within one graph. Each
+    // node alone waits for its end.
+    const ggml_context_ptr context(ggml_init({ggml_graph_overhead_custom(1, false), nullptr, /*no_alloc*/ true}));
+    ggml_cgraph * single = ggml_new_graph_custom(context.get(), 1, false);
+    for (int i = 0; i < ggml_graph_n_nodes(graph); i++) {
+        if (aborted_) return GGML_STATUS_ABORTED;
+        ggml_graph_clear(single);
+        ggml_graph_add_node(single, ggml_graph_node(graph, i));
+        const ggml_status status = ggml_backend_graph_compute(backend_.get(), single);
+        if (status != GGML_STATUS_SUCCESS) return status;
     }
-    ggml_backend_sched_reset(sched_.get());
-    if (!ggml_backend_sched_alloc_graph(sched_.get(), graph)) {
-        throw Error("OUT_OF_MEMORY", "Not enough memory on " + info_.name + " for one batch; lower maxBatchTokens or maxLength");
+    return GGML_STATUS_SUCCESS;
+}
+
+void Backend::compute(ggml_cgraph * graph, const std::function<void()> & set_inputs) {
+    if (aborted_) throw Error("CLOSED", "The model is closed");
+    for (int i = 0; i < ggml_graph_n_nodes(graph); i++) {
+        const ggml_tensor * node = ggml_graph_node(graph, i);
+        if (supports(node)) continue;
+        const std::string type = node->src[0] ? std::string(" of ") + ggml_type_name(node->src[0]->type) : std::string();
+        throw Error("MODEL_UNSUPPORTED", info_.name + " cannot compute " + ggml_op_desc(node) + type + ", which this model needs: convert it to f16 or q8_0, or use another device");
+    }
+    const auto no_memory = [&] { return Error("OUT_OF_MEMORY", "Not enough memory on " + info_.name + " for one batch; lower maxBatchTokens or maxLength"); };
+    if (!allocator_) allocator_.reset(ggml_gallocr_new(buffer_type()));
+    if (!is_cpu()) {
+        // Drivers may swap to host memory, or stop the process, rather than fail; so what is needed is measured first.
+        size_t needed = 0;
+        ggml_gallocr_ptr measured(ggml_gallocr_new(buffer_type()));
+        ggml_gallocr_reserve_n_size(measured.get(), graph, nullptr, nullptr, &needed);
+        const size_t held = ggml_gallocr_get_buffer_size(allocator_.get(), 0);
+        if (needed > held && needed > usable(memory_free()) + held) throw no_memory();
+        if (needed > held) allocator_.reset(ggml_gallocr_new(buffer_type())); // else old and new would be held at once
+    }
+    if (!ggml_gallocr_alloc_graph(allocator_.get(), graph)) {
+        allocator_.reset();
+        throw no_memory();
     }
     set_inputs();
-    const ggml_status status = ggml_backend_sched_graph_compute(sched_.get(), graph);
-    if (status == GGML_STATUS_ALLOC_FAILED) throw Error("OUT_OF_MEMORY", "Not enough memory on " + info_.name + " for one batch; lower maxBatchTokens or maxLength");
+    const ggml_status status = run(graph);
+    if (status == GGML_STATUS_ALLOC_FAILED) throw no_memory();
     if (status != GGML_STATUS_SUCCESS) throw Error(aborted_ ? "CLOSED" : "COMPUTE_FAILED", "The graph did not run to its end on " + info_.name);
 }
 

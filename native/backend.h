@@ -12,7 +12,7 @@ namespace bge {
 struct DeviceInfo {
     std::string name;        // as users write it: cpu, cuda:0, vulkan:1, metal
     std::string description;
-    std::string kind;        // cpu, gpu, igpu or accel
+    std::string kind;        // cpu, gpu, igpu, accel, or software: a GPU's interface computed by the CPU
     size_t memory_free = 0, memory_total = 0; // bytes
     ggml_backend_dev_t device = nullptr;
 };
@@ -36,13 +36,16 @@ public:
     // Our kernels, or null where stock ggml computes (other devices, BGE_CPU_ISA=plain).
     CpuKernels * kernels() const { return kernels_.get(); }
 
-    ggml_backend_buffer_type_t buffer_type() const;      // where weights live
-    ggml_backend_buffer_type_t host_buffer_type() const; // where tables that are only looked up live
+    ggml_backend_buffer_type_t buffer_type() const; // where weights live
+    bool supports(const ggml_tensor * op) const { return ggml_backend_dev_supports_op(info_.device, op); }
+    // Bytes of device memory that are free now. SIZE_MAX where the device does not tell, and on the CPU.
+    size_t memory_free() const;
     // Host memory as a buffer of the CPU backend, without copying.
     ggml_backend_buffer_ptr wrap_host(void * data, size_t n_bytes) const;
 
-    // Allocates and runs a graph. `set_inputs` is called in between: the allocator may reuse an input's memory after
-    // its last reader, so inputs are set before every run. Throws OUT_OF_MEMORY or COMPUTE_FAILED.
+    // Allocates and runs a graph, all of it on this device: a node it cannot compute is refused, not moved to the CPU.
+    // `set_inputs` is called in between: the allocator may reuse an input's memory after its last reader, so inputs are
+    // set before every run. Throws MODEL_UNSUPPORTED, OUT_OF_MEMORY (before anything ran) or COMPUTE_FAILED.
     void compute(ggml_cgraph * graph, const std::function<void()> & set_inputs);
     // Frees the memory that computing took; the next compute() allocates it anew.
     void release_buffers();
@@ -53,11 +56,11 @@ private:
     DeviceInfo info_;
     int n_threads_;
     std::unique_ptr<CpuKernels> kernels_;
-    ggml_backend_ptr device_; // null when the device is the CPU
-    ggml_backend_ptr cpu_;
-    ggml_backend_sched_ptr sched_;
-    size_t sched_nodes_ = 0;
+    ggml_backend_ptr backend_;
+    ggml_gallocr_ptr allocator_; // of the graphs' memory; null until there is one
     std::atomic<bool> aborted_{false};
+
+    ggml_status run(ggml_cgraph * graph);
 };
 
 } // namespace bge

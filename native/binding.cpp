@@ -467,6 +467,10 @@ Napi::Value held(const Napi::CallbackInfo & call) {
     return out;
 }
 
+Napi::Value preload(const Napi::CallbackInfo & call) {
+    return Napi::String::New(call.Env(), ggml_runtime::preload(text(call[0])));
+}
+
 Napi::Value probe(const Napi::CallbackInfo & call) {
     const Napi::Env env = call.Env();
     const auto module = ggml_runtime::probe(text(call[0]));
@@ -755,6 +759,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
     const auto add = [&](const char * name, Napi::Value (*f)(const Napi::CallbackInfo &)) { exports[name] = Napi::Function::New(env, f, name); };
     add("open", open);
     add("held", held);
+    add("preload", preload);
     add("probe", probe);
     add("loadModule", load_module);
     add("devices", devices);

@@ -186,6 +186,12 @@ Module probe(const std::string & path) {
     return module;
 }
 
+std::string preload(const std::string & path) {
+    std::string error;
+    load(path, error);
+    return error;
+}
+
 std::vector<std::string> load_module(const std::string & path) {
     const Module module = probe(path);
     if (!module.error.empty()) throw Error("DEVICE_NOT_FOUND", "Cannot load " + path + ": " + module.error);

@@ -30,12 +30,11 @@
     X(ggml_new_graph_custom) X(ggml_build_forward_expand) X(ggml_graph_overhead_custom) X(ggml_graph_n_nodes) \
     X(ggml_gallocr_new) X(ggml_gallocr_free) X(ggml_gallocr_alloc_graph) X(ggml_gallocr_reserve) X(ggml_gallocr_get_buffer_size) \
     X(ggml_backend_alloc_ctx_tensors_from_buft) X(ggml_backend_buffer_free) X(ggml_backend_buffer_get_size) X(ggml_backend_buffer_get_base) \
-    X(ggml_backend_buffer_set_usage) X(ggml_backend_buft_alloc_buffer) X(ggml_backend_buft_get_alignment) X(ggml_backend_buft_is_host) \
+    X(ggml_backend_buffer_set_usage) X(ggml_backend_buffer_is_host) X(ggml_backend_buft_alloc_buffer) X(ggml_backend_buft_get_alignment) X(ggml_backend_buft_is_host) \
     X(ggml_backend_buft_get_alloc_size) X(ggml_backend_buft_get_max_size) X(ggml_backend_buft_name) \
     X(ggml_backend_tensor_alloc) X(ggml_backend_tensor_set) X(ggml_backend_tensor_get) X(ggml_backend_free) X(ggml_backend_name) \
     X(ggml_backend_synchronize) X(ggml_backend_graph_compute) X(ggml_backend_supports_op) X(ggml_backend_get_default_buffer_type) \
-    X(ggml_backend_sched_new) X(ggml_backend_sched_free) X(ggml_backend_sched_reset) X(ggml_backend_sched_alloc_graph) \
-    X(ggml_backend_sched_graph_compute) X(ggml_backend_dev_name) X(ggml_backend_dev_description) X(ggml_backend_dev_memory) \
+    X(ggml_backend_sched_free) X(ggml_graph_node) X(ggml_graph_add_node) X(ggml_graph_clear) X(ggml_op_desc) X(ggml_gallocr_reserve_n_size) X(ggml_backend_dev_name) X(ggml_backend_dev_description) X(ggml_backend_dev_memory) \
     X(ggml_backend_dev_init) X(ggml_backend_dev_buffer_type) X(ggml_backend_dev_type) X(ggml_backend_dev_get_props) \
     X(ggml_backend_dev_buffer_from_host_ptr) X(ggml_backend_dev_supports_op) X(ggml_backend_dev_backend_reg) \
     X(ggml_backend_reg_name) X(ggml_backend_reg_get_proc_address) X(ggml_backend_reg_dev_count) X(ggml_backend_reg_dev_get) \
@@ -94,6 +93,8 @@ Opened open(const Libraries & libraries);
 bool is_open();
 // Score of a backend module, as ggml itself rates it. The module stays unloaded.
 Module probe(const std::string & path);
+// Maps a library for good, so that a module which needs one of its name finds it. Returns why it does not load, or "".
+std::string preload(const std::string & path);
 // Registers a backend module (once per process and path) and returns its devices' names.
 std::vector<std::string> load_module(const std::string & path);
 

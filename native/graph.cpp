@@ -9,8 +9,8 @@ namespace bge {
 static const float * row_data(const ggml_tensor * t) { return static_cast<const float *>(t->data); }
 static size_t row_stride(const ggml_tensor * t) { return t->nb[1] / sizeof(float); }
 
-GraphBuilder::GraphBuilder(Backend & backend, size_t max_nodes)
-    : backend_(backend),
+GraphBuilder::GraphBuilder(Backend & backend, size_t max_nodes, bool flash_attention)
+    : backend_(backend), flash_attention_(flash_attention),
       ctx_(ggml_init({max_nodes * 2 * ggml_tensor_overhead() + ggml_graph_overhead_custom(max_nodes, false), nullptr, /*no_alloc*/ true})),
       graph_(ggml_new_graph_custom(ctx_.get(), max_nodes, false)) {}
 
@@ -57,7 +57,26 @@ ggml_tensor * GraphBuilder::custom(int64_t ne0, int64_t ne1, std::vector<ggml_te
     return ggml_custom_4d(ctx(), GGML_TYPE_F32, ne0, ne1, 1, 1, args.data(), int(args.size()), call, 1, custom_ops_.back().get());
 }
 
-ggml_tensor * GraphBuilder::look_up(ggml_tensor * table, ggml_tensor * ids) { return ggml_get_rows(ctx(), table, ids); }
+ggml_tensor * GraphBuilder::look_up(ggml_tensor * table, const std::vector<int32_t> & ids) {
+    if (backend_.is_cpu() || !ggml_backend_buffer_is_host(table->buffer)) return ggml_get_rows(ctx(), table, input(ids));
+    // A table of a type that the device does not look up stays on the host, and its rows are an input.
+    const int64_t n = table->ne[0];
+    const auto to_float = ggml_get_type_traits(table->type)->to_float;
+    std::vector<float> rows(size_t(n) * ids.size());
+    for (size_t i = 0; i < ids.size(); i++) {
+        const char * row = static_cast<const char *>(table->data) + table->nb[1] * ids[i];
+        if (table->type == GGML_TYPE_F32) std::copy_n(reinterpret_cast<const float *>(row), n, &rows[size_t(n) * i]);
+        else to_float(row, &rows[size_t(n) * i], n);
+    }
+    return input(std::move(rows), n, int64_t(ids.size()));
+}
+
+// Sums in F32: CUDA would otherwise add up F16 products in F16.
+ggml_tensor * GraphBuilder::mul_mat(ggml_tensor * w, ggml_tensor * x) {
+    ggml_tensor * y = ggml_mul_mat(ctx(), w, x);
+    ggml_mul_mat_set_prec(y, GGML_PREC_F32);
+    return y;
+}
 
 // The first or last row of each scored sequence.
 static std::vector<int32_t> picked_rows(const Rows & rows, Pick pick) {
@@ -152,7 +171,7 @@ std::vector<ggml_tensor *> GraphBuilder::linear_parts(const Linear & w, ggml_ten
         return out;
     }
     for (const Linear::Part & part : w.parts) {
-        ggml_tensor * y = ggml_mul_mat(ctx(), part.weight, x);
+        ggml_tensor * y = mul_mat(part.weight, x);
         out.push_back(part.bias ? ggml_add(ctx(), y, part.bias) : y);
     }
     return out;
@@ -342,15 +361,6 @@ ggml_tensor * GraphBuilder::attend(const AttentionShape & shape, ggml_tensor * q
         ggml_tensor * own = rows_of(t, shape.n_head_kv, s.kv_begin, s.n_kv);
         return s.n_prefix ? ggml_concat(c, rows_of(t, shape.n_head_kv, s.prefix_begin, s.n_prefix), own, 2) : own;
     };
-    ggml_tensor * queries = ggml_permute(c, rows_of(q, shape.n_head, s.q_begin, s.n_q), 0, 2, 1, 3);     // [d, n_q, n_head]
-    ggml_tensor * keys = ggml_cont(c, ggml_permute(c, keys_of(k), 0, 2, 1, 3));                           // [d, n_kv, n_head_kv]
-    ggml_tensor * values = ggml_cont(c, ggml_permute(c, keys_of(v), 1, 2, 0, 3));                         // [n_kv, d, n_head_kv]
-    ggml_tensor * scores = ggml_mul_mat(c, keys, ggml_cont(c, queries));                                  // [n_kv, n_q, n_head]
-    float scale = shape.scale;
-    if (shape.soft_cap > 0) {
-        scores = ggml_scale(c, ggml_tanh(c, ggml_scale(c, scores, scale / shape.soft_cap)), shape.soft_cap);
-        scale = 1.0f;
-    }
     ggml_tensor * mask = nullptr;
     if (shape.causal) {
         std::vector<float> values_of_mask(size_t(n_kv) * s.n_q);
@@ -363,8 +373,24 @@ ggml_tensor * GraphBuilder::attend(const AttentionShape & shape, ggml_tensor * q
         }
         mask = input(std::move(values_of_mask), n_kv, s.n_q);
     }
+    ggml_tensor * queries = ggml_permute(c, rows_of(q, shape.n_head, s.q_begin, s.n_q), 0, 2, 1, 3); // [d, n_q, n_head]
+    if (flash_attention_) {
+        const auto heads_first = [&](ggml_tensor * t) { return ggml_permute(c, keys_of(t), 0, 2, 1, 3); }; // [d, n_kv, n_head_kv]
+        ggml_tensor * half_mask = mask ? ggml_cast(c, mask, GGML_TYPE_F16) : nullptr;
+        ggml_tensor * out = ggml_flash_attn_ext(c, queries, heads_first(k), heads_first(v), half_mask, shape.scale, 0.0f, shape.soft_cap);
+        ggml_flash_attn_ext_set_prec(out, GGML_PREC_F32);
+        if (backend_.supports(out)) return ggml_reshape_2d(c, out, d * shape.n_head, s.n_q); // from [d, n_head, n_q]
+    }
+    ggml_tensor * keys = ggml_cont(c, ggml_permute(c, keys_of(k), 0, 2, 1, 3));                           // [d, n_kv, n_head_kv]
+    ggml_tensor * values = ggml_cont(c, ggml_permute(c, keys_of(v), 1, 2, 0, 3));                         // [n_kv, d, n_head_kv]
+    ggml_tensor * scores = mul_mat(keys, ggml_cont(c, queries));                                          // [n_kv, n_q, n_head]
+    float scale = shape.scale;
+    if (shape.soft_cap > 0) {
+        scores = ggml_scale(c, ggml_tanh(c, ggml_scale(c, scores, scale / shape.soft_cap)), shape.soft_cap);
+        scale = 1.0f;
+    }
     ggml_tensor * weights = ggml_soft_max_ext(c, scores, mask, scale, 0.0f);
-    ggml_tensor * out = ggml_mul_mat(c, values, weights); // [d, n_q, n_head]
+    ggml_tensor * out = mul_mat(values, weights); // [d, n_q, n_head]
     return ggml_cont_2d(c, ggml_permute(c, out, 0, 2, 1, 3), d * shape.n_head, s.n_q);
 }
 

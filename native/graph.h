@@ -34,7 +34,8 @@ std::vector<int32_t> positions(const Rows & rows, Pick pick); // of the rows tha
 
 class GraphBuilder {
 public:
-    GraphBuilder(Backend & backend, size_t max_nodes);
+    // `flash_attention`: fused where the device has it; it may round keys and values to F16. Not for our CPU kernels.
+    GraphBuilder(Backend & backend, size_t max_nodes, bool flash_attention);
 
     ggml_context * ctx() const { return ctx_.get(); }
     ggml_cgraph * graph() const { return graph_; }
@@ -44,7 +45,7 @@ public:
     ggml_tensor * input(std::vector<float> values, int64_t ne0, int64_t ne1); // F32 [ne0, ne1]
     void set_inputs() const;
 
-    ggml_tensor * look_up(ggml_tensor * table, ggml_tensor * ids); // table [n, n_entries] -> F32 [n, n_ids]
+    ggml_tensor * look_up(ggml_tensor * table, const std::vector<int32_t> & ids); // table [n, n_entries] -> F32 [n, n_ids]
     ggml_tensor * select(ggml_tensor * x, const Rows & rows, Pick pick); // [n, n_seqs], or x itself for Pick::all
 
     ggml_tensor * linear(const Linear & w, ggml_tensor * x, const LinearOptions & options = {}); // [n_out, n_rows]
@@ -79,10 +80,12 @@ private:
     struct CustomOp { GraphBuilder * builder; std::function<void(ggml_tensor *)> run; };
 
     ggml_tensor * attend(const AttentionShape & shape, ggml_tensor * q, ggml_tensor * k, ggml_tensor * v, const cpu::AttentionSequence & s);
+    ggml_tensor * mul_mat(ggml_tensor * w, ggml_tensor * x);
     ggml_tensor * means(ggml_tensor * x, const std::vector<Groups::Group> & groups);
     std::shared_ptr<const cpu::RopeTable> rope_table(float theta, int head_dim, int n_positions);
 
     Backend & backend_;
+    bool flash_attention_;
     ggml_context_ptr ctx_;
     ggml_cgraph * graph_;
     std::vector<std::unique_ptr<CustomOp>> custom_ops_;

@@ -36,18 +36,30 @@ void Weights::require_readable(const ggml_tensor * meta) const {
     throw Error("MODEL_UNSUPPORTED", file_->path() + ": tensor " + meta->name + " has type " + ggml_type_name(meta->type) + ", which cannot be read");
 }
 
-ggml_tensor * Weights::tensor(const std::string & name, const std::vector<int64_t> & shape, bool on_host) {
+ggml_tensor * Weights::place(const ggml_tensor * meta, bool on_host) {
+    require_readable(meta);
+    ggml_tensor * out = ggml_new_tensor((on_host ? mapped_ctx_ : device_ctx_).get(), meta->type, GGML_MAX_DIMS, meta->ne);
+    ggml_set_name(out, meta->name);
+    pending_.push_back({out, meta->name, on_host});
+    size_bytes_ += ggml_nbytes(out);
+    return out;
+}
+
+ggml_tensor * Weights::tensor(const std::string & name, const std::vector<int64_t> & shape) {
     const ggml_tensor * meta = require(name, shape);
     if (shape.size() == 1 && meta->type != GGML_TYPE_F32) {
         throw Error("MODEL_INVALID", file_->path() + ": tensor " + name + " should be F32, found " + ggml_type_name(meta->type));
     }
-    require_readable(meta);
-    on_host = on_host || backend_.is_cpu();
-    ggml_tensor * out = ggml_new_tensor((on_host ? mapped_ctx_ : device_ctx_).get(), meta->type, GGML_MAX_DIMS, meta->ne);
-    ggml_set_name(out, name.c_str());
-    pending_.push_back({out, name, on_host});
-    size_bytes_ += ggml_nbytes(out);
-    return out;
+    return place(meta, backend_.is_cpu());
+}
+
+ggml_tensor * Weights::table(const std::string & name, const std::vector<int64_t> & shape) {
+    const ggml_tensor * meta = require(name, shape);
+    require_readable(meta); // ggml aborts on other types
+    const ggml_context_ptr scratch = make_context(3);
+    ggml_tensor * entries = ggml_new_tensor(scratch.get(), meta->type, GGML_MAX_DIMS, meta->ne);
+    const ggml_tensor * look_up = ggml_get_rows(scratch.get(), entries, ggml_new_tensor_1d(scratch.get(), GGML_TYPE_I32, 1));
+    return place(meta, backend_.is_cpu() || !backend_.supports(look_up));
 }
 
 ggml_tensor * Weights::optional(const std::string & name, const std::vector<int64_t> & shape) {
@@ -122,6 +134,7 @@ Linear Weights::linear(const std::vector<std::string> & names, int64_t n_in, con
             if (bias) for (float b : read_f32(names[i] + ".bias", part.n_out)) biases.push_back(b);
         } else {
             part.weight = tensor(names[i] + ".weight", {n_in, part.n_out});
+            is_f32_ = is_f32_ && part.weight->type == GGML_TYPE_F32;
             if (bias) part.bias = tensor(names[i] + ".bias", {part.n_out});
         }
         out.parts.push_back(part);

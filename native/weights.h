@@ -44,8 +44,9 @@ public:
     // Layers from 1 to this one are loaded; 0 = all. Set by the engine before the architecture reads anything.
     int max_layer = 0;
 
-    // A lookup table or a vector. `on_host`: stays in the mapped file on every device.
-    ggml_tensor * tensor(const std::string & name, const std::vector<int64_t> & shape, bool on_host = false);
+    ggml_tensor * tensor(const std::string & name, const std::vector<int64_t> & shape);
+    // A table that GraphBuilder::look_up() reads. It stays in the mapped file where the device cannot look it up.
+    ggml_tensor * table(const std::string & name, const std::vector<int64_t> & shape);
     ggml_tensor * optional(const std::string & name, const std::vector<int64_t> & shape); // null when the file has none
     // Weights `<name>.weight` [n_in, n_out] and, with `bias`, `<name>.bias` [n_out].
     Linear linear(const std::string & name, int64_t n_in, int64_t n_out, bool bias);
@@ -59,10 +60,13 @@ public:
     // Allocates and fills what was asked for. Call once, after the architecture is built.
     void finish();
     size_t size_bytes() const { return size_bytes_; }
+    // Whether all linear layers are F32, so that their users expect F32 of attention too.
+    bool is_f32() const { return is_f32_; }
 
 private:
     struct Pending { ggml_tensor * tensor; std::string name; bool on_host; };
 
+    ggml_tensor * place(const ggml_tensor * meta, bool on_host);
     const ggml_tensor * require(const std::string & name, const std::vector<int64_t> & shape) const;
     void require_readable(const ggml_tensor * meta) const;
     std::vector<float> read_f32(const std::string & name, int64_t n) const;
@@ -78,6 +82,7 @@ private:
     ggml_context_ptr mapped_ctx_, device_ctx_; // views of the buffers above
     std::vector<Pending> pending_;
     size_t size_bytes_ = 0;
+    bool is_f32_ = true;
 };
 
 } // namespace bge

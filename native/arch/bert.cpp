@@ -53,9 +53,9 @@ struct Bert : Architecture {
         attn.head_dim = n_embd / n_head;
         attn.scale = 1.0f / std::sqrt(float(attn.head_dim));
 
-        token_embd = w.tensor("token_embd.weight", {n_embd, n_vocab}, /*on_host*/ true);
-        position_embd = w.tensor("position_embd.weight", {n_embd, n_ctx}, true);
-        token_types = w.tensor("token_types.weight", n_types > 1 ? std::vector<int64_t>{n_embd, n_types} : std::vector<int64_t>{n_embd}, true);
+        token_embd = w.table("token_embd.weight", {n_embd, n_vocab});
+        position_embd = w.table("position_embd.weight", {n_embd, n_ctx});
+        token_types = n_types > 1 ? w.table("token_types.weight", {n_embd, n_types}) : w.tensor("token_types.weight", {n_embd});
         embd_norm = w.norm("token_embd_norm", n_embd, eps, true);
         layers.resize(n_layer);
         for (int32_t i = 0; i < n_layer; i++) {
@@ -81,7 +81,7 @@ struct Bert : Architecture {
     // Position embeddings [n_embd, n_tokens].
     ggml_tensor * build_positions(GraphBuilder & g, const Ubatch & ubatch) const {
         if (pad_position.empty() || std::find(ubatch.ids.begin(), ubatch.ids.end(), pad_id) == ubatch.ids.end()) {
-            return g.look_up(position_embd, g.input(ubatch.rows.positions()));
+            return g.look_up(position_embd, ubatch.rows.positions());
         }
         // XLM-R numbers positions by counting tokens that are not <pad>, and gives <pad> a position of its own. Rare, so
         // the rows are gathered here. Source: modeling_xlm_roberta.py create_position_ids_from_input_ids.
@@ -113,9 +113,9 @@ struct Bert : Architecture {
     }
 
     Forward build(GraphBuilder & g, const Ubatch & ubatch, const ScoreParams &) const override {
-        ggml_tensor * x = g.look_up(token_embd, g.input(ubatch.ids));
+        ggml_tensor * x = g.look_up(token_embd, ubatch.ids);
         x = ggml_add(g.ctx(), x, build_positions(g, ubatch));
-        if (n_types > 1) x = ggml_add(g.ctx(), x, g.look_up(token_types, g.input(ubatch.token_types)));
+        if (n_types > 1) x = ggml_add(g.ctx(), x, g.look_up(token_types, ubatch.token_types));
         else x = ggml_add(g.ctx(), x, token_types);
         x = g.layer_norm(embd_norm, x);
         for (int32_t i = 0; i < n_layer; i++) x = build_layer(g, layers[i], x, ubatch.rows, i == n_layer - 1 ? Pick::first : Pick::all);

@@ -53,7 +53,7 @@ Decoder::Decoder(Weights & w, const std::string & name, int32_t max_layer, const
     activation = read_activation(file, defaults.activation);
     n_vocab = read_rows(file, "token_embd.weight");
 
-    token_embd = w.tensor("token_embd.weight", {n_embd, n_vocab}, /*on_host*/ true);
+    token_embd = w.table("token_embd.weight", {n_embd, n_vocab});
     const int64_t n_q = int64_t(attn.n_head) * attn.head_dim, n_kv = int64_t(attn.n_head_kv) * attn.head_dim;
     layers.resize(size_t(n_layer_loaded));
     for (int32_t i = 0; i < n_layer_loaded; i++) {
@@ -108,7 +108,7 @@ Forward Decoder::build(GraphBuilder & g, const Ubatch & ubatch, const ScoreParam
     Rows rows = ubatch.rows;
     Pick pick = Pick::all;
     ggml_tensor * x = ubatch.first_layer > 0 ? g.input(ubatch.states, n_embd, rows.n_rows)
-                                             : ggml_scale(g.ctx(), g.look_up(token_embd, g.input(ubatch.ids)), embedding_scale);
+                                             : ggml_scale(g.ctx(), g.look_up(token_embd, ubatch.ids), embedding_scale);
     std::vector<ggml_tensor *> scores;
     for (int32_t i = ubatch.first_layer;; i++) {
         for (size_t c = 0; c < cutoffs.size(); c++) {
