@@ -67,7 +67,8 @@ export function modulesIn(folder: string, kind: string): string[] {
     .map((n) => path.join(folder, n));
 }
 
-function checkPackageVersion(folder: string, packageName: string, wanted: string): void {
+/** @throws {RerankerError} `GGML_VERSION` */
+export function checkPackageVersion(folder: string, packageName: string, wanted: string): void {
   const manifest = path.join(folder, "..", "..", "package.json");
   if (!existsSync(manifest)) return;
   const { version } = JSON.parse(readFileSync(manifest, "utf8")) as { version?: string };

@@ -1,16 +1,8 @@
 // What a GGUF holds and what this machine computes on, for people and for the command line.
 import { RerankerError } from "./errors.js";
+import { bestOf, loadGpuModules, type MissingDevice, missingDevices } from "./gpu-modules.js";
 import { describeModel, type ModelFacts } from "./model-facts.js";
-import {
-  type GgufTensor,
-  type GgufType,
-  type GgufValue,
-  loadGpuModules,
-  loadNative,
-  type MissingDevice,
-  missingDevices,
-  type NativeDevice,
-} from "./native.js";
+import { type GgufTensor, type GgufType, type GgufValue, loadNative, type NativeDevice } from "./native.js";
 import { asRerankerError } from "./native-errors.js";
 
 /** A GGUF file, described without loading its weights. */
@@ -59,11 +51,14 @@ function describe(read: () => ModelFacts): Pick<ModelFile, "reranker" | "problem
 export interface DeviceList {
   readonly devices: readonly NativeDevice[];
   readonly missing: readonly MissingDevice[];
+  /** What a load uses that names no device. */
+  readonly defaultDevice: string;
   /** Our CPU kernels: the instruction set in use, and the physical cores. */
   readonly cpu: { readonly isa: string; readonly physicalCores: number };
 }
 
 export async function listDevices(): Promise<DeviceList> {
-  const addon = loadGpuModules();
-  return { devices: addon.devices(), missing: missingDevices(), cpu: addon.cpu() };
+  const addon = await loadGpuModules();
+  const devices = addon.devices();
+  return { devices, missing: missingDevices(), defaultDevice: bestOf(devices), cpu: addon.cpu() };
 }

@@ -1,11 +1,12 @@
 // Loading: find the GGUF, read what it is, decide the native spec, load it on each device, check its tokenizer.
 import { convert, convertArriving } from "./convert.js";
 import { RerankerError } from "./errors.js";
+import { ensureDevice } from "./gpu-modules.js";
 import { budgetWithin, type MemoryBudget, parseBytes, residentBytes, UNLIMITED } from "./memory.js";
 import { describeModel, type ModelFacts } from "./model-facts.js";
 import { type Converter, type ConvertRequest, resolveModelSource } from "./model-source.js";
 import type { RerankClass } from "./models/index.js";
-import { ensureDevice, type GgufHeader, loadNative, type NativeAddon, type NativeModel, type TokenizerSpec } from "./native.js";
+import { type GgufHeader, loadNative, type NativeAddon, type NativeModel, type TokenizerSpec } from "./native.js";
 import { asRerankerError } from "./native-errors.js";
 import { show } from "./option-checks.js";
 import { CLASS_NAMES, checkLoadOptions, type LoadOptions, type Progress } from "./options.js";
@@ -25,7 +26,7 @@ export interface LoadedModel {
 export interface Environment {
   readonly addon: () => NativeAddon;
   /** Makes a device ready and returns its full name. */
-  readonly openDevice: (name: string | undefined) => string;
+  readonly openDevice: (name: string | undefined) => string | Promise<string>;
   readonly tokenizerSpec: (header: GgufHeader) => TokenizerSpec;
   readonly convert: Converter;
 }
@@ -149,7 +150,7 @@ async function loadOnDevices(
   budget: (device: string) => MemoryBudget,
 ): Promise<LoadedModel["models"]> {
   const devices = typeof options.devices === "string" ? [options.devices] : (options.devices ?? [undefined]);
-  const names = devices.map((device) => environment.openDevice(device));
+  const names = await Promise.all(devices.map((device) => environment.openDevice(device)));
   const budgets = names.map(budget); // all of them before anything is loaded
   const loading = names.map((device, i) =>
     addon.loadModel(path, {

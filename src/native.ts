@@ -6,7 +6,7 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { cachedAddon, localAddon, prebuiltAddon, whyNotPrebuilt } from "./addon-files.js";
 import { RerankerError, type RerankerErrorCode } from "./errors.js";
-import { findGgml, type GgmlLibraries, gpuPackages, librariesOf, modulesIn, onDisk } from "./ggml-libraries.js";
+import { findGgml, type GgmlLibraries, modulesIn, onDisk } from "./ggml-libraries.js";
 import { canIsolate, inPlace, type Placement, privateCopies, privateRoots } from "./isolate.js";
 
 /** A ggml tensor type by its own name in capitals: F32, F16, BF16, Q8_0, Q4_K ... */
@@ -52,7 +52,8 @@ export interface TensorTypeInfo {
 export interface NativeDevice {
   readonly name: string;
   readonly description: string;
-  readonly kind: "cpu" | "gpu" | "igpu" | "accel";
+  /** gpu: with memory of its own; igpu: integrated; software: a GPU's interface, computed by the CPU. */
+  readonly kind: "cpu" | "gpu" | "igpu" | "accel" | "software";
   readonly memoryFreeBytes: number;
   readonly memoryTotalBytes: number;
 }
@@ -213,6 +214,8 @@ export interface NativeAddon {
   };
   /** Score of a backend module on this machine (0 = unsupported), or the reason it does not load. */
   probe(path: string): { readonly path: string; readonly score: number; readonly error?: string };
+  /** Maps a library that modules need, for good; returns why it does not load, or "". A bare name is left to the system. */
+  preload(path: string): string;
   /** Registers a backend module; returns the names of its devices. */
   loadModule(path: string): string[];
   devices(): NativeDevice[];
@@ -235,26 +238,23 @@ export interface NativeAddon {
   loadModel(ggufPath: string, spec: ModelSpec): Promise<NativeModel>;
 }
 
-const packageRoot = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..");
+/** Folder of this package. */
+export const packageRoot = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..");
 const manifest = JSON.parse(readFileSync(path.join(packageRoot, "package.json"), "utf8")) as {
   readonly version: string;
   readonly ggml: { readonly version: string; readonly prebuilt: string };
 };
 
+/** Version of the packages that carry ggml. */
+export const ggmlPrebuilt = manifest.ggml.prebuilt;
+
 /** Version of this package. */
 export const packageVersion = manifest.version;
-
-/** What was tried to get one kind of device, and why it is not there. */
-export interface MissingDevice {
-  readonly family: string;
-  readonly reason: string;
-}
 
 interface Loaded {
   readonly addon: NativeAddon;
   readonly folder: string | undefined;
   readonly placement: Placement | undefined;
-  readonly missing: Map<string, string>;
 }
 
 let loaded: Loaded | undefined;
@@ -338,12 +338,12 @@ export function loadNative(): NativeAddon {
   try {
     if (addon.builtin) {
       addon.open({ base: "", ggml: "", version: manifest.ggml.version });
-      loaded = { addon, folder: undefined, placement: undefined, missing: new Map() };
+      loaded = { addon, folder: undefined, placement: undefined };
     } else {
       const libraries = findGgml(manifest.ggml.prebuilt);
       const placement = openGgml(addon, libraries);
       if (!addon.devices().some((d) => d.kind === "cpu")) loadCpuModule(addon, libraries.folder, placement);
-      loaded = { addon, folder: libraries.folder, placement, missing: new Map() };
+      loaded = { addon, folder: libraries.folder, placement };
     }
   } catch (error) {
     throw asRerankerError(error);
@@ -351,50 +351,7 @@ export function loadNative(): NativeAddon {
   return loaded.addon;
 }
 
-/** Registers the GPU modules that are installed. Never throws: what is missing is told by missingDevices(). */
-export function loadGpuModules(): NativeAddon {
-  const addon = loadNative();
-  const { folder, placement, missing } = loaded as Loaded;
-  const families = process.platform === "darwin" ? (["metal"] as const) : (["cuda", "vulkan"] as const);
-  for (const family of families) {
-    if (missing.has(family) || addon.devices().some((d) => d.name.startsWith(`${family}:`))) continue;
-    const reasons: string[] = [];
-    const names = gpuPackages(family);
-    const folders = names.flatMap((name) => {
-      const bins = librariesOf(name);
-      return bins ? [bins, path.join(bins, "fallback")] : [];
-    });
-    if (folder) folders.unshift(folder);
-    for (const file of folders.filter((f) => existsSync(f)).flatMap((f) => modulesIn(f, family))) {
-      try {
-        if (addon.loadModule(placement?.module(file) ?? file).length > 0) break;
-        reasons.push(`${path.basename(file)} loads but sees no device`);
-      } catch (error) {
-        reasons.push((error as Error).message);
-      }
-    }
-    if (addon.devices().some((d) => d.name.startsWith(`${family}:`))) continue;
-    missing.set(family, reasons.join("; ") || `${names[0]}@${manifest.ggml.prebuilt} is not installed`);
-  }
-  return addon;
-}
-
-/** Kinds of device that loadGpuModules() looked for in vain, with the reason. */
-export function missingDevices(): MissingDevice[] {
-  return [...(loaded?.missing ?? [])].map(([family, reason]) => ({ family, reason }));
-}
-
-/**
- * Makes sure that a device is registered and returns its full name.
- *
- * @param name - "cpu", "cuda:0", "vulkan", "metal" ...; undefined = the CPU, which every machine has.
- * @throws {RerankerError} `DEVICE_NOT_FOUND` with the reason.
- */
-export function ensureDevice(name = "cpu"): string {
-  const addon = name === "cpu" ? loadNative() : loadGpuModules();
-  const device = addon.devices().find((d) => d.name === name || d.name === `${name}:0`);
-  if (device) return device.name;
-  const reason = missingDevices().find((m) => name.startsWith(m.family))?.reason;
-  const present = addon.devices().map((d) => d.name);
-  throw new RerankerError("DEVICE_NOT_FOUND", `No device '${name}'${reason ? `: ${reason}` : ""}. Present: ${present.join(", ")}.`);
+/** Where the ggml libraries came from, once loadNative() has run: for further modules of the same build. */
+export function openedLibraries(): { readonly folder: string | undefined; readonly placement: Placement | undefined } {
+  return { folder: loaded?.folder, placement: loaded?.placement };
 }

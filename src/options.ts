@@ -128,8 +128,8 @@ export interface RerankOptions extends ScoreOptions {
 /** Options of `load` and `fromFinetuned`: where and how the model runs, and the defaults of later calls. */
 export interface LoadOptions extends ScoreOptions {
   /**
-   * `"cpu"`, `"cuda:0"`, `"metal"`, `"vulkan:0"`; with an array each call's pairs are shared out.
-   * @default "cpu"
+   * `"cpu"`, `"cuda:0"`, `"metal"`, `"vulkan:0"`; with an array each call's pairs are shared out. See docs/devices.md.
+   * @default the first CUDA or Vulkan GPU whose package is installed and which runs, else `"cpu"`
    */
   readonly devices?: string | readonly string[] | null | undefined;
   /**

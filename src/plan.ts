@@ -4,6 +4,7 @@ import { workBytes } from "./memory.js";
 import type { ModelFacts } from "./model-facts.js";
 import type { NativeModelInfo } from "./native.js";
 import type { TextSpan } from "./overflow.js";
+import { shareOut } from "./scoring.js";
 
 /** One pair that would be scored: a document, or one window of it with `overflow: "chunk"`. */
 export interface PlannedPair {
@@ -82,8 +83,13 @@ export function planRerank(
   facts: ModelFacts,
   devices: readonly NativeModelInfo[],
 ): RerankPlan {
-  const size = Math.ceil(pairs.length / devices.length);
-  const batches = devices.flatMap((info, i) => splitBatches(pairs.slice(i * size, (i + 1) * size), limits, info));
+  // Scoring, which does not know the tokens yet, shares out by the length of the texts: much the same.
+  const counts = shareOut(
+    pairs.map(({ tokens }) => tokens),
+    devices.length,
+  );
+  const ends = counts.map((_, i) => sum(counts.slice(0, i + 1)));
+  const batches = devices.flatMap((info, i) => splitBatches(pairs.slice((ends[i] ?? 0) - (counts[i] ?? 0), ends[i]), limits, info));
   const planned = pairs.map(({ index, tokens, cut, chunk }) => ({
     index,
     tokens,

@@ -29,7 +29,7 @@ export function packPairs(pairs: readonly Pair[]): Pick<ScoreRequest, "texts" | 
 }
 
 /**
- * Scores the pairs, shared out over the models in consecutive parts of equal size.
+ * Scores the pairs, shared out over the models in consecutive parts of about equal length of text.
  *
  * @returns As of one request: logits [cutoff][pair].
  * @throws The signal's reason as soon as it aborts.
@@ -38,16 +38,48 @@ export async function scorePairs(models: readonly NativeModel[], pairs: readonly
   call.signal?.throwIfAborted();
   // A cascade ranks all pairs of a request against each other, so it stays on one device.
   const used = call.settings.cascade.length > 0 ? models.slice(0, 1) : models;
-  const size = Math.ceil(pairs.length / used.length);
-  const parts = used.map((_, i) => pairs.slice(i * size, (i + 1) * size)).filter((part) => part.length > 0);
-  const results = await runJobs(used, parts, call);
+  const counts = shareOut(
+    pairs.map(([query, document]) => query.length + document.length),
+    used.length,
+  );
+  let start = 0;
+  const parts: Part[] = [];
+  for (const [i, model] of used.entries()) {
+    const count = counts[i] ?? 0;
+    if (count > 0) parts.push({ model, pairs: pairs.slice(start, start + count) });
+    start += count;
+  }
+  const results = await runJobs(parts, call);
   const result = joinResults(results, pairs.length);
   throwIfNotFinite(result.logits, pairs.length, call.settings.cascade.at(-1)?.keep);
   return result;
 }
 
-async function runJobs(models: readonly NativeModel[], parts: readonly (readonly Pair[])[], call: ScoreCall): Promise<ScoreResult[]> {
-  const total = parts.reduce((sum, part) => sum + part.length, 0);
+interface Part {
+  readonly model: NativeModel;
+  readonly pairs: readonly Pair[];
+}
+
+/**
+ * Cuts a list into `n` consecutive parts of about equal sums: an item goes where its middle lies.
+ *
+ * @param sizes - tokens, or anything that grows with them.
+ * @returns Items of each part; a part may be empty.
+ */
+export function shareOut(sizes: readonly number[], n: number): number[] {
+  const total = sizes.reduce((sum, size) => sum + size + 1, 0); // + 1: empty texts are work too
+  const counts = new Array<number>(n).fill(0);
+  let before = 0;
+  for (const size of sizes) {
+    const part = Math.ceil((n * (before + (size + 1) / 2)) / total) - 1;
+    counts[part] = (counts[part] ?? 0) + 1;
+    before += size + 1;
+  }
+  return counts;
+}
+
+async function runJobs(parts: readonly Part[], call: ScoreCall): Promise<ScoreResult[]> {
+  const total = parts.reduce((sum, part) => sum + part.pairs.length, 0);
   const done = parts.map(() => 0);
   let callers: { readonly error: unknown } | undefined; // the signal's reason, or what onProgress threw
   let stop: (() => void) | undefined;
@@ -68,18 +100,29 @@ async function runJobs(models: readonly NativeModel[], parts: readonly (readonly
   };
   const onAbort = () => stopWith(call.signal?.reason);
   call.signal?.addEventListener("abort", onAbort, { once: true });
+  let failed: string | undefined; // the device of the first error
+  const failOn = (i: number, error: unknown): never => {
+    failed ??= parts[i]?.model.info.device;
+    throw error;
+  };
   const jobs: ReturnType<NativeModel["score"]>[] = [];
   try {
-    for (const [i, part] of parts.entries()) {
-      jobs.push((models[i] as NativeModel).score({ ...call.settings, ...packPairs(part) }, (count) => report(i, count)));
+    for (const [i, { model, pairs }] of parts.entries()) {
+      jobs.push(model.score({ ...call.settings, ...packPairs(pairs) }, (count) => report(i, count)));
     }
-    return await Promise.race([stopped, Promise.all(jobs.map((job) => job.promise))]);
+    return await Promise.race([stopped, Promise.all(jobs.map((job, i) => job.promise.catch((error) => failOn(i, error))))]);
   } catch (error) {
     for (const job of jobs) job.cancel(); // what has not started is dropped, on the other devices too
-    throw callers ? callers.error : asRerankerError(error, "COMPUTE_FAILED");
+    throw callers ? callers.error : withDevice(asRerankerError(error, "COMPUTE_FAILED"), parts.length > 1 ? failed : undefined);
   } finally {
     call.signal?.removeEventListener("abort", onAbort);
   }
+}
+
+/** Of several devices, an error names its own. */
+function withDevice(error: unknown, device: string | undefined): unknown {
+  if (!(error instanceof RerankerError) || device === undefined || error.message.includes(device)) return error;
+  return new RerankerError(error.code, `On ${device}: ${error.message}`, { cause: error.cause });
 }
 
 /** Parts of [cutoff][part pairs] into one [cutoff][pair]. */

@@ -49,7 +49,7 @@ export interface ModelOptions {
 export function addModelOptions(command: Command): Command {
   return command
     .option("-m, --model <model>", "a .gguf file, a checkpoint folder, a Hugging Face id or a short name such as v2-m3", "default")
-    .option("--devices <names>", 'cpu, cuda:0, vulkan:0, metal, or several with commas (default: "cpu")', parseNames)
+    .option("--devices <names>", "cpu, cuda:0, vulkan:0, metal, or several with commas (default: the best present)", parseNames)
     .option("--threads <n>", "CPU threads (default: one for each physical core)", parseInteger)
     .option("--normalize", "scores from 0 to 1 instead of logits")
     .option("--max-length <n>", "most tokens of a pair (default: 512)", parseInteger)

@@ -121,14 +121,16 @@ export function addDevices(program: Command): void {
     });
 }
 
-function explainDevices({ devices, missing, cpu }: Awaited<ReturnType<typeof listDevices>>): string {
+const KINDS = { cpu: "CPU", gpu: "GPU", igpu: "integrated GPU", accel: "accelerator", software: "software, for tests" } as const;
+
+function explainDevices({ devices, missing, defaultDevice, cpu }: Awaited<ReturnType<typeof listDevices>>): string {
   const paint = painter(process.stdout);
   const width = Math.max(...[...devices.map(({ name }) => name), ...missing.map(({ family }) => family)].map((name) => name.length));
   const memory = (device: (typeof devices)[number]) =>
     device.memoryTotalBytes > 0 ? `, ${formatBytes(device.memoryFreeBytes)} free of ${formatBytes(device.memoryTotalBytes)}` : "";
   const kernels = (kind: string) => (kind === "cpu" ? `, ${cpu.physicalCores} cores, ${cpu.isa} kernels` : "");
   const found = devices.map(
-    (device) => `${paint("green", device.name.padEnd(width))}  ${oneLine(device.description)}${kernels(device.kind)}${memory(device)}`,
+    (device) => `${paint("green", device.name.padEnd(width))}  ${oneLine(device.description)}, ${KINDS[device.kind]}${kernels(device.kind)}${memory(device)}${device.name === defaultDevice ? " (default)" : ""}`,
   );
   const absent = missing.map(({ family, reason }) => `${paint("dim", family.padEnd(width))}  not available: ${oneLine(reason)}`);
   return `${[...found, ...absent].join("\n")}\n`;

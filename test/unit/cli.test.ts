@@ -11,8 +11,12 @@ const state = vi.hoisted(() => ({ requests: [] as { pairs: Int32Array; texts: re
 
 vi.mock("../../src/native.js", () => ({
   packageVersion: "1.2.3",
-  ensureDevice: () => "cpu",
   loadNative: () => ({ readGguf: () => fake.header }),
+}));
+
+vi.mock("../../src/gpu-modules.js", () => ({
+  bestOf: () => "cpu",
+  ensureDevice: () => "cpu",
   loadGpuModules: () => ({
     devices: () => [{ name: "cpu", description: "A CPU\u001b[31m", kind: "cpu", memoryFreeBytes: 1024, memoryTotalBytes: 2048 }],
     cpu: () => ({ isa: "avx2", physicalCores: 2 }),

@@ -145,6 +145,13 @@ describe("computeScore", () => {
     expect(onProgress).toHaveBeenLastCalledWith({ done: 3, total: 3 });
   });
 
+  it("names the device that failed", async () => {
+    const devices = ["cpu", "cuda:0"];
+    const { reranker } = await load({ devices, failWith: { code: "OUT_OF_MEMORY", message: "no room" } }, { devices });
+    const pairs = ["1", "2"].map((document): [string, string] => ["q", document]);
+    await expect(reranker.computeScore(pairs)).rejects.toMatchObject({ code: "OUT_OF_MEMORY", message: "On cpu: no room" });
+  });
+
   it("rejects with the error that onProgress throws", async () => {
     const { reranker, cancelled } = await load();
     const mine = new Error("mine");
