@@ -130,7 +130,8 @@ function explainDevices({ devices, missing, defaultDevice, cpu }: Awaited<Return
     device.memoryTotalBytes > 0 ? `, ${formatBytes(device.memoryFreeBytes)} free of ${formatBytes(device.memoryTotalBytes)}` : "";
   const kernels = (kind: string) => (kind === "cpu" ? `, ${cpu.physicalCores} cores, ${cpu.isa} kernels` : "");
   const found = devices.map(
-    (device) => `${paint("green", device.name.padEnd(width))}  ${oneLine(device.description)}, ${KINDS[device.kind]}${kernels(device.kind)}${memory(device)}${device.name === defaultDevice ? " (default)" : ""}`,
+    (device) =>
+      `${paint("green", device.name.padEnd(width))}  ${oneLine(device.description)}, ${KINDS[device.kind]}${kernels(device.kind)}${memory(device)}${device.name === defaultDevice ? " (default)" : ""}`,
   );
   const absent = missing.map(({ family, reason }) => `${paint("dim", family.padEnd(width))}  not available: ${oneLine(reason)}`);
   return `${[...found, ...absent].join("\n")}\n`;
