@@ -3,10 +3,11 @@ import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
 import path from "node:path";
 import { promisify } from "node:util";
+import { packageRoot } from "./addon-files.js";
 import { RerankerError } from "./errors.js";
 import { checkPackageVersion, gpuPackages, librariesOf, modulesIn } from "./ggml-libraries.js";
 import { type GpuFamily, type RuntimeLibrary, runtimeLibraries } from "./gpu-runtimes.js";
-import { ggmlPrebuilt, loadNative, type NativeAddon, type NativeDevice, openedLibraries, packageRoot } from "./native.js";
+import { ggmlPrebuilt, loadNative, type NativeAddon, type NativeDevice, openedLibraries } from "./native.js";
 
 /** What was tried to get one kind of device, and why it is not there. */
 export interface MissingDevice {
@@ -25,8 +26,8 @@ export async function loadGpuModules(): Promise<NativeAddon> {
   const addon = loadNative();
   loading ??= (async () => {
     for (const family of families) {
-      if (hasFamily(addon, family)) continue; // another environment of this process has loaded it
-      const reason = await register(addon, family);
+      if (hasFamily(addon, family)) continue; // compiled in, or another environment of this process has loaded it
+      const reason = addon.builtin ? notCompiledIn(family) : await register(addon, family);
       if (reason !== undefined) missing.set(family, reason);
     }
   })();
@@ -72,11 +73,18 @@ export function bestOf(devices: readonly NativeDevice[]): string {
 }
 
 function isOptIn(family: GpuFamily): boolean {
-  return family !== "metal" && gpuPackages(family).some((name) => librariesOf(name) !== undefined);
+  if (family === "metal") return false;
+  return loadNative().builtin || gpuPackages(family).some((name) => librariesOf(name) !== undefined);
 }
 
 function hasFamily(addon: NativeAddon, family: GpuFamily): boolean {
   return addon.devices().some((d) => d.name.startsWith(`${family}:`));
+}
+
+/** Modules belong to the ggml of their package; one that is compiled into the addon cannot take them. */
+function notCompiledIn(family: GpuFamily): string {
+  const build = `npx bge-reranker build --ggml source -- -DGGML_${family.toUpperCase()}=ON`;
+  return `ggml is compiled into this addon, without ${family} or with no device for it; ${build} compiles it with ${family}`;
 }
 
 /** @returns Why there is no device of this family, or undefined when there is one. */

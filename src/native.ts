@@ -3,8 +3,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import path from "node:path";
-import { fileURLToPath } from "node:url";
-import { cachedAddon, localAddon, prebuiltAddon, whyNotPrebuilt } from "./addon-files.js";
+import { cachedAddon, localAddon, packageRoot, prebuiltAddon, whyNotPrebuilt } from "./addon-files.js";
 import { RerankerError, type RerankerErrorCode } from "./errors.js";
 import { findGgml, type GgmlLibraries, modulesIn, onDisk } from "./ggml-libraries.js";
 import { canIsolate, inPlace, type Placement, privateCopies, privateRoots } from "./isolate.js";
@@ -238,8 +237,6 @@ export interface NativeAddon {
   loadModel(ggufPath: string, spec: ModelSpec): Promise<NativeModel>;
 }
 
-/** Folder of this package. */
-export const packageRoot = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..");
 const manifest = JSON.parse(readFileSync(path.join(packageRoot, "package.json"), "utf8")) as {
   readonly version: string;
   readonly ggml: { readonly version: string; readonly prebuilt: string };
