@@ -1,6 +1,7 @@
-// Writes docs/platforms.md from the records that check-platforms.mjs and check-hosts.mjs leave in build/platforms/*.json:
-// arrays of { area, combination, how, result: "pass" | "fail" | "skip", detail, date? }.
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+// Writes docs/platforms.md from the records that check-platforms.mjs, check-hosts.mjs and others leave in
+// build/platforms/*.json: arrays of { area, combination, how, result: "pass" | "fail" | "skip", detail, date? }.
+// An area without records here keeps the section that the page has.
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -10,6 +11,7 @@ const records = readdirSync(folder)
   .filter((name) => name.endsWith(".json"))
   .flatMap((name) => JSON.parse(readFileSync(path.join(folder, name), "utf8")));
 
+const page = path.join(root, "docs", "platforms.md");
 const prebuilts = "Prebuilt addons";
 if (!records.some(({ area }) => area === prebuilts)) {
   console.error("There are no results of the prebuilt addons; run node scripts/check-platforms.mjs first");
@@ -18,7 +20,8 @@ if (!records.some(({ area }) => area === prebuilts)) {
 
 const intro = `# Platforms
 
-What was run, where and how. This page is made by \`npm run check:platforms\` and \`node scripts/check-hosts.mjs\`.
+What was run, where and how. \`npm run check:platforms\`, \`npm run check:hosts\` and \`npm run soak\` leave records, from which
+\`node scripts/platforms-table.mjs\` makes this page.
 
 The package carries an addon for each platform under "${prebuilts}", made on Linux x64. They run on Node 20.19 and newer,
 and on:
@@ -42,17 +45,28 @@ const cell = (text) =>
     .replaceAll("|", "\\|")
     .replaceAll(/\s*\n\s*/g, " ");
 
+/** Rows of one combination stand together, in the order in which combinations came first. */
+function grouped(rows) {
+  const order = [...new Set(rows.map(({ combination }) => combination))];
+  return rows.toSorted((a, b) => order.indexOf(a.combination) - order.indexOf(b.combination));
+}
+
+const titleOf = (area) => area[0].toUpperCase() + area.slice(1);
+
 function section(area) {
-  const rows = records.filter((record) => record.area === area);
+  const rows = grouped(records.filter((record) => record.area === area));
   const dates = [...new Set(rows.map(({ date }) => date).filter(Boolean))].sort();
   const lines = rows.map(
     ({ combination, how, result, detail }) => `| ${[combination, how, results[result], detail].map(cell).join(" | ")} |`,
   );
   const checked = dates.length > 0 ? [`Checked on ${dates.join(", ")}.`, ""] : [];
-  const title = `## ${area[0].toUpperCase()}${area.slice(1)}`;
-  return [title, "", ...checked, "| what | how | result | detail |", "|---|---|---|---|", ...lines, ""].join("\n");
+  return [`## ${titleOf(area)}`, "", ...checked, "| what | how | result | detail |", "|---|---|---|---|", ...lines, ""].join("\n");
 }
 
-const areas = [...new Set(records.map(({ area }) => area))].sort((a, b) => (b === prebuilts) - (a === prebuilts));
-writeFileSync(path.join(root, "docs", "platforms.md"), [intro, ...areas.map(section)].join("\n"));
-console.log(`docs/platforms.md: ${records.length} records in ${areas.length} areas`);
+const previous = existsSync(page) ? readFileSync(page, "utf8").split(/^(?=## )/m) : [];
+const sections = new Map(previous.slice(1).map((text) => [text.slice(3, text.indexOf("\n")), text]));
+for (const { area } of records) sections.set(titleOf(area), section(area));
+const rank = ([title]) => (title === prebuilts ? 0 : 1);
+const ordered = [...sections].sort((a, b) => rank(a) - rank(b)).map(([, text]) => `${text.trimEnd()}\n`);
+writeFileSync(page, [intro, ...ordered].join("\n"));
+console.log(`docs/platforms.md: ${sections.size} sections, ${records.length} records`);
