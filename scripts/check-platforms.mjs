@@ -147,9 +147,8 @@ mkdirSync(folder, { recursive: true });
 for (const file of readdirSync(folder)) if (file.endsWith(".tgz")) rmSync(path.join(folder, file));
 const [{ filename }] = JSON.parse(npm(["pack", "--json", "--silent", "--ignore-scripts", "--pack-destination", folder], root));
 const records = wanted.map((name) => check(name, path.join(folder, filename)));
-const kept = existsSync(results)
-  ? JSON.parse(readFileSync(results, "utf8")).filter(({ combination }) => !wanted.includes(combination))
-  : [];
-writeFileSync(results, `${JSON.stringify([...kept, ...records], null, 2)}\n`);
+const previous = existsSync(results) ? JSON.parse(readFileSync(results, "utf8")) : [];
+const latest = (name) => [...records, ...previous].find(({ combination }) => combination === name) ?? [];
+writeFileSync(results, `${JSON.stringify(Object.keys(targets).flatMap(latest), null, 2)}\n`);
 for (const { combination, how, result, detail } of records) console.log(`${combination.padEnd(13)} ${how}: ${result}. ${detail}`);
 process.exitCode = records.some(({ result }) => result === "fail") ? 1 : 0;

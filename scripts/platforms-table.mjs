@@ -59,8 +59,10 @@ function section(area) {
   const lines = rows.map(
     ({ combination, how, result, detail }) => `| ${[combination, how, results[result], detail].map(cell).join(" | ")} |`,
   );
-  const checked = dates.length > 0 ? [`Checked on ${dates.join(", ")}.`, ""] : [];
-  return [`## ${titleOf(area)}`, "", ...checked, "| what | how | result | detail |", "|---|---|---|---|", ...lines, ""].join("\n");
+  // The addons' rows say themselves where they ran.
+  const checked = area === prebuilts ? dates : [`${process.platform}-${process.arch}`, ...dates];
+  const head = [`## ${titleOf(area)}`, "", `Checked: ${checked.join(", ")}.`, "", "| what | how | result | detail |", "|---|---|---|---|"];
+  return [...head, ...lines, ""].join("\n");
 }
 
 const previous = existsSync(page) ? readFileSync(page, "utf8").split(/^(?=## )/m) : [];
