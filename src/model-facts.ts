@@ -92,7 +92,7 @@ export function describeModel(header: GgufHeader, file: string): ModelFacts {
       documentInstruction: metadata.string("reranker.document_instruction") ?? profile.defaults.documentInstruction,
       separator: metadata.string("reranker.separator") ?? (profile.layout.kind === "prompt" ? profile.layout.separator : ""),
       prompt: metadata.string("reranker.prompt") ?? profile.defaults.prompt,
-      maxLength: profile.defaults.maxLength,
+      maxLength: metadata.optionalCount("reranker.max_length") || profile.defaults.maxLength,
       batchSize: profile.defaults.batchSize,
       attentionSoftcap: metadata.boolean("reranker.attention.softcap") ?? false,
     },

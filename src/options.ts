@@ -21,7 +21,7 @@ export interface EncodeOptions {
   /**
    * Most tokens of a pair; the document loses its end to fit. Models with a prompt read up to this plus twice the separator and
    * prompt, as the reference does.
-   * @default 512
+   * @default 512, but where the file says otherwise (`reranker.max_length`), as the embedded model does
    */
   readonly maxLength?: number | null | undefined;
   /**

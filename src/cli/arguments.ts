@@ -52,7 +52,7 @@ export function addModelOptions(command: Command): Command {
     .option("--devices <names>", "cpu, cuda:0, vulkan:0, metal, or several with commas (default: the best present)", parseNames)
     .option("--threads <n>", "CPU threads (default: one for each physical core)", parseInteger)
     .option("--normalize", "scores from 0 to 1 instead of logits")
-    .option("--max-length <n>", "most tokens of a pair (default: 512)", parseInteger)
+    .option("--max-length <n>", "most tokens of a pair (default: the model's own, mostly 512)", parseInteger)
     .option("--query-max-length <n>", "most tokens of the query (default: 3/4 of --max-length)", parseInteger)
     .option("--batch-size <n>", "most pairs computed at once (default: 128)", parseInteger)
     .option("--query-instruction <text>", "prefix of the query")

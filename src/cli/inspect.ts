@@ -70,7 +70,7 @@ function factRows(file: ModelFile): Row[] {
   const details: (Row | undefined)[] = [
     ["class", EXPLAINED[reranker.class]],
     ["architecture", `${reranker.architecture}, ${reranker.layerCount} layers of ${reranker.hiddenSize}, ${reranker.headCount} heads`],
-    ["context", `${reranker.contextLength} tokens`],
+    ["context", `${reranker.contextLength} tokens, of which a pair fills ${reranker.defaults.maxLength} unless told otherwise`],
     cutoffs.length > 0 ? ["cutoff layers", `${first} to ${cutoffs.at(-1)}${step > 1 ? ` in steps of ${step}` : ""}`] : undefined,
     cutoffs.length > 0 ? ["score heads", `${reranker.scoreHeadCount}, chosen by ${reranker.headSelection}`] : undefined,
     reranker.compress

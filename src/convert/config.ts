@@ -14,6 +14,8 @@ export interface CheckpointConfig {
   readonly padTokenId: number;
   /** false only when config.json says so: then a language-model head of its own would count. */
   readonly tiedEmbeddings: boolean;
+  /** `reranker_max_length`, our own key: tokens a pair is cut to unless told otherwise. The reference cuts every model to 512. */
+  readonly maxLength: number | undefined;
   readonly json: JsonObject;
 }
 
@@ -55,6 +57,7 @@ export function readConfig(json: JsonObject): CheckpointConfig {
     quantities,
     padTokenId,
     tiedEmbeddings: json.tie_word_embeddings !== false,
+    maxLength: json.reranker_max_length === undefined ? undefined : wholeNumber(json, "reranker_max_length", 1 << 24, undefined, 1),
     json,
   };
 }

@@ -73,6 +73,8 @@ function rerankerEntries({ config, name, promptIds, padPosition }: MetadataSourc
     ["reranker.score", "string", profile.score.kind],
     ["reranker.ffn.activation", "string", config.activation],
   ];
+  const { maxLength } = config;
+  if (maxLength !== undefined) entries.push(["reranker.max_length", "u32", maxLength]);
   if (padPosition) entries.push([PAD_ROW_KEY, "f32[]", padPosition]);
   if (defaults.queryInstruction !== null) entries.push(["reranker.query_instruction", "string", defaults.queryInstruction]);
   if (defaults.documentInstruction !== null) entries.push(["reranker.document_instruction", "string", defaults.documentInstruction]);

@@ -47,6 +47,12 @@ describe("every golden checkpoint", () => {
 });
 
 describe("config.json", () => {
+  it("may say how many tokens a pair is cut to", async () => {
+    expect((await config("bert-reranker")).maxLength).toBeUndefined();
+    expect((await config("bert-reranker", { reranker_max_length: 256 })).maxLength).toBe(256);
+    await expect(config("bert-reranker", { reranker_max_length: 0 })).rejects.toMatchObject(refused(/`reranker_max_length`/));
+  });
+
   it("gives scales and shapes", async () => {
     const gemma2 = (await config("gemma2-lightweight-reranker")).quantities;
     expect(gemma2.get("attention_scale")).toBeCloseTo(24 ** -0.5, 12);
