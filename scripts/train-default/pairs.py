@@ -12,7 +12,11 @@ class Pairs:
         self.passage_vectors, self.query_vectors = part["passage_vectors"], part["query_vectors"]
 
     def group(self, query, size, rng):
-        """The positive, hard negatives (half of them from BM25's first ten) and one passage at random."""
+        """A passage, hard negatives (half of them from BM25's first ten) and one passage at random.
+
+        The first is the positive, but for every other span: the passage it was cut from would be found by its words alone.
+        Returns the pairs and whether the first is the positive.
+        """
         candidates = self.candidates[query]
         negatives = rng.sample(candidates[:10], min(len(candidates[:10]), (size - 1) // 2))
         rest = [c for c in candidates if c not in negatives]
@@ -21,7 +25,9 @@ class Pairs:
             other = rng.randrange(len(self.passages))
             if other != self.positives[query] and other not in negatives:
                 negatives.append(other)
-        return [self.positives[query]] + negatives
+        labelled = self.kinds[query] != "span" or rng.random() < 0.5
+        first = self.positives[query] if labelled else rng.choice([c for c in candidates if c not in negatives] or negatives)
+        return [(query, p) for p in [first] + negatives], labelled
 
     def teacher(self, query, passage):
         """For each token of the query, the best cosine among the passage's tokens."""

@@ -96,6 +96,15 @@ def made_up_query(passage, rng):
     return query, passage
 
 
+def span_query(passage, rng):
+    """Some 8 to 28 words in a row, a few of them missing: a long query, as of one who describes what to find."""
+    words = passage.lower().split()
+    length = rng.randint(8, 28)
+    start = rng.randrange(max(1, len(words) - length))
+    kept = [w for w in words[start : start + length] if rng.random() > 0.15]
+    return " ".join(kept) if len(kept) >= 5 else None
+
+
 def build(rows, cut, rng):
     """Passages cut to varied lengths, the given and the made-up queries, and their BM25 candidates."""
     passages, queries = [], []
@@ -106,6 +115,9 @@ def build(rows, cut, rng):
         if made_up:
             queries.append((made_up[0], i, "made-up"))
             passage = made_up[1]
+        span = span_query(passage, rng) if rng.random() < 0.6 else None
+        if span:
+            queries.append((span, i, "span"))
         passages.append(passage)
     index = BM25(passages)
     asked = {}
