@@ -35,6 +35,7 @@ export interface ModelOptions {
   readonly maxLength?: number;
   readonly queryMaxLength?: number;
   readonly batchSize?: number;
+  readonly maxMemory?: string;
   readonly normalize?: true;
   readonly queryInstruction?: string;
   readonly passageInstruction?: string;
@@ -55,6 +56,7 @@ export function addModelOptions(command: Command): Command {
     .option("--max-length <n>", "most tokens of a pair (default: the model's own, mostly 512)", parseInteger)
     .option("--query-max-length <n>", "most tokens of the query (default: 3/4 of --max-length)", parseInteger)
     .option("--batch-size <n>", "most pairs computed at once (default: 128)", parseInteger)
+    .option("--max-memory <bytes>", "most memory of the model and its batches, such as 2GB")
     .option("--query-instruction <text>", "prefix of the query")
     .option("--passage-instruction <text>", "prefix of every document")
     .option("--prompt <text>", "question put after the document (LLM rerankers)")
@@ -79,6 +81,7 @@ export function loadOptionsOf(options: ModelOptions, more: Pick<LoadOptions, "si
     maxLength: options.maxLength,
     queryMaxLength: options.queryMaxLength,
     batchSize: options.batchSize,
+    maxMemory: options.maxMemory,
     queryInstructionForRerank: options.queryInstruction,
     passageInstructionForRerank: options.passageInstruction,
     prompt: options.prompt,

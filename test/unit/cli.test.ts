@@ -128,6 +128,13 @@ describe("rerank", () => {
     ]);
   });
 
+  it("keeps to the memory given", async () => {
+    expect(await cli("rerank", "-m", model, "--query", "ab", "--max-memory", "lots", "a")).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining("maxMemory"),
+    });
+  });
+
   it("takes a file of lines, braces or not", async () => {
     const documents = file("documents.txt", "{ab}\na\n");
     const { stdout } = await cli("rerank", "-m", model, "--query", "ab", "-d", documents);
