@@ -217,7 +217,10 @@ Character decode(std::string_view utf8, size_t position) {
 
 size_t character_start(std::string_view utf8, size_t position) {
     if (position >= utf8.size()) return utf8.size();
-    while (position > 0 && (static_cast<uint8_t>(utf8[position]) & 0xC0) == 0x80) --position;
+    // Behind more than three continuation bytes no character goes on.
+    for (size_t i = 0; i <= 3 && i <= position; ++i) {
+        if ((static_cast<uint8_t>(utf8[position - i]) & 0xC0) != 0x80) return position - i;
+    }
     return position;
 }
 

@@ -11,7 +11,7 @@ const build = join(root, "build", "fuzz", "replay");
 const seeds = join(root, "build", "fuzz", "seeds");
 const corpus = join(root, "test", "native", "fuzz", "corpus");
 const run = (command: string, args: readonly string[], env = {}) =>
-  spawnSync(command, args, { encoding: "utf8", env: { ...process.env, ...env } });
+  spawnSync(command, args, { encoding: "utf8", env: { ...process.env, ...env }, timeout: 900_000 });
 
 const missing = [
   process.platform === "linux" ? undefined : "files in memory (memfd_create) are Linux's",

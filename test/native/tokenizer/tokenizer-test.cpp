@@ -157,6 +157,7 @@ void test_broken_utf8() {
     for (const char * text : {"a\xFF" "b", "a\xE4\xB8" "b", "a\xF0\x9F\x91" "b", "a\xC0" "b"}) check(tokenizer->encode(text) == replaced, "one U+FFFD for broken UTF-8");
     check(tokenizer->encode("a\xED\xA0\x80" "b") == tokenizer->encode("a\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD" "b"), "three for a surrogate, as TextDecoder");
     check(tokenizer->encode("").empty(), "no ids for no text");
+    check(tokenizer->encode(std::string(10000, '\x80'), {true, 10}).size() >= 10, "an early stop among bytes of no character");
 }
 
 void test_long_words() {
