@@ -14,6 +14,7 @@ const zigVersion = "0.17.1"; // what the prebuilds were last made with; another 
 // The oldest systems on which @node-llama-cpp's libraries run: RHEL 9, Ubuntu 22.04, Debian 12.
 const floors = { GLIBC: "2.34", GLIBCXX: "3.4.29", CXXABI: "1.3.13" };
 const maxBytes = 1.5e6;
+const LC_CODE_SIGNATURE = 0x1d; // <mach-o/loader.h>
 
 const zig = `python3 -m venv build/zig && build/zig/bin/pip install ziglang==${zigVersion}`;
 const targets = {
@@ -59,6 +60,14 @@ function versionsAboveFloor(file) {
   return asked.filter(([, library, version]) => newer(version, floors[library])).map(([, library, version]) => `${library}_${version}`);
 }
 
+/** The kinds of a Mach-O file's load commands. */
+function loadCommands(file) {
+  const bytes = readFileSync(file);
+  const found = [];
+  for (let at = 32; found.length < bytes.readUInt32LE(16); at += bytes.readUInt32LE(at + 4)) found.push(bytes.readUInt32LE(at));
+  return found;
+}
+
 /** What is wrong with a finished addon, in words. */
 function faultsOf(name, file) {
   const { magic } = targets[name];
@@ -67,6 +76,8 @@ function faultsOf(name, file) {
   const faults = head.toString("hex") === magic ? [] : [`it begins with ${head.toString("hex")}, not ${magic}`];
   if (!readFileSync(file).includes("napi_register_module_v1")) faults.push("it does not export napi_register_module_v1");
   if (statSync(file).size > maxBytes) faults.push(`it has ${statSync(file).size} bytes, more than ${maxBytes}`);
+  // On an Apple processor unsigned code does not load. zig signs, ad hoc; what strips the file afterwards would undo it.
+  if (name === "darwin-arm64" && faults.length === 0 && !loadCommands(file).includes(LC_CODE_SIGNATURE)) faults.push("it is not signed");
   const above = name.startsWith("linux-") ? versionsAboveFloor(file) : [];
   if (above.length > 0) faults.push(`it needs ${[...new Set(above)].join(", ")}; the floor is ${JSON.stringify(floors)}`);
   return faults;
