@@ -1,4 +1,4 @@
-// Compiles the addon with CMake: for the build in a checkout, the prebuilds, and `bge-reranker build` on a user's machine.
+// Compiles the addon with CMake: for the prebuilds of other platforms, and `bge-reranker build` on a user's machine.
 import { spawn, spawnSync } from "node:child_process";
 import { chmodSync } from "node:fs";
 import { copyFile, mkdir, rename } from "node:fs/promises";
