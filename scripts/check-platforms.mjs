@@ -3,7 +3,7 @@
 // (npm run prebuilds). Results go to build/platforms/prebuilds.json, from which platforms-table.mjs makes docs/platforms.md.
 //   node scripts/check-platforms.mjs [--only linux-arm64,win32-x64]
 import { execFileSync, spawnSync } from "node:child_process";
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
@@ -105,11 +105,12 @@ function check(name, tarball) {
   const command = name === host ? [process.execPath] : [...emulator.command, nodeFor(name, "20")];
   console.error(`${name}: running ...`);
   const started = Date.now();
-  const { status, signal, stderr } = spawnSync(command[0], [...command.slice(1), "smoke.mjs"], {
+  const said = path.join(work, "output.txt");
+  const output = openSync(said, "w");
+  const { status, signal } = spawnSync(command[0], [...command.slice(1), "smoke.mjs"], {
     cwd: work,
-    // wine gives a program no working stdout, so nothing is read from there; Node 20 refuses wine's Windows version.
-    stdio: ["ignore", "ignore", "pipe"],
-    encoding: "utf8",
+    // A file, since Node under wine cannot open a pipe of ours. Node 20 refuses wine's Windows version.
+    stdio: ["ignore", output, output],
     timeout: 45 * minutes,
     env: {
       ...process.env,
@@ -123,7 +124,8 @@ function check(name, tarball) {
   const seconds = Math.round((Date.now() - started) / 1000);
   const how = name === host ? "natively" : `emulated (${emulator.name} ${version})`;
   const file = path.join(work, "report.json");
-  if (!existsSync(file)) return record(name, how, "fail", `ended with ${signal ?? status} before any check. ${stderr.slice(-2000)}`);
+  if (!existsSync(file))
+    return record(name, how, "fail", `ended with ${signal ?? status} before any check. ${readFileSync(said, "utf8").slice(-2000)}`);
   const report = JSON.parse(readFileSync(file, "utf8"));
   for (const { ok, name: what, detail } of report.checks) console.error(`  ${ok ? "ok  " : "FAIL"} ${what}: ${detail}`);
   if (report.error) console.error(report.error);
