@@ -1,0 +1,180 @@
+// engine-test: an engine used as hard as callers can, which is for sanitizers to watch (npm run sanitize): calls of many
+// threads, cancelled ones, weights that come and go, and every order of its end. It tokenizes without the model's own
+// rules, so logits are compared with logits of its own.
+//   BGE_FUZZ_GGML=... engine-test MODEL...     (see ../fuzz/fuzz.h)
+#include "../fuzz/fuzz.h"
+#include "engine.h"
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <future>
+
+using namespace bge;
+
+namespace {
+
+std::atomic<int> n_passed{0}, n_failed{0};
+
+void check(bool holds, const char * what) {
+    ++(holds ? n_passed : n_failed);
+    if (!holds) std::printf("FAILED %s\n", what);
+}
+
+void sleep_ms(int64_t n) { std::this_thread::sleep_for(std::chrono::milliseconds(n)); }
+
+struct Answer {
+    std::vector<float> logits;
+    std::string error; // its code; empty where there is none
+};
+
+struct Call {
+    std::shared_ptr<Job> job = std::make_shared<Job>();
+    std::future<Answer> answer;
+};
+
+enum class Kind { plain, cascade };
+
+// `n_words` makes the documents long; pairs are cut at 96 tokens.
+Call submit(Engine & engine, int n_pairs, int n_words, Kind kind = Kind::plain) {
+    Call call;
+    Request & request = call.job->request;
+    request.texts.push_back("what is a panda");
+    for (int i = 0; i < n_pairs; i++) {
+        std::string text = "document " + std::to_string(i);
+        for (int w = 0; w < n_words + i % 5; w++) text += " panda bear";
+        request.texts.push_back(text);
+        request.pairs.insert(request.pairs.end(), {0, i + 1});
+    }
+    request.limits.max_length = 96;
+    request.limits.query_max_length = 32;
+    const int32_t n_layer = engine.architecture().n_layer;
+    if (kind == Kind::cascade) {
+        request.params.cutoff_layers = {n_layer - 1, n_layer};
+        request.params.heads = {0, 0};
+        request.cascade = {{n_layer - 1, 2}};
+    }
+    const auto promise = std::make_shared<std::promise<Answer>>(); // throws at a second answer
+    call.answer = promise->get_future();
+    call.job->on_progress = [](size_t done, size_t total) { check(done <= total, "progress stays within its total"); };
+    call.job->on_done = [promise](Response && response) { promise->set_value({std::move(response.logits), ""}); };
+    call.job->on_error = [promise](const Error & e) { promise->set_value({{}, e.code}); };
+    try {
+        engine.submit(call.job);
+    } catch (const Error & e) {
+        promise->set_value({{}, e.code});
+    }
+    return call;
+}
+
+EngineOptions options_for(const ModelFile & file, int n_threads, int64_t keep_alive_ms) {
+    EngineOptions options;
+    options.n_threads = n_threads;
+    options.keep_alive_ms = keep_alive_ms;
+    if (file.has("tokenizer.ggml.merges") || file.text("tokenizer.ggml.model") == "llama") {
+        options.tokenizer.model = "bpe";
+        options.tokenizer.options = {{"byte_fallback", "true"}};
+    } else if (file.text("tokenizer.ggml.model") == "bert") {
+        options.tokenizer.model = "wordpiece";
+        options.tokenizer.options = {{"unk_token", "[UNK]"}};
+    } else {
+        options.tokenizer.model = "unigram";
+    }
+    options.tokenizer.pre_tokenizer = {{"whitespace"}};
+    const bool is_decoder = file.architecture() != "bert";
+    options.layout.kind = is_decoder ? InputLayout::Kind::prompt : InputLayout::Kind::pair;
+    if (is_decoder) options.layout.bos = {1};
+    else options.layout.before = options.layout.between = options.layout.after = {0};
+    if (is_decoder && !file.find("reranker.head.weight")) options.architecture.token_id = 5;
+    return options;
+}
+
+// A row's place in a batch changes the order of ggml's sums, not ours.
+bool close_to(const std::vector<float> & a, const std::vector<float> & b) {
+    bool out = a.size() == b.size();
+    for (size_t i = 0; out && i < a.size(); i++) out = std::fabs(a[i] - b[i]) <= 1e-4f * (1 + std::fabs(b[i]));
+    return out;
+}
+
+void test_calls(const std::shared_ptr<ModelFile> & file, int64_t keep_alive_ms) {
+    Engine engine(file, options_for(*file, 3, keep_alive_ms));
+    const Kind staged_kind = engine.architecture().resumable ? Kind::cascade : Kind::plain;
+    const std::vector<float> wanted = submit(engine, 6, 10).answer.get().logits;
+    check(wanted.size() == 6, "there are as many logits as pairs");
+    std::vector<std::thread> callers;
+    for (int caller = 0; caller < 3; caller++) {
+        callers.emplace_back([&, caller] {
+            for (int round = 0; round < 2; round++) {
+                Call same = submit(engine, 6, 10), cancelled = submit(engine, 16, 20), staged = submit(engine, 4, 5, staged_kind);
+                if ((round + caller) % 2) sleep_ms(caller);
+                cancelled.job->cancelled = true;
+                check(!engine.tokenizer().encode("beside the queue").empty(), "a text is encoded beside the queue");
+                check(engine.weights_size() > 0, "the size of weights is known, loaded or not");
+                check(close_to(same.answer.get().logits, wanted), "logits are the same beside other calls");
+                const std::string error = cancelled.answer.get().error;
+                check(error == "CANCELLED" || error.empty(), "a cancelled call ends cancelled or done");
+                check(staged.answer.get().error.empty(), "a cascade ends well");
+                if (keep_alive_ms >= 0) sleep_ms(keep_alive_ms + caller);
+            }
+        });
+    }
+    for (std::thread & caller : callers) caller.join();
+    if (keep_alive_ms < 0) return;
+    for (int i = 0; i < 2000 && engine.weights_loaded(); i++) sleep_ms(5);
+    check(!engine.weights_loaded(), "idle weights are released");
+}
+
+// What maxMemory leaves room for is a number of tokens; a pair beyond it is refused, and the engine goes on.
+void test_memory_limit(const std::shared_ptr<ModelFile> & file) {
+    EngineOptions options = options_for(*file, 2, -1);
+    options.max_graph_tokens = 64;
+    Engine engine(file, options);
+    check(submit(engine, 2, 60).answer.get().error == "OUT_OF_MEMORY", "a pair beyond maxMemory is refused");
+    const Answer answer = submit(engine, 20, 1).answer.get();
+    check(answer.error.empty() && answer.logits.size() == 20, "pairs within maxMemory are scored, whatever their number");
+}
+
+// Ends while calls are under way: finishing or abandoning them, of one thread or two, with and without waiting.
+void test_ends(const std::shared_ptr<ModelFile> & file) {
+    for (int order = 0; order < 8; order++) {
+        auto engine = std::make_unique<Engine>(file, options_for(*file, 2, order % 2 ? 0 : -1));
+        std::vector<Call> calls;
+        for (int i = 0; i < 3; i++) calls.push_back(submit(*engine, 8, 20));
+        if (order % 3) sleep_ms(3 * order);
+        std::atomic<int> n_closed{0};
+        if (order >= 4) engine->close([&] { ++n_closed; });
+        std::thread beside([&] { order % 4 < 2 ? engine->close() : engine->abandon(); });
+        if (order % 2) engine->close();
+        else engine->abandon();
+        beside.join();
+        check(n_closed == (order >= 4), "who does not wait for the end is told of it once");
+        check(submit(*engine, 1, 1).answer.get().error == "CLOSED", "a closed engine takes no calls");
+        engine.reset();
+        for (Call & call : calls) {
+            const Answer answer = call.answer.get();
+            check(answer.error == "CLOSED" || answer.logits.size() == 8, "each call under way gets an answer");
+        }
+    }
+}
+
+void test_model(const char * path) {
+    const auto file = std::make_shared<ModelFile>(path);
+    const int failed_before = n_failed;
+    for (int64_t keep_alive_ms : {-1, 1}) test_calls(file, keep_alive_ms);
+    test_memory_limit(file);
+    test_ends(file);
+    std::printf("%s: %s\n", file->architecture().c_str(), n_failed == failed_before ? "ok" : "FAILED");
+}
+
+} // namespace
+
+int main(int argc, char ** argv) {
+    try {
+        open_ggml();
+        for (int i = 1; i < argc; i++) test_model(argv[i]);
+    } catch (const Error & e) {
+        std::printf("FAILED %s: %s\n", e.code, e.what());
+        return 1;
+    }
+    std::printf("%d passed, %d failed\n", n_passed.load(), n_failed.load());
+    return n_failed == 0 && n_passed > 0 ? 0 : 1;
+}
