@@ -64,7 +64,8 @@ function prepare(name, tarball) {
   const golden = path.join(work, "golden");
   cpSync(path.join(root, "test", "golden"), golden, { recursive: true, filter: (file) => !file.endsWith(".md") });
   const { maxTokens = Number.POSITIVE_INFINITY } = targets[name].emulator ?? {};
-  for (const model of readdirSync(golden)) keepCases(path.join(golden, model, "cases.json"), maxTokens);
+  const checkpoints = JSON.parse(readFileSync(path.join(golden, "checkpoints.json"), "utf8"));
+  for (const { name: model } of checkpoints) keepCases(path.join(golden, model, "cases.json"), maxTokens);
   return work;
 }
 

@@ -1,6 +1,6 @@
 // Memory over time: thousands of load/score/dispose cycles, or minutes of mixed calls on loaded models. Prints the memory at
 // intervals and a verdict, ends with exit code 1 when it grows, and leaves a record in build/platforms/soak-*.json.
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -17,7 +17,8 @@ const USAGE = `Usage: node scripts/soak.mjs --cycles N | --minutes N [--max-grow
   --no-record         leave build/platforms alone`;
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..");
-const CHECKPOINTS = ["bert", "xlmr", "xlmr-m3", "gemma", "minicpm-layerwise", "gemma2-lightweight"].map((name) => `${name}-reranker`);
+const golden = path.join(root, "test", "golden");
+const checkpoints = JSON.parse(readFileSync(path.join(golden, "checkpoints.json"), "utf8"));
 const TYPES = ["f32", "q8_0"];
 const MB = 1e6;
 
@@ -44,10 +45,10 @@ function readOptions() {
 /** The golden checkpoints in both kinds of weights, as files in `folder`. */
 async function makeModels(folder) {
   const models = [];
-  for (const name of CHECKPOINTS) {
+  for (const { name } of checkpoints) {
     for (const outtype of TYPES) {
       const output = path.join(folder, `${name}.${outtype}.gguf`);
-      await convert(path.join(root, "test", "golden", name), { output, outtype });
+      await convert(path.join(golden, name), { output, outtype });
       models.push(output);
     }
   }

@@ -7,11 +7,13 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../..");
-const checkpoint = path.join(root, "test", "golden", "xlmr-m3-reranker");
+const golden = path.join(root, "test", "golden");
+const checkpoint = path.join(golden, "xlmr-m3-reranker");
 const windows = process.platform === "win32";
 
-/** Largest difference from the reference in float32, as test/golden gives it. */
-export const tolerance = 1e-4;
+const { tolerance } = JSON.parse(readFileSync(path.join(golden, "checkpoints.json"), "utf8")).find(
+  ({ name }) => name === path.basename(checkpoint),
+);
 
 /** Thrown where a host cannot be had here; the reason is printed. */
 export class Skip extends Error {}

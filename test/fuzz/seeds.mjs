@@ -9,14 +9,7 @@ const golden = path.join(path.dirname(fileURLToPath(import.meta.url)), "..", "go
 const MAX_PIECES = 120; // of the model; bytes and added tokens come on top
 const CHARSMAP_UNITS = 1024;
 
-export const CHECKPOINTS = [
-  "bert-reranker",
-  "xlmr-reranker",
-  "xlmr-m3-reranker",
-  "gemma-reranker",
-  "minicpm-layerwise-reranker",
-  "gemma2-lightweight-reranker",
-];
+export const CHECKPOINTS = JSON.parse(readFileSync(path.join(golden, "checkpoints.json"), "utf8")).map(({ name }) => name);
 
 export const readGolden = (checkpoint, name) => readFileSync(path.join(golden, checkpoint, name));
 

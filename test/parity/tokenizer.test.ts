@@ -11,6 +11,7 @@ import type { MetadataEntry } from "../../src/convert/metadata.js";
 import { loadNative, type NativeTokenizer, type TokenizerSpec } from "../../src/native.js";
 import { compileTokenizerSpec, tokenizerSpecOf } from "../../src/tokenizer-spec.js";
 import { readVocabulary } from "../../src/vocabulary.js";
+import { checkpoints } from "../golden.js";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const golden = join(here, "..", "golden");
@@ -18,14 +19,7 @@ const shared = join(here, "..", "..", "..", "shared", "tokenizers");
 const scratch = mkdtempSync(join(tmpdir(), "bge-reranker-tokenizer-"));
 afterAll(() => rmSync(scratch, { recursive: true }));
 
-const CHECKPOINTS = [
-  "bert-reranker",
-  "xlmr-reranker",
-  "xlmr-m3-reranker",
-  "gemma-reranker",
-  "minicpm-layerwise-reranker",
-  "gemma2-lightweight-reranker",
-];
+const CHECKPOINTS = checkpoints.map(({ name }) => name);
 
 interface Sample {
   readonly texts: readonly string[];

@@ -4,17 +4,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll } from "vitest";
+import { checkpoints } from "../golden.js";
 
 export const GOLDEN = fileURLToPath(new URL("../golden", import.meta.url));
 
-export const GOLDEN_NAMES = [
-  "bert-reranker",
-  "xlmr-reranker",
-  "xlmr-m3-reranker",
-  "gemma-reranker",
-  "minicpm-layerwise-reranker",
-  "gemma2-lightweight-reranker",
-] as const;
+export const GOLDEN_NAMES = checkpoints.map(({ name }) => name);
 
 const folders: string[] = [];
 afterAll(async () => {
