@@ -13,15 +13,8 @@ const library = path.join(root, "lib", "index.js");
 const { ggml } = JSON.parse(readFileSync(path.join(root, "package.json"), "utf8"));
 const windows = process.platform === "win32";
 const packageName = `@node-llama-cpp/${windows ? "win" : "linux"}-x64-cuda@${ggml.prebuilt}`;
-/** Largest error of a score in F32, as test/golden/README.md gives it. */
-const TOLERANCES = {
-  "xlmr-reranker": 2e-4,
-  "xlmr-m3-reranker": 1e-4,
-  "bert-reranker": 2e-4,
-  "gemma-reranker": 2e-4,
-  "minicpm-layerwise-reranker": 5e-4,
-  "gemma2-lightweight-reranker": 3e-4,
-};
+const golden = path.join(root, "test", "golden");
+const checkpoints = JSON.parse(readFileSync(path.join(golden, "checkpoints.json"), "utf8"));
 
 function fail(message) {
   console.error(`CUDA cannot be checked here: ${message}`);
@@ -75,33 +68,20 @@ function inProcess(source, env) {
   return JSON.parse(stdout);
 }
 
-const camel = (options) =>
-  Object.fromEntries(Object.entries(options).map(([key, value]) => [key.replace(/_(\w)/g, (_, c) => c.toUpperCase()), value]));
-
-function parity(name, outtype, env) {
-  const checkpoint = path.join(root, "test", "golden", name);
-  const { cases } = JSON.parse(readFileSync(path.join(checkpoint, "cases.json"), "utf8"));
-  // Cutoffs that the reference drops or mixes up are errors here or read other heads (README, differences).
-  const used = cases.filter(
-    (c) => c.returns === "scores" && Object.keys(c.constructor).length === 0 && !/^cutoff-(with-invalid|unsorted)$/.test(c.id),
-  );
-  const calls = used.map((c) => [c.flat_pair ? c.pairs[0] : c.pairs, camel(c.compute_score)]);
+/** Errors of the golden cases on cuda:0, and the cases that miss their tolerance. */
+function parity({ name, tolerance }, outtype, env) {
   const model = path.join(folder, `${name}.${outtype}.gguf`);
-  const got = inProcess(
-    `import { convert, FlagAutoReranker } from ${JSON.stringify(library)};
-    await convert(${JSON.stringify(checkpoint)}, { output: ${JSON.stringify(model)}, outtype: "${outtype}", overwrite: true });
-    const reranker = await FlagAutoReranker.fromFinetuned(${JSON.stringify(model)}, { devices: "cuda:0" });
-    const scores = [];
-    for (const [pairs, options] of ${JSON.stringify(calls)}) scores.push((await reranker.computeScore(pairs, options)).flat());
-    await reranker.dispose();
-    process.stdout.write(JSON.stringify(scores));`,
+  const cases = path.join(golden, name, "cases.json");
+  const checks = inProcess(
+    `import { convert, verifyModel } from ${JSON.stringify(library)};
+    await convert(${JSON.stringify(path.join(golden, name))}, { output: ${JSON.stringify(model)}, outtype: "${outtype}", overwrite: true });
+    const { checks } = await verifyModel(${JSON.stringify(model)}, ${JSON.stringify({ cases, tolerance, devices: "cuda:0" })});
+    process.stdout.write(JSON.stringify(checks.filter(({ kind }) => kind === "score")));`,
     env,
   );
-  const errors = used.flatMap((c, i) => [c.scores].flat(2).map((x, j) => Math.abs(got[i][j] - x))).sort((a, b) => a - b);
-  const over = used.filter(
-    (c, i) => ![c.scores].flat(2).every((x, j) => Math.abs(got[i][j] - x) < Math.max(TOLERANCES[name], 10 * c.fp32_noise)),
-  );
-  return { median: errors[errors.length >> 1], max: errors.at(-1), over: over.map((c) => c.id), count: errors.length };
+  const errors = checks.map(({ difference }) => difference).sort((a, b) => a - b);
+  const over = [...new Set(checks.filter(({ ok }) => !ok).map(({ id }) => id))];
+  return { median: errors[errors.length >> 1], max: errors.at(-1), over, count: errors.length };
 }
 
 /** Documents a second, 64 of about 300 tokens, with the shape of bge-reranker-v2-m3 and random weights. */
@@ -112,7 +92,7 @@ function throughput(device, outtype, env) {
     execFileSync(process.execPath, args, { cwd: folder, env, stdio: ["ignore", "pipe", "inherit"], encoding: "utf8" });
   const cli = path.join(root, "lib", "cli.js");
   if (!existsSync(path.join(checkpoint, "config.json"))) {
-    const tokenizer = path.join(root, "test", "golden", "xlmr-m3-reranker", "tokenizer.json");
+    const tokenizer = path.join(golden, "xlmr-m3-reranker", "tokenizer.json");
     node(
       path.join(root, "scripts", "make-random-checkpoint.mjs"),
       "bge-reranker-v2-m3",
@@ -145,10 +125,11 @@ const lines = [
   "|---|---|---|---|---|",
 ];
 let failed = false;
-for (const name of Object.keys(TOLERANCES)) {
+for (const checkpoint of checkpoints) {
+  const { name } = checkpoint;
   // cuBLAS would round the factors of F32 products to TF32.
-  const f32 = parity(name, "f32", { ...env, NVIDIA_TF32_OVERRIDE: "0" });
-  const q8 = parity(name, "q8_0", env);
+  const f32 = parity(checkpoint, "f32", { ...env, NVIDIA_TF32_OVERRIDE: "0" });
+  const q8 = parity(checkpoint, "q8_0", env);
   const e = (x) => x.toExponential(1);
   lines.push(`| ${name} | ${e(f32.median)} | ${e(f32.max)} | ${f32.over.join(", ") || "none"} | ${e(q8.median)} |`);
   failed ||= f32.over.length > 0;
