@@ -2,14 +2,14 @@
 import { spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import * as fs from "node:fs/promises";
-import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import { beforeEach, describe, expect, it, vi } from "vitest";
 import { convert, type Progress } from "../../src/index.js";
 import { type PullOptions, pullModel } from "../../src/pull.js";
-import { checkpointFolder, checkpoints } from "../golden.js";
-import { type Hit, type HubServer, hashOf, isForFront, repositoryOf, SHARDS, shardedRepositoryOf, startHub } from "../hub-server.js";
+import { checkpoints } from "../golden.js";
+import { type Hit, hashOf, isForFront, repositoryOf, SHARDS } from "../hub-server.js";
+import { commit, stageHub } from "../hub-stage.js";
 import { copyGolden, editConfig, editTensors, floatTensor, safetensorsBytes } from "../unit/convert-fixtures.js";
 
 // The free room on the disk, when a test says so.
@@ -22,49 +22,23 @@ vi.mock("node:fs/promises", async (original) => {
 });
 
 const cli = path.join(path.dirname(fileURLToPath(import.meta.url)), "../../lib/cli.js");
-const commit = "89abcdef0123456789abcdef0123456789abcdef";
-const root = mkdtempSync(path.join(tmpdir(), "bge-hub-streaming-"));
+const stage = stageHub("minicpm-layerwise-reranker");
 
-let hub: HubServer;
-let environment: Record<string, string>;
-
-beforeAll(async () => {
-  hub = await startHub();
-  for (const { name } of checkpoints) hub.repositories.set(`golden/${name}`, repositoryOf(checkpointFolder(name), commit));
-  hub.repositories.set("golden/sharded", await shardedRepositoryOf(checkpointFolder("minicpm-layerwise-reranker"), commit));
-});
-afterAll(async () => {
-  await hub.close();
-  rmSync(root, { recursive: true });
-});
 beforeEach(() => {
-  const home = mkdtempSync(path.join(root, "home-"));
-  environment = {
-    HF_ENDPOINT: hub.endpoint,
-    HF_HUB_CACHE: path.join(home, "hub"),
-    BGE_RERANKER_CACHE: path.join(home, "converted"),
-    HF_HUB_OFFLINE: "",
-    HF_TOKEN: "hf_test",
-  };
-  for (const [name, value] of Object.entries(environment)) vi.stubEnv(name, value);
-  hub.hits.length = 0;
-  hub.bytesPerSecond = 0;
-  hub.fault = () => undefined;
   freeBytes = undefined;
 });
-afterEach(() => vi.unstubAllEnvs());
 
-const contentOf = (id: string, file: string): Buffer => hub.repositories.get(id)?.files[file]?.content ?? Buffer.alloc(0);
+const contentOf = (id: string, file: string): Buffer => stage.hub.repositories.get(id)?.files[file]?.content ?? Buffer.alloc(0);
 /** Requests for the weights themselves, not for the table at their front. */
 const isForRest = (hit: Hit, content: Buffer) => hit.host === "storage" && hit.path.includes(hashOf(content)) && !isForFront(hit);
 const pull = (id: string, options: PullOptions = {}) => pullModel(id, { outtype: "f16", ...options });
-const blobs = (id: string) => path.join(environment.HF_HUB_CACHE ?? "", `models--${id.replace("/", "--")}`, "blobs");
-const left = () => (existsSync(environment.BGE_RERANKER_CACHE ?? "") ? readdirSync(environment.BGE_RERANKER_CACHE ?? "") : []);
+const blobs = (id: string) => path.join(stage.environment.HF_HUB_CACHE ?? "", `models--${id.replace("/", "--")}`, "blobs");
+const left = () => (existsSync(stage.environment.BGE_RERANKER_CACHE ?? "") ? readdirSync(stage.environment.BGE_RERANKER_CACHE ?? "") : []);
 
 /** What the same files give when they are converted after the download. */
 async function convertedLater(id: string, options: { readonly outtype?: string; readonly lora?: string } = {}): Promise<Buffer> {
   const snapshot = path.join(path.dirname(blobs(id)), "snapshots", commit);
-  const output = path.join(mkdtempSync(path.join(root, "later-")), "model.gguf");
+  const output = path.join(mkdtempSync(path.join(stage.root, "later-")), "model.gguf");
   await convert(snapshot, { output, outtype: "f16", ...options });
   return readFileSync(output);
 }
@@ -84,7 +58,7 @@ describe("a conversion while weights arrive", () => {
     const firstBytes = first.length - 8 - Number(first.readBigUInt64LE());
     let release = () => {};
     const hold = new Promise<void>((resolve) => (release = resolve));
-    hub.fault = (hit) => (isForRest(hit, second) ? { hold } : undefined);
+    stage.hub.fault = (hit) => (isForRest(hit, second) ? { hold } : undefined);
     let early = 0;
     const timer = setTimeout(release, 25_000); // so that a failure is told as one
     const file = await pull("golden/sharded", {
@@ -96,7 +70,7 @@ describe("a conversion while weights arrive", () => {
     });
     clearTimeout(timer);
     expect(early).toBe(firstBytes);
-    const lastHits = hub.hits.filter((hit) => hit.host === "storage").slice(-2);
+    const lastHits = stage.hub.hits.filter((hit) => hit.host === "storage").slice(-2);
     expect(lastHits.map((hit) => [hit.path.includes(hashOf(first)), hit.path.includes(hashOf(second))])).toEqual([
       [true, false],
       [false, true],
@@ -105,7 +79,7 @@ describe("a conversion while weights arrive", () => {
   });
 
   it("merges a LoRA adapter", async () => {
-    const lora = mkdtempSync(path.join(root, "lora-"));
+    const lora = mkdtempSync(path.join(stage.root, "lora-"));
     await fs.writeFile(path.join(lora, "adapter_config.json"), JSON.stringify({ peft_type: "LORA", r: 1, lora_alpha: 2 }));
     const module = "base_model.model.model.layers.0.self_attn.q_proj";
     const adapter = { [`${module}.lora_A.weight`]: floatTensor([1, 96], () => 1), [`${module}.lora_B.weight`]: floatTensor([96, 1]) };
@@ -128,8 +102,8 @@ describe("a conversion while weights arrive", () => {
         if (!table) throw new Error("no table");
         tensors["lm_head.weight"] = equal ? table : { ...table, bytes: table.bytes.map((byte, i) => (i === 0 ? byte ^ 1 : byte)) };
       });
-      hub.repositories.set("golden/untied", repositoryOf(folder, commit));
-      rmSync(environment.BGE_RERANKER_CACHE ?? "", { recursive: true, force: true });
+      stage.hub.repositories.set("golden/untied", repositoryOf(folder, commit));
+      rmSync(stage.environment.BGE_RERANKER_CACHE ?? "", { recursive: true, force: true });
       rmSync(path.dirname(blobs("golden/untied")), { recursive: true, force: true });
       if (equal) await pull("golden/untied");
       else
@@ -149,7 +123,7 @@ describe("damage on the way", () => {
   it.each([0, 1])("of shard %d is found, and what was made of it is made again", async (n) => {
     const content = contentOf(id, SHARDS[n] ?? "");
     let served = 0;
-    hub.fault = (hit) => (isForRest(hit, content) && served++ === 0 ? { content: damaged(content) } : undefined);
+    stage.hub.fault = (hit) => (isForRest(hit, content) && served++ === 0 ? { content: damaged(content) } : undefined);
     const file = await pull(id);
     expect(served).toBe(2);
     expect(hashOf(readFileSync(file))).toBe(hashOf(await convertedLater(id)));
@@ -172,18 +146,18 @@ describe("damage on the way", () => {
     await fs.writeFile(path.join(blobs(id), `${hashOf(content)}.incomplete`), lost);
     const file = await pull(id, { outtype: "q8_0" });
     expect(hashOf(readFileSync(file))).toBe(hashOf(await convertedLater(id, { outtype: "q8_0" })));
-    expect(hub.hits.filter((hit) => isForRest(hit, content)).map((hit) => hit.range)).toEqual([`bytes=${lost.length}-`, undefined]);
+    expect(stage.hub.hits.filter((hit) => isForRest(hit, content)).map((hit) => hit.range)).toEqual([`bytes=${lost.length}-`, undefined]);
   });
 
   it("twice leaves no file", async () => {
     const content = contentOf(id, SHARDS[1]);
-    hub.fault = (hit) => (isForRest(hit, content) ? { content: damaged(content) } : undefined);
+    stage.hub.fault = (hit) => (isForRest(hit, content) ? { content: damaged(content) } : undefined);
     await expect(pull(id)).rejects.toMatchObject({ code: "DOWNLOAD_FAILED", message: expect.stringContaining("twice") });
     expect(left()).toEqual([]);
   });
 
   it("does not come of a server without ranges", async () => {
-    hub.fault = (hit) => (hit.host === "storage" ? { ignoreRange: true } : undefined);
+    stage.hub.fault = (hit) => (hit.host === "storage" ? { ignoreRange: true } : undefined);
     const file = await pull(id);
     expect(hashOf(readFileSync(file))).toBe(hashOf(await convertedLater(id)));
   });
@@ -193,17 +167,17 @@ describe("what cannot be converted", () => {
   it("is told before weights are downloaded", async () => {
     const folder = await copyGolden("bert-reranker");
     await editTensors(folder, (tensors) => delete tensors["classifier.weight"]);
-    hub.repositories.set("golden/headless", repositoryOf(folder, commit));
+    stage.hub.repositories.set("golden/headless", repositoryOf(folder, commit));
     await expect(pull("golden/headless")).rejects.toMatchObject({ code: "CONVERT_FAILED", message: expect.stringContaining("score head") });
     const content = contentOf("golden/headless", "model.safetensors");
-    expect(hub.hits.filter((hit) => isForRest(hit, content))).toEqual([]);
+    expect(stage.hub.hits.filter((hit) => isForRest(hit, content))).toEqual([]);
     expect(left()).toEqual([]);
   });
 
   it("is a model for whose two files the disk has no room", async () => {
     const id = "golden/bert-reranker";
     const content = contentOf(id, "model.safetensors");
-    const rest = () => hub.hits.filter((hit) => isForRest(hit, content));
+    const rest = () => stage.hub.hits.filter((hit) => isForRest(hit, content));
     freeBytes = Math.round(content.length * 1.5); // either would fit
     const failed = pull(id, { outtype: "f32" });
     await expect(failed).rejects.toMatchObject({ code: "IO", message: expect.stringMatching(/of it for `.*BGE_RERANKER_CACHE/) });
@@ -223,7 +197,7 @@ describe("memory", () => {
     const report =
       "import { readFileSync } from 'node:fs'; process.on('exit', () => console.error(readFileSync('/proc/self/status', 'utf8')))";
     const args = ["--import", `data:text/javascript,${encodeURIComponent(report)}`, cli, "pull", id, "--outtype", "f16", "--quiet"];
-    const child = spawn(process.execPath, args, { env: { ...process.env, ...environment }, stdio: ["ignore", "ignore", "pipe"] });
+    const child = spawn(process.execPath, args, { env: { ...process.env, ...stage.environment }, stdio: ["ignore", "ignore", "pipe"] });
     let stderr = "";
     child.stderr.on("data", (data) => (stderr += data));
     expect(await new Promise((resolve) => child.on("close", resolve))).toBe(0);
@@ -245,10 +219,10 @@ describe("memory", () => {
           bytes: new Uint8Array(192 * MiB),
         };
       });
-      hub.repositories.set("golden/large", repositoryOf(folder, commit));
+      stage.hub.repositories.set("golden/large", repositoryOf(folder, commit));
       const small = await peakOf("golden/xlmr-m3-reranker");
       const large = await peakOf("golden/large");
-      hub.repositories.delete("golden/large");
+      stage.hub.repositories.delete("golden/large");
       // At most four chunks at once, each 16 MiB as it is read and 8 MiB as F16; the rest is what the collector has not come to.
       expect(large - small).toBeLessThan(128);
     },

@@ -1,47 +1,18 @@
 // From a name to scores against a stand-in hub, through the command line: all golden layouts, kills, two processes, offline.
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { FlagAutoReranker, listModels, type Pair, type Progress } from "../../src/index.js";
 import { checkpointFolder, checkpoints, goldenGguf, optionsOf, readCases } from "../golden.js";
-import { type HubServer, hashOf, isForFront, repositoryOf, SHARDS, shardedRepositoryOf, startHub } from "../hub-server.js";
+import { hashOf, isForFront, repositoryOf, SHARDS } from "../hub-server.js";
+import { commit, stageHub } from "../hub-stage.js";
 
 const cli = path.join(path.dirname(fileURLToPath(import.meta.url)), "../../lib/cli.js");
-const commit = "89abcdef0123456789abcdef0123456789abcdef";
-const root = mkdtempSync(path.join(tmpdir(), "bge-hub-"));
+const stage = stageHub("xlmr-reranker");
 /** BGE_TEST_KILLS=50 kills more often than the 20 times of every run. */
 const kills = Number(process.env.BGE_TEST_KILLS ?? 20);
-
-let hub: HubServer;
-let environment: Record<string, string>;
-
-beforeAll(async () => {
-  hub = await startHub();
-  for (const { name } of checkpoints) hub.repositories.set(`golden/${name}`, repositoryOf(checkpointFolder(name), commit));
-  hub.repositories.set("golden/sharded", await shardedRepositoryOf(checkpointFolder("xlmr-reranker"), commit));
-});
-afterAll(async () => {
-  await hub.close();
-  rmSync(root, { recursive: true });
-});
-beforeEach(() => {
-  const home = mkdtempSync(path.join(root, "home-"));
-  environment = {
-    HF_ENDPOINT: hub.endpoint,
-    HF_HUB_CACHE: path.join(home, "hub"),
-    BGE_RERANKER_CACHE: path.join(home, "converted"),
-    HF_HUB_OFFLINE: "",
-    HF_TOKEN: "hf_test",
-  };
-  for (const [name, value] of Object.entries(environment)) vi.stubEnv(name, value);
-  hub.hits.length = 0;
-  hub.bytesPerSecond = 0;
-  hub.fault = () => undefined;
-});
-afterEach(() => vi.unstubAllEnvs());
 
 interface Ended {
   readonly code: number | null;
@@ -50,7 +21,10 @@ interface Ended {
 }
 
 function start(...args: string[]): { readonly child: ChildProcess; readonly ended: Promise<Ended> } {
-  const child = spawn(process.execPath, [cli, ...args], { env: { ...process.env, ...environment }, stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(process.execPath, [cli, ...args], {
+    env: { ...process.env, ...stage.environment },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
   let stdout = "";
   let stderr = "";
   child.stdout?.on("data", (data) => (stdout += data));
@@ -60,7 +34,7 @@ function start(...args: string[]): { readonly child: ChildProcess; readonly ende
 }
 
 const weightsOf = (name: string) => readFileSync(path.join(checkpointFolder(name), "model.safetensors"));
-const storageHits = () => hub.hits.filter((hit) => hit.host === "storage" && !isForFront(hit));
+const storageHits = () => stage.hub.hits.filter((hit) => hit.host === "storage" && !isForFront(hit));
 const flat = (scores: readonly number[] | readonly number[][]): number[] => (scores as number[][]).flat();
 
 describe("a model named by its id", () => {
@@ -79,17 +53,17 @@ describe("a model named by its id", () => {
     expect(path.basename(reranker.model.path)).toMatch(new RegExp(`^${name}-f32-[0-9a-f]{16}\\.gguf$`));
     await reranker.dispose();
 
-    hub.hits.length = 0;
+    stage.hub.hits.length = 0;
     vi.stubEnv("HF_HUB_OFFLINE", "1");
     const again = await FlagAutoReranker.fromFinetuned(`golden/${name}`, { devices: "cpu", revision: commit });
     expect(again.model.path).toBe(reranker.model.path);
     await again.dispose();
     await expect(FlagAutoReranker.fromFinetuned("golden/none")).rejects.toMatchObject({ code: "MODEL_NOT_FOUND" });
-    expect(hub.hits).toEqual([]);
+    expect(stage.hub.hits).toEqual([]);
   });
 
   it("is pulled and listed by the command line", async () => {
-    hub.repositories.set("BAAI/bge-reranker-v2-m3", repositoryOf(checkpointFolder("xlmr-m3-reranker"), commit));
+    stage.hub.repositories.set("BAAI/bge-reranker-v2-m3", repositoryOf(checkpointFolder("xlmr-m3-reranker"), commit));
     const { code, stdout, stderr } = await start("pull", "v2-m3", "--outtype", "q8_0").ended;
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
     const file = stdout.trim();
@@ -106,7 +80,7 @@ describe("a model named by its id", () => {
 
   it("may be a GGUF file of a repository", async () => {
     const gguf = readFileSync(await goldenGguf("bert-reranker", "f32"));
-    hub.repositories.set("golden/ggufs", {
+    stage.hub.repositories.set("golden/ggufs", {
       commit,
       files: { "a-F32.gguf": { content: gguf, large: true }, "b-F32.gguf": { content: gguf, large: true } },
     });
@@ -120,26 +94,26 @@ describe("a model named by its id", () => {
 describe("a download that is killed", () => {
   const name = "xlmr-reranker";
   const pull = (): ReturnType<typeof start> => start("pull", `golden/${name}`, "--quiet");
-  const blobs = () => path.join(environment.HF_HUB_CACHE ?? "", `models--golden--${name}`, "blobs");
+  const blobs = () => path.join(stage.environment.HF_HUB_CACHE ?? "", `models--golden--${name}`, "blobs");
 
   it(`resumes after each of ${kills} kills, to the same checksums`, { timeout: 60_000 + kills * 30_000 }, async () => {
     const pull = () => start("pull", "golden/sharded", "--quiet");
-    const blobs = () => path.join(environment.HF_HUB_CACHE ?? "", "models--golden--sharded", "blobs");
+    const blobs = () => path.join(stage.environment.HF_HUB_CACHE ?? "", "models--golden--sharded", "blobs");
     const reference = await pull().ended;
     expect(reference).toMatchObject({ code: 0, stderr: "" });
     const wanted = hashOf(readFileSync(reference.stdout.trim()));
     rmSync(path.dirname(blobs()), { recursive: true });
-    rmSync(environment.BGE_RERANKER_CACHE ?? "", { recursive: true });
+    rmSync(stage.environment.BGE_RERANKER_CACHE ?? "", { recursive: true });
 
-    const { files = {} } = hub.repositories.get("golden/sharded") ?? {};
+    const { files = {} } = stage.hub.repositories.get("golden/sharded") ?? {};
     const total = SHARDS.reduce((sum, shard) => sum + (files[shard]?.content.length ?? 0), 0);
-    hub.bytesPerSecond = total * 2;
+    stage.hub.bytesPerSecond = total * 2;
     let resumed = 0;
     let converting = 0; // processes killed with a part of a conversion on the disk
     let whole = 0;
     for (let round = 0; round < kills; round++) {
-      hub.hits.length = 0;
-      hub.sentBytes = 0;
+      stage.hub.hits.length = 0;
+      stage.hub.sentBytes = 0;
       const { child, ended } = pull();
       // Counted in bytes and not in time, so that a busy machine is killed at the same points.
       await Promise.race([ended, untilSent(Math.random() * total * 0.6, child)]);
@@ -151,49 +125,49 @@ describe("a download that is killed", () => {
       for (const file of existsSync(blobs()) ? readdirSync(blobs()) : []) {
         if (file.length === 64) expect(hashOf(readFileSync(path.join(blobs(), file)))).toBe(file);
       }
-      const made = existsSync(environment.BGE_RERANKER_CACHE ?? "") ? readdirSync(environment.BGE_RERANKER_CACHE ?? "") : [];
+      const made = existsSync(stage.environment.BGE_RERANKER_CACHE ?? "") ? readdirSync(stage.environment.BGE_RERANKER_CACHE ?? "") : [];
       for (const file of made.filter((each) => each.endsWith(".gguf"))) {
-        expect(hashOf(readFileSync(path.join(environment.BGE_RERANKER_CACHE ?? "", file)))).toBe(wanted);
+        expect(hashOf(readFileSync(path.join(stage.environment.BGE_RERANKER_CACHE ?? "", file)))).toBe(wanted);
       }
       if (made.some((file) => file.endsWith(".tmp"))) converting++;
       if (made.some((file) => file.endsWith(".gguf"))) {
         whole++;
-        rmSync(environment.BGE_RERANKER_CACHE ?? "", { recursive: true });
+        rmSync(stage.environment.BGE_RERANKER_CACHE ?? "", { recursive: true });
         rmSync(path.dirname(blobs()), { recursive: true });
       }
     }
-    hub.bytesPerSecond = 0;
+    stage.hub.bytesPerSecond = 0;
     const last = await pull().ended;
     expect(last).toMatchObject({ code: 0, stderr: "" });
     expect(hashOf(readFileSync(last.stdout.trim()))).toBe(wanted);
     expect(readdirSync(blobs()).filter((file) => file.endsWith(".incomplete"))).toEqual([]);
-    expect(readdirSync(environment.BGE_RERANKER_CACHE ?? "")).toHaveLength(1);
+    expect(readdirSync(stage.environment.BGE_RERANKER_CACHE ?? "")).toHaveLength(1);
     console.log(`${kills} kills: ${converting} in a conversion, ${resumed} downloads resumed, ${whole} times done before`);
     if (kills >= 20) expect(Math.min(resumed, converting)).toBeGreaterThan(0);
   });
 
   async function untilSent(bytes: number, child: ChildProcess): Promise<void> {
-    while (hub.sentBytes < bytes && child.exitCode === null) await new Promise((done) => setTimeout(done, 10));
+    while (stage.hub.sentBytes < bytes && child.exitCode === null) await new Promise((done) => setTimeout(done, 10));
   }
 
   it("is done once by two processes", async () => {
-    hub.bytesPerSecond = weightsOf(name).length * 2;
+    stage.hub.bytesPerSecond = weightsOf(name).length * 2;
     const both = await Promise.all([pull().ended, pull().ended]);
     for (const each of both) expect(each).toMatchObject({ code: 0, stderr: "", stdout: both[0].stdout });
     const large = storageHits().map((hit) => hit.path);
     expect(large.length).toBe(new Set(large).size);
-    expect(readdirSync(environment.BGE_RERANKER_CACHE ?? "")).toHaveLength(1);
+    expect(readdirSync(stage.environment.BGE_RERANKER_CACHE ?? "")).toHaveLength(1);
   });
 
   it("is taken over by a process that waited", async () => {
-    hub.bytesPerSecond = weightsOf(name).length / 2;
+    stage.hub.bytesPerSecond = weightsOf(name).length / 2;
     const first = pull();
     while (storageHits().length === 0) await new Promise((done) => setTimeout(done, 10));
     const second = pull();
     const partial = path.join(blobs(), `${hashOf(weightsOf(name))}.incomplete`);
     while ((statSync(partial, { throwIfNoEntry: false })?.size ?? 0) < 1 << 19) await new Promise((done) => setTimeout(done, 10));
     first.child.kill("SIGKILL");
-    hub.bytesPerSecond = 0;
+    stage.hub.bytesPerSecond = 0;
     expect(await second.ended).toMatchObject({ code: 0, stderr: "" });
     const weights = storageHits().filter((hit) => hit.path.includes(hashOf(weightsOf(name))));
     const [front, further] = weights.map((hit) => Number(/^bytes=(\d+)-$/.exec(hit.range ?? "")?.[1]));
@@ -203,8 +177,8 @@ describe("a download that is killed", () => {
   });
 
   it("is not begun offline", async () => {
-    environment.HF_HUB_OFFLINE = "1";
+    stage.environment.HF_HUB_OFFLINE = "1";
     expect(await pull().ended).toMatchObject({ code: 1, stderr: expect.stringContaining("HF_HUB_OFFLINE") });
-    expect(hub.hits).toEqual([]);
+    expect(stage.hub.hits).toEqual([]);
   });
 });
