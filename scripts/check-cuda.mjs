@@ -6,6 +6,7 @@ import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
+import { writeRecords } from "./platform-records.mjs";
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..");
 const folder = path.join(root, "build", "cuda");
@@ -137,7 +138,7 @@ for (const checkpoint of checkpoints) {
     area: "devices",
     combination: `CUDA, ${gpu}, ${name}`,
     how: "scripts/check-cuda.mjs",
-    result: f32.over.length > 0 ? "failed" : "passed",
+    result: f32.over.length > 0 ? "fail" : "pass",
     detail: `|logit error| in F32: median ${e(f32.median)}, max ${e(f32.max)} over ${f32.count} scores`,
   });
 }
@@ -149,7 +150,6 @@ for (const [device, outtype] of [
 ]) {
   lines.push(`| ${device}, ${outtype} | ${throughput(device, outtype, env).toFixed(1)} |`);
 }
-mkdirSync(path.join(root, "build", "platforms"), { recursive: true });
-writeFileSync(path.join(root, "build", "platforms", "cuda.json"), `${JSON.stringify(records, null, 2)}\n`);
+writeRecords("cuda", records);
 console.log(lines.join("\n"));
 process.exit(failed ? 1 : 0);

@@ -2,14 +2,11 @@
 // prints a table and keeps it in build/platforms/hosts.json.
 //   node scripts/check-hosts.mjs [--only pnpm,bun] [--quick] [--json] [--tarball FILE]
 // Needs nothing installed when a tarball is given.
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import path from "node:path";
-import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { combinations } from "./hosts/combinations.mjs";
 import { Lab, Skip } from "./hosts/lab.mjs";
+import { readRecords, writeRecords } from "./platform-records.mjs";
 
-const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..");
 const { values } = parseArgs({
   options: { only: { type: "string" }, quick: { type: "boolean" }, json: { type: "boolean" }, tarball: { type: "string" } },
 });
@@ -36,12 +33,9 @@ function check(lab, { area, name, how, run }) {
 }
 
 // A run of some combinations replaces their rows and keeps the others.
-const table = path.join(root, "build", "platforms", "hosts.json");
-mkdirSync(path.dirname(table), { recursive: true });
 function keep(record) {
   const isOld = (row) => row.area === record.area && row.combination === record.combination && row.how === record.how;
-  const rows = existsSync(table) ? JSON.parse(readFileSync(table, "utf8")).filter((row) => !isOld(row)) : [];
-  writeFileSync(table, JSON.stringify([...rows, record], undefined, 2));
+  writeRecords("hosts", [...readRecords("hosts").filter((row) => !isOld(row)), record]);
 }
 
 const print = values.json ? console.error : console.log;

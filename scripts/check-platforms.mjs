@@ -7,10 +7,10 @@ import { cpSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmS
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { readRecords, writeRecords } from "./platform-records.mjs";
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..");
 const folder = path.join(root, "build", "platforms");
-const results = path.join(folder, "prebuilds.json");
 const host = `${process.platform}-${process.arch}`;
 const minutes = 60_000;
 
@@ -150,8 +150,8 @@ mkdirSync(folder, { recursive: true });
 for (const file of readdirSync(folder)) if (file.endsWith(".tgz")) rmSync(path.join(folder, file));
 const [{ filename }] = JSON.parse(npm(["pack", "--json", "--silent", "--ignore-scripts", "--pack-destination", folder], root));
 const records = wanted.map((name) => check(name, path.join(folder, filename)));
-const previous = existsSync(results) ? JSON.parse(readFileSync(results, "utf8")) : [];
+const previous = readRecords("prebuilds");
 const latest = (name) => [...records, ...previous].find(({ combination }) => combination === name) ?? [];
-writeFileSync(results, `${JSON.stringify(Object.keys(targets).flatMap(latest), null, 2)}\n`);
+writeRecords("prebuilds", Object.keys(targets).flatMap(latest));
 for (const { combination, how, result, detail } of records) console.log(`${combination.padEnd(13)} ${how}: ${result}. ${detail}`);
 process.exitCode = records.some(({ result }) => result === "fail") ? 1 : 0;

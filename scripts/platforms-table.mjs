@@ -1,16 +1,12 @@
-// Writes docs/platforms.md from the records that check-platforms.mjs, check-hosts.mjs and others leave in
-// build/platforms/*.json: arrays of { area, combination, how, result: "pass" | "fail" | "skip", detail, date? }.
+// Writes docs/platforms.md from the records that check-platforms.mjs, check-hosts.mjs and others leave (platform-records.mjs).
 // An area without records here keeps the section that the page has.
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
+import { readAllRecords } from "./platform-records.mjs";
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..");
-const folder = path.join(root, "build", "platforms");
-const records = readdirSync(folder)
-  .filter((name) => name.endsWith(".json"))
-  .flatMap((name) => JSON.parse(readFileSync(path.join(folder, name), "utf8")));
-
+const records = readAllRecords();
 const page = path.join(root, "docs", "platforms.md");
 const prebuilts = "Prebuilt addons";
 if (!records.some(({ area }) => area === prebuilts)) {

@@ -1,12 +1,13 @@
 // npm run sanitize: builds the native tests with sanitizers and runs them. A finding fails. The prebuilt ggml is not
 // instrumented: of its own code only what calls malloc, memcpy or locks is checked.
 import { execFileSync, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { findGgml, modulesIn } from "../lib/ggml-libraries.js";
 import { convert } from "../lib/index.js";
+import { readRecords, writeRecords } from "./platform-records.mjs";
 
 const USAGE = `Usage: npm run sanitize [-- address|undefined|thread ...]
   address, undefined   one build with both: memory errors, leaks, undefined behaviour
@@ -115,11 +116,8 @@ function check(configuration, folder, models) {
 
 /** Rows of the programs that ran replace their old ones. */
 function keep(records) {
-  const file = path.join(root, "build", "platforms", "sanitize.json");
-  mkdirSync(path.dirname(file), { recursive: true });
-  const old = existsSync(file) ? JSON.parse(readFileSync(file, "utf8")) : [];
   const hows = new Set(records.map(({ how }) => how));
-  writeFileSync(file, `${JSON.stringify([...old.filter(({ how }) => !hows.has(how)), ...records], undefined, 2)}\n`);
+  writeRecords("sanitize", [...readRecords("sanitize").filter(({ how }) => !hows.has(how)), ...records]);
 }
 
 const wanted = process.argv.slice(2);

@@ -1,6 +1,6 @@
 // Memory over time: thousands of load/score/dispose cycles, or minutes of mixed calls on loaded models. Prints the memory at
 // intervals and a verdict, ends with exit code 1 when it grows, and leaves a record in build/platforms/soak-*.json.
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -9,6 +9,7 @@ import { parseArgs } from "node:util";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { convert, Reranker } from "../lib/index.js";
+import { writeRecords } from "./platform-records.mjs";
 
 const USAGE = `Usage: node scripts/soak.mjs --cycles N | --minutes N [--max-growth-mb N]
   --cycles N          load, score, dispose, N times, over every architecture in turn
@@ -145,12 +146,6 @@ async function soakMinutes(models, minutes, samples) {
   return calls;
 }
 
-function leaveRecord(name, record) {
-  const folder = path.join(root, "build", "platforms");
-  mkdirSync(folder, { recursive: true });
-  writeFileSync(path.join(folder, `${name}.json`), `${JSON.stringify([record], undefined, 2)}\n`);
-}
-
 async function main() {
   const { cycles, minutes, maxGrowthBytes, record } = readOptions();
   const folder = mkdtempSync(path.join(tmpdir(), "bge-soak-"));
@@ -164,13 +159,15 @@ async function main() {
     const detail = `${work}: rss ${(first / MB).toFixed(1)} -> ${(last / MB).toFixed(1)} MB, at most ${maxGrowthBytes / MB} MB more allowed`;
     console.log(`${passed ? "PASS" : "FAIL"}  ${detail}`);
     if (record)
-      leaveRecord(cycles ? "soak-cycles" : "soak-minutes", {
-        area: "memory",
-        combination: `${process.platform}-${process.arch}, Node ${process.versions.node}`,
-        how: `node scripts/soak.mjs ${cycles ? `--cycles ${cycles}` : `--minutes ${minutes}`}`,
-        result: passed ? "pass" : "fail",
-        detail,
-      });
+      writeRecords(cycles ? "soak-cycles" : "soak-minutes", [
+        {
+          area: "memory",
+          combination: `${process.platform}-${process.arch}, Node ${process.versions.node}`,
+          how: `node scripts/soak.mjs ${cycles ? `--cycles ${cycles}` : `--minutes ${minutes}`}`,
+          result: passed ? "pass" : "fail",
+          detail,
+        },
+      ]);
     process.exitCode = passed ? 0 : 1;
   } finally {
     rmSync(folder, { recursive: true, force: true });

@@ -7,6 +7,7 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { afterAll, describe, expect, it } from "vitest";
+import { type PlatformRecord, writeRecords } from "../../scripts/platform-records.mjs";
 import { runtimeLibraries } from "../../src/gpu-runtimes.js";
 import { checkpoints, type GoldenCase, goldenGguf, optionsOf, readCases } from "../golden.js";
 
@@ -87,15 +88,13 @@ const casesOf = (name: string): readonly GoldenCase[] =>
   readCases(name).filter((c) => chosen.has(c.id) && Object.keys(c.constructor).length === 0 && c.returns === "scores");
 const callsOf = (cases: readonly GoldenCase[]) => cases.map((c) => [c.pairs, optionsOf(c.compute_score)] as const);
 
-const records: { area: string; combination: string; how: string; result: string; detail: string }[] = [];
+const records: PlatformRecord[] = [];
 function record(combination: string, detail: string): void {
-  records.push({ area: "devices", combination, how: "test/parity/vulkan.test.ts, Mesa's software device", result: "passed", detail });
+  records.push({ area: "devices", combination, how: "test/parity/vulkan.test.ts, Mesa's software device", result: "pass", detail });
 }
 
 afterAll(() => {
-  if (records.length === 0) return;
-  mkdirSync(path.join(root, "build", "platforms"), { recursive: true });
-  writeFileSync(path.join(root, "build", "platforms", "vulkan.json"), `${JSON.stringify(records, null, 2)}\n`);
+  if (records.length > 0) writeRecords("vulkan", records);
 });
 
 /** Largest and median error. */

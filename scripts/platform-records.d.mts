@@ -1,0 +1,11 @@
+export interface PlatformRecord {
+  readonly area: string;
+  readonly combination: string;
+  readonly how: string;
+  readonly result: "pass" | "fail" | "skip";
+  readonly detail: string;
+  readonly date?: string;
+}
+export function readRecords(name: string): PlatformRecord[];
+export function readAllRecords(): PlatformRecord[];
+export function writeRecords(name: string, records: readonly PlatformRecord[]): void;
