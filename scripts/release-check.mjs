@@ -6,23 +6,12 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
+import { compareVersions, PLATFORMS, prebuildFaults } from "./prebuild-faults.mjs";
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..");
 const windows = process.platform === "win32";
 const ATTW = "@arethetypeswrong/cli@0.18.5"; // fetched by npx: nobody else needs its hundred dependencies
 const MAX_JS_BYTES = 150_000; // gzipped, as it travels
-const MAX_PREBUILD_BYTES = 1_500_000;
-// The oldest C and C++ libraries that the prebuilt ggml itself runs on; the addon may not ask for more.
-const MAX_GLIBC = [2, 34];
-const MAX_GLIBCXX = [3, 4, 29];
-// How each platform's addon begins: [offset, bytes] of format and processor.
-const prebuilds = {
-  "linux-x64": [[0, "7f454c46"], [18, "3e00"]],
-  "linux-arm64": [[0, "7f454c46"], [18, "b700"]],
-  "darwin-arm64": [[0, "cffaedfe0c000001"]],
-  "darwin-x64": [[0, "cffaedfe07000001"]],
-  "win32-x64": [[0, "4d5a"]],
-}; // biome-ignore format: one table
 
 const work = mkdtempSync(path.join(tmpdir(), "bge-release-"));
 process.once("exit", () => rmSync(work, { recursive: true, force: true }));
@@ -56,22 +45,15 @@ const checks = {
   },
 
   "five prebuilt addons, of the right format and size": () =>
-    Object.entries(prebuilds).flatMap(([platform, magic]) => {
+    PLATFORMS.flatMap((platform) => {
       const name = `prebuilds/${platform}/node.napi.node`;
       if (!files.includes(name)) return [`${name} is missing`];
-      const bytes = readFileSync(path.join(folder, name));
-      const wrong = magic.filter(([offset, hex]) => bytes.subarray(offset, offset + hex.length / 2).toString("hex") !== hex);
-      return [
-        ...wrong.map(([offset, hex]) => `${name} is not for ${platform}: expected ${hex} at ${offset}`),
-        ...(bytes.length > MAX_PREBUILD_BYTES ? [`${name} has ${bytes.length} bytes, over ${MAX_PREBUILD_BYTES}`] : []),
-        ...newest(bytes, "GLIBC_", MAX_GLIBC).map((version) => `${name} wants ${version}`),
-        ...newest(bytes, "GLIBCXX_", MAX_GLIBCXX).map((version) => `${name} wants ${version}`),
-      ];
+      return prebuildFaults(platform, path.join(folder, name)).map((fault) => `${name}: ${fault}`);
     }),
 
   "no more prebuilt addons than those": () =>
     files
-      .filter((file) => file.startsWith("prebuilds/") && !(file.split("/")[1] in prebuilds))
+      .filter((file) => file.startsWith("prebuilds/") && !PLATFORMS.includes(file.split("/")[1]))
       .map((file) => `${file} is not among the five`),
 
   "nothing runs or builds at install": () => [
@@ -124,7 +106,7 @@ const checks = {
     const dependencies = Object.keys(manifest.dependencies).flatMap((name) => {
       const wanted = JSON.parse(read(root, "node_modules", name, "package.json")).engines?.node;
       const least = /^>=\s*v?([\d.]+)$/.exec(wanted ?? ">=0")?.[1];
-      return least && compare(least, oldest) <= 0 ? [] : [`${name} wants Node ${wanted}`];
+      return least && compareVersions(least, oldest) <= 0 ? [] : [`${name} wants Node ${wanted}`];
     });
     return [
       ...dependencies,
@@ -149,24 +131,11 @@ function said({ status, stdout, stderr, error }) {
   return [error?.message ?? `${stdout}\n${stderr}`.trim()];
 }
 
-function compare(a, b) {
-  const [left, right] = [a, b].map((version) => version.toString().split(/[.,]/).map(Number));
-  for (let i = 0; i < Math.max(left.length, right.length); i++)
-    if ((left[i] ?? 0) !== (right[i] ?? 0)) return (left[i] ?? 0) - (right[i] ?? 0);
-  return 0;
-}
-
-/** Symbol versions in an ELF file that are above a limit. */
-function newest(bytes, prefix, limit) {
-  const found = new Set(bytes.toString("latin1").match(new RegExp(`${prefix}[0-9.]+(?=\\0)`, "g")));
-  return [...found].filter((version) => compare(version.slice(prefix.length), limit.join(".")) > 0);
-}
-
 /** What is inside the package and must be named, with its licence, in THIRD-PARTY-NOTICES.md. */
 function missingNotices() {
   const notices = read(root, "THIRD-PARTY-NOTICES.md");
   const contains = (word) =>
-    Object.keys(prebuilds).some((platform) => {
+    PLATFORMS.some((platform) => {
       const file = path.join(folder, "prebuilds", platform, "node.napi.node");
       return existsSync(file) && readFileSync(file).includes(word);
     });
