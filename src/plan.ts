@@ -84,12 +84,8 @@ export function planRerank(
   devices: readonly NativeModelInfo[],
 ): RerankPlan {
   // Scoring, which does not know the tokens yet, shares out by the length of the texts: much the same.
-  const counts = shareOut(
-    pairs.map(({ tokens }) => tokens),
-    devices.length,
-  );
-  const ends = counts.map((_, i) => sum(counts.slice(0, i + 1)));
-  const batches = devices.flatMap((info, i) => splitBatches(pairs.slice((ends[i] ?? 0) - (counts[i] ?? 0), ends[i]), limits, info));
+  const shares = shareOut(pairs, ({ tokens }) => tokens, devices.length);
+  const batches = devices.flatMap((info, i) => splitBatches(shares[i] ?? [], limits, info));
   const planned = pairs.map(({ index, tokens, cut, chunk }) => ({
     index,
     tokens,

@@ -38,17 +38,8 @@ export async function scorePairs(models: readonly NativeModel[], pairs: readonly
   call.signal?.throwIfAborted();
   // A cascade ranks all pairs of a request against each other, so it stays on one device.
   const used = call.settings.cascade.length > 0 ? models.slice(0, 1) : models;
-  const counts = shareOut(
-    pairs.map(([query, document]) => query.length + document.length),
-    used.length,
-  );
-  let start = 0;
-  const parts: Part[] = [];
-  for (const [i, model] of used.entries()) {
-    const count = counts[i] ?? 0;
-    if (count > 0) parts.push({ model, pairs: pairs.slice(start, start + count) });
-    start += count;
-  }
+  const shares = shareOut(pairs, ([query, document]) => query.length + document.length, used.length);
+  const parts = used.map((model, i): Part => ({ model, pairs: shares[i] ?? [] })).filter((part) => part.pairs.length > 0);
   const results = await runJobs(parts, call);
   const result = joinResults(results, pairs.length);
   throwIfNotFinite(result.logits, pairs.length, call.settings.cascade.at(-1)?.keep);
@@ -61,21 +52,21 @@ interface Part {
 }
 
 /**
- * Cuts a list into `n` consecutive parts of about equal sums: an item goes where its middle lies.
+ * Cuts a list into `n` consecutive parts of about equal size: an item goes where its middle lies.
  *
- * @param sizes - tokens, or anything that grows with them.
- * @returns Items of each part; a part may be empty.
+ * @param sizeOf - tokens, or anything that grows with them.
+ * @returns The parts; one may be empty.
  */
-export function shareOut(sizes: readonly number[], n: number): number[] {
-  const total = sizes.reduce((sum, size) => sum + size + 1, 0); // + 1: empty texts are work too
-  const counts = new Array<number>(n).fill(0);
+export function shareOut<T>(items: readonly T[], sizeOf: (item: T) => number, n: number): T[][] {
+  const total = items.reduce((sum, item) => sum + sizeOf(item) + 1, 0); // + 1: empty texts are work too
+  const parts = Array.from({ length: n }, (): T[] => []);
   let before = 0;
-  for (const size of sizes) {
-    const part = Math.ceil((n * (before + (size + 1) / 2)) / total) - 1;
-    counts[part] = (counts[part] ?? 0) + 1;
-    before += size + 1;
+  for (const item of items) {
+    const size = sizeOf(item) + 1;
+    (parts[Math.ceil((n * (before + size / 2)) / total) - 1] as T[]).push(item);
+    before += size;
   }
-  return counts;
+  return parts;
 }
 
 async function runJobs(parts: readonly Part[], call: ScoreCall): Promise<ScoreResult[]> {
