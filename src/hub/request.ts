@@ -146,24 +146,21 @@ export async function request(
 }
 
 /** A whole body that must be small. */
-export async function readBody({ response, alive, close }: HubAnswer, limit: number, what: string): Promise<Buffer> {
-  const pieces: Uint8Array[] = [];
-  let size = 0;
-  try {
-    for await (const piece of response.body ?? []) {
-      alive();
-      size += piece.byteLength;
-      if (size > limit) throw new RerankerError("DOWNLOAD_FAILED", `${what} is longer than ${limit} bytes; this is no model repository`);
-      pieces.push(piece);
-    }
-  } finally {
-    close();
-  }
-  return Buffer.concat(pieces);
+export async function readBody(answer: HubAnswer, limit: number, what: string): Promise<Buffer> {
+  const body = await readUntil(answer, limit + 1);
+  if (body.length > limit) throw new RerankerError("DOWNLOAD_FAILED", `${what} is longer than ${limit} bytes; this is no model repository`);
+  return body;
 }
 
 /** The first bytes of a body, also when the server sends more than was asked for. */
-export async function readFront({ response, alive, close }: HubAnswer, length: number): Promise<Buffer> {
+export async function readFront(answer: HubAnswer, length: number): Promise<Buffer> {
+  const body = await readUntil(answer, length);
+  if (body.length < length) throw new Transient("the connection was cut");
+  return body.subarray(0, length);
+}
+
+/** A body to its end, or at least `length` bytes of it. */
+async function readUntil({ response, alive, close }: HubAnswer, length: number): Promise<Buffer> {
   const pieces: Uint8Array[] = [];
   let size = 0;
   try {
@@ -176,8 +173,7 @@ export async function readFront({ response, alive, close }: HubAnswer, length: n
   } finally {
     close();
   }
-  if (size < length) throw new Transient("the connection was cut");
-  return Buffer.concat(pieces).subarray(0, length);
+  return Buffer.concat(pieces);
 }
 
 function isRedirect({ status }: Response): boolean {
