@@ -40,8 +40,11 @@ export class RerankerError extends Error {
   }
 }
 
-/** A value from a file as a message shows it: strangers write long ones. */
+/** A value from a file as a message shows it, in JSON: strangers write long ones. */
 export function shown(value: unknown): string {
-  const text = typeof value === "string" ? JSON.stringify(value.slice(0, 81)) : (JSON.stringify(value) ?? "nothing");
+  return cutToLine(typeof value === "string" ? JSON.stringify(value.slice(0, 81)) : (JSON.stringify(value) ?? "nothing"));
+}
+
+export function cutToLine(text: string): string {
   return text.length <= 80 ? text : `${text.slice(0, 77)}...`;
 }

@@ -1,10 +1,10 @@
 // The checks behind options.ts: each throws a TypeError or RangeError that names the option and shows the value.
+import { cutToLine, shown } from "./errors.js";
 
-/** A value as it should stand in an error message: JSON where there is any, cut to a line. */
+/** A caller's value as it should stand in an error message: as `shown`, but with JavaScript's words for what JSON lacks. */
 export function show(value: unknown): string {
-  const text =
-    typeof value === "string" || (typeof value === "object" && value !== null) ? (JSON.stringify(value) ?? String(value)) : String(value);
-  return text.length > 80 ? `${text.slice(0, 77)}...` : text;
+  if (typeof value === "string" || (typeof value === "object" && value !== null)) return shown(value);
+  return cutToLine(String(value));
 }
 
 export type Check = (name: string, value: unknown) => void;
