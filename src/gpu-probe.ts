@@ -1,4 +1,4 @@
-// Loads one GPU module and prints the devices it finds. Run as a process of its own by gpu-modules.ts, since a driver
+// Loads one GPU module and asks its devices what they are. Run as a process of its own by gpu-modules.ts, since a driver
 // may crash: node gpu-probe.js MODULE [LIBRARY...]
 import { loadNative } from "./native.js";
 
@@ -8,7 +8,7 @@ try {
   const failed = libraries.map((file) => addon.preload(file)).find((error) => error !== "");
   if (failed) throw new Error(failed);
   addon.loadModule(module);
-  process.stdout.write(JSON.stringify(addon.devices()));
+  addon.devices();
 } catch (error) {
   process.stderr.write((error as Error).message);
   process.exitCode = 1;
