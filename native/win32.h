@@ -1,11 +1,8 @@
 // Windows only: its wide strings, and the words it has for an error.
 #pragma once
 #ifdef _WIN32
-#ifndef NOMINMAX // std::min, std::max
-#define NOMINMAX
-#endif
+#include "cpu/windows-api.h"
 #include <string>
-#include <windows.h>
 
 namespace bge {
 

@@ -54,5 +54,4 @@ private:
     cpu::RopeStyle rope_style;
 };
 
-
 } // namespace bge

@@ -19,10 +19,7 @@
 #elif defined(__aarch64__) && defined(__APPLE__)
 #include <sys/sysctl.h>
 #elif defined(_M_ARM64) || (defined(__aarch64__) && defined(_WIN32))
-#ifndef NOMINMAX
-#define NOMINMAX
-#endif
-#include <windows.h>
+#include "windows-api.h"
 #endif
 
 namespace cpu {

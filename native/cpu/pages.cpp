@@ -4,8 +4,7 @@
 #include <utility>
 
 #ifdef _WIN32
-#define NOMINMAX
-#include <windows.h>
+#include "windows-api.h"
 #else
 #include <sys/mman.h>
 #endif

@@ -13,10 +13,7 @@
 #elif defined(__APPLE__)
 #include <sys/sysctl.h>
 #elif defined(_WIN32)
-#ifndef NOMINMAX // std::max, std::min
-#define NOMINMAX
-#endif
-#include <windows.h>
+#include "windows-api.h"
 #endif
 
 namespace cpu {
