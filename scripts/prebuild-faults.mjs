@@ -1,10 +1,11 @@
 // What a prebuilt addon must be, whoever asks: the build that makes it, and the release that publishes it.
 import { readFileSync } from "node:fs";
+import { readMachO } from "./mach-o.mjs";
 
 const MAX_BYTES = 1_500_000;
 // The oldest systems on which @node-llama-cpp's libraries run: RHEL 9, Ubuntu 22.04, Debian 12. The addon may not ask for more.
 const FLOORS = { GLIBC: "2.34", GLIBCXX: "3.4.29", CXXABI: "1.3.13" };
-const LC_CODE_SIGNATURE = 0x1d;
+const OLDEST_MACOS = "14.0"; // likewise
 
 /** How each platform's addon begins: format and processor, as [offset, bytes in hex]. */
 const MAGIC = {
@@ -32,9 +33,7 @@ export function prebuildFaults(platform, file) {
     .map(([offset, wanted, found]) => `at ${offset} it has ${found}, not ${wanted}: it is not for ${platform}`);
   if (!bytes.includes("napi_register_module_v1")) faults.push("it does not export napi_register_module_v1");
   if (bytes.length > MAX_BYTES) faults.push(`it has ${bytes.length} bytes, more than ${MAX_BYTES}`);
-  // On an Apple processor unsigned code does not load. zig signs, ad hoc; what strips the file afterwards would undo it.
-  if (platform === "darwin-arm64" && faults.length === 0 && !loadCommands(bytes).includes(LC_CODE_SIGNATURE))
-    faults.push("it is not signed");
+  if (platform.startsWith("darwin-") && faults.length === 0) faults.push(...machOFaults(readMachO(bytes)));
   if (platform.startsWith("linux-")) faults.push(...versionFaults(bytes));
   return faults;
 }
@@ -47,11 +46,21 @@ function versionFaults(bytes) {
   return above.length > 0 ? [`it needs ${[...new Set(above)].join(", ")}; the floor is ${JSON.stringify(FLOORS)}`] : [];
 }
 
-/** The kinds of a Mach-O file's load commands. */
-function loadCommands(bytes) {
-  const found = [];
-  for (let at = 32; found.length < bytes.readUInt32LE(16); at += bytes.readUInt32LE(at + 4)) found.push(bytes.readUInt32LE(at));
-  return found;
+function machOFaults({ isBundle, bindsToWeak, isSigned, oldestSystem, libraries, exported, lookedUp }) {
+  const isOurs = (name) => /^_(napi|node_api)_/.test(name);
+  const list = (names) => names.join(", ");
+  const foreign = libraries.filter((name) => !name.startsWith("/usr/lib/"));
+  const wrong = [
+    [!isBundle, "it is not a bundle"],
+    // On an Apple processor unsigned code does not load. The linker signs, ad hoc; what strips the file afterwards would undo it.
+    [!isSigned, "it is not signed"],
+    [compareVersions(oldestSystem, OLDEST_MACOS) > 0, `it needs macOS ${oldestSystem}; the floor is ${OLDEST_MACOS}`],
+    [foreign.length > 0, `it needs ${list(foreign)}, which macOS does not have`],
+    [bindsToWeak, "it has symbols of its own looked up in other images"],
+    [!exported.every(isOurs), `it exports ${list(exported.filter((name) => !isOurs(name)))}`],
+    [!lookedUp.every(isOurs), `it does not define ${list(lookedUp.filter((name) => !isOurs(name)))}`],
+  ];
+  return wrong.filter(([is]) => is).map(([, fault]) => fault);
 }
 
 /** Below 0, 0 or above, as a version is older, the same or newer. */

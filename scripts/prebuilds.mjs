@@ -12,13 +12,13 @@ const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..");
 const host = `${process.platform}-${process.arch}`;
 const zigVersion = "0.17.1"; // what the prebuilds were last made with; another one builds too, to other bytes
 
-const zig = `python3 -m venv build/zig && build/zig/bin/pip install ziglang==${zigVersion}`;
+const darwin = `apt install lld-19; python3 -m venv build/zig && build/zig/bin/pip install ziglang==${zigVersion}`;
 const targets = {
   "linux-x64": { compiler: "g++", install: "apt install g++" },
   "linux-arm64": { compiler: "aarch64-linux-gnu-g++", install: "apt install g++-aarch64-linux-gnu" },
   "win32-x64": { compiler: "x86_64-w64-mingw32-g++-posix", install: "apt install g++-mingw-w64-x86-64-posix" },
-  "darwin-arm64": { compiler: "zig", install: zig },
-  "darwin-x64": { compiler: "zig", install: zig },
+  "darwin-arm64": { compiler: "zig and ld64.lld", install: darwin },
+  "darwin-x64": { compiler: "zig and ld64.lld", install: darwin },
 };
 
 const { values } = parseArgs({ options: { only: { type: "string" }, jobs: { type: "string", default: "2" } } });
@@ -42,6 +42,13 @@ function findZig() {
   return spawnSync("zig", ["version"]).status === 0 ? "zig" : undefined;
 }
 
+/** Compiler and linker for macOS, as native/toolchains/darwin.cmake wants them, or undefined. */
+function darwinTools() {
+  const zig = findZig();
+  const lld = ["ld64.lld-19", "ld64.lld"].find(runs);
+  return zig && lld && { BGE_ZIG: zig, BGE_LLD: lld };
+}
+
 async function build(name, tools) {
   const output = path.join(root, "prebuilds", name, "node.napi.node");
   mkdirSync(path.dirname(output), { recursive: true });
@@ -49,15 +56,15 @@ async function build(name, tools) {
     execFileSync(process.execPath, [path.join(root, "scripts", "build.mjs"), "native"], { stdio: "inherit" });
     copyFileSync(path.join(root, "build", "Release", "bge_reranker.node"), output);
   } else {
-    const compiler = name.startsWith("darwin-") ? findZig() : runs(targets[name].compiler) && targets[name].compiler;
+    const environment = name.startsWith("darwin-") ? darwinTools() : runs(targets[name].compiler) && {};
     const linuxOnly = host === "linux-x64" ? "" : " (prebuilds of other platforms are made on Linux x64)";
-    if (!compiler) return `${targets[name].compiler} is missing: ${targets[name].install}${linuxOnly}`;
+    if (!environment) return `${targets[name].compiler} is missing: ${targets[name].install}${linuxOnly}`;
     await buildAddon(tools, {
       workFolder: path.join(root, "build", "prebuilds", name),
       output,
       toolchain: path.join(root, "native", "toolchains", `${name}.cmake`),
       jobs: Number(values.jobs),
-      environment: name.startsWith("darwin-") ? { BGE_ZIG: compiler } : {},
+      environment,
     });
   }
   const faults = prebuildFaults(name, output);
