@@ -3,11 +3,12 @@
 // (npm run prebuilds). Results go to build/platforms/prebuilds.json, from which platforms-table.mjs makes docs/platforms.md.
 //   node scripts/check-platforms.mjs [--only linux-arm64,win32-x64]
 import { execFileSync, spawnSync } from "node:child_process";
-import { cpSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { readRecords, writeRecords } from "./platform-records.mjs";
+import { prebuildFaults } from "./prebuild-faults.mjs";
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..");
 const folder = path.join(root, "build", "platforms");
@@ -89,15 +90,19 @@ function nodeFor(name, version) {
 
 /** One record for the table. */
 function record(combination, how, result, detail) {
-  return { area: "Prebuilt addons", combination, how, result, detail, date: new Date().toISOString().slice(0, 10) };
+  return { area: "Prebuilt addons", combination, how, result, detail };
 }
 
 function check(name, tarball) {
-  if (!existsSync(path.join(root, "prebuilds", name, "node.napi.node"))) {
-    return record(name, "not built", "skip", "there is no prebuild here; npm run prebuilds makes it");
-  }
+  const addon = path.join(root, "prebuilds", name, "node.napi.node");
+  if (!existsSync(addon)) return record(name, "not built", "skip", "there is no prebuild here; npm run prebuilds makes it");
+  const unfit = prebuildFaults(name, addon);
+  if (unfit.length > 0) return record(name, "built", "fail", unfit.join("; "));
   const { emulator } = targets[name];
-  if (name !== host && !emulator) return record(name, "built, not run", "skip", "no machine of this kind here, and no emulator of one");
+  if (name !== host && !emulator) {
+    const seen = `${statSync(addon).size} bytes; format, libraries, symbols and signature looked at (scripts/prebuild-faults.mjs)`;
+    return record(name, "built, not run", "skip", `there is no emulator of such a machine. ${seen}`);
+  }
   const version = name === host ? undefined : versionOf(emulator.command);
   if (name !== host && !version) return record(name, "built, not run", "skip", `${emulator.name} is not installed: ${emulator.needs}`);
 

@@ -4,7 +4,10 @@ export interface PlatformRecord {
   readonly how: string;
   readonly result: "pass" | "fail" | "skip";
   readonly detail: string;
+  /** Day of the run. */
   readonly date?: string;
+  /** Platform of the machine that ran it. */
+  readonly on?: string;
 }
 export function readRecords(name: string): PlatformRecord[];
 export function readAllRecords(): PlatformRecord[];

@@ -1,5 +1,5 @@
 // Records of what was run where: build/platforms/<name>.json, arrays of
-// { area, combination, how, result: "pass" | "fail" | "skip", detail, date? }. platforms-table.mjs makes docs/platforms.md of them.
+// { area, combination, how, result: "pass" | "fail" | "skip", detail, date, on }. platforms-table.mjs makes docs/platforms.md of them.
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
@@ -17,10 +17,13 @@ export function readAllRecords() {
   return names.flatMap((file) => readRecords(path.basename(file, ".json")));
 }
 
+/** Records without a date are of today and of this machine. */
 export function writeRecords(name, records) {
   for (const { combination, result } of records) {
     if (!["pass", "fail", "skip"].includes(result)) throw new Error(`${combination}: expected pass, fail or skip, got ${result}`);
   }
+  const here = { date: new Date().toISOString().slice(0, 10), on: `${process.platform}-${process.arch}` };
+  const stamped = records.map((record) => (record.date ? record : { ...record, ...here }));
   mkdirSync(folder, { recursive: true });
-  writeFileSync(fileOf(name), `${JSON.stringify(records, undefined, 2)}\n`);
+  writeFileSync(fileOf(name), `${JSON.stringify(stamped, undefined, 2)}\n`);
 }

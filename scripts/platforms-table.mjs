@@ -1,23 +1,19 @@
-// Writes docs/platforms.md from the records that check-platforms.mjs, check-hosts.mjs and others leave (platform-records.mjs).
-// An area without records here keeps the section that the page has.
+// Takes the records that check-platforms.mjs, check-hosts.mjs and others leave (platform-records.mjs) into docs/platforms.json
+// and writes docs/platforms.md from that. What was not run anew keeps the record of its last run, with its date.
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { readAllRecords } from "./platform-records.mjs";
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..");
-const records = readAllRecords();
+const kept = path.join(root, "docs", "platforms.json");
 const page = path.join(root, "docs", "platforms.md");
 const prebuilts = "Prebuilt addons";
-if (!records.some(({ area }) => area === prebuilts)) {
-  console.error("There are no results of the prebuilt addons; run node scripts/check-platforms.mjs first");
-  process.exit(1);
-}
 
 const intro = `# Platforms
 
-What was run, where and how. \`npm run check:platforms\`, \`npm run check:hosts\` and \`npm run soak\` leave records, from which
-\`node scripts/platforms-table.mjs\` makes this page.
+What was run, where and how. \`npm run check:platforms\`, \`npm run check:hosts\` and \`npm run soak\` leave records, which
+\`node scripts/platforms-table.mjs\` takes into platforms.json and into this page. Each row has the day of its last run.
 
 The package carries an addon for each platform under "${prebuilts}", made on Linux x64. They run on Node 20.19 and newer,
 and on:
@@ -41,30 +37,53 @@ const cell = (text) =>
     .replaceAll("|", "\\|")
     .replaceAll(/\s*\n\s*/g, " ");
 
+/** A combination of a prebuilt addon has one row, however it was run. */
+const keyOf = ({ area, combination, how, on }) => (area === prebuilts ? combination : [area, combination, how, on].join("\n"));
+
+/** New records take the places of their old ones; a check that could not be run takes no result away. */
+function merged(old, fresh) {
+  const rows = new Map(old.map((record) => [keyOf(record), record]));
+  for (const record of fresh) {
+    const previous = rows.get(keyOf(record));
+    if (!previous || (record.date >= previous.date && (record.result !== "skip" || previous.result === "skip")))
+      rows.set(keyOf(record), record);
+  }
+  return [...rows.values()];
+}
+
 /** Rows of one combination stand together, in the order in which combinations came first. */
 function grouped(rows) {
   const order = [...new Set(rows.map(({ combination }) => combination))];
   return rows.toSorted((a, b) => order.indexOf(a.combination) - order.indexOf(b.combination));
 }
 
-const titleOf = (area) => area[0].toUpperCase() + area.slice(1);
-
-function section(area) {
-  const rows = grouped(records.filter((record) => record.area === area));
-  const dates = [...new Set(rows.map(({ date }) => date).filter(Boolean))].sort();
-  const lines = rows.map(
-    ({ combination, how, result, detail }) => `| ${[combination, how, results[result], detail].map(cell).join(" | ")} |`,
+function section(area, rows) {
+  const lines = grouped(rows).map(
+    ({ combination, how, result, date, detail }) => `| ${[combination, how, results[result], date, detail].map(cell).join(" | ")} |`,
   );
-  // The addons' rows say themselves where they ran.
-  const checked = area === prebuilts ? dates : [`${process.platform}-${process.arch}`, ...dates];
-  const head = [`## ${titleOf(area)}`, "", `Checked: ${checked.join(", ")}.`, "", "| what | how | result | detail |", "|---|---|---|---|"];
+  const machines = [...new Set(rows.map(({ on }) => on))].sort();
+  const title = area[0].toUpperCase() + area.slice(1);
+  const head = [
+    `## ${title}`,
+    "",
+    `Checked on ${machines.join(", ")}.`,
+    "",
+    "| what | how | result | checked | detail |",
+    "|---|---|---|---|---|",
+  ];
   return [...head, ...lines, ""].join("\n");
 }
 
-const previous = existsSync(page) ? readFileSync(page, "utf8").split(/^(?=## )/m) : [];
-const sections = new Map(previous.slice(1).map((text) => [text.slice(3, text.indexOf("\n")), text]));
-for (const { area } of records) sections.set(titleOf(area), section(area));
-const rank = ([title]) => (title === prebuilts ? 0 : 1);
-const ordered = [...sections].sort((a, b) => rank(a) - rank(b)).map(([, text]) => `${text.trimEnd()}\n`);
-writeFileSync(page, [intro, ...ordered].join("\n"));
-console.log(`docs/platforms.md: ${sections.size} sections, ${records.length} records`);
+const old = existsSync(kept) ? JSON.parse(readFileSync(kept, "utf8")) : [];
+const fresh = readAllRecords();
+const records = merged(old, fresh);
+const areas = [...new Set([prebuilts, ...records.map(({ area }) => area)])];
+const sections = areas.map((area) =>
+  section(
+    area,
+    records.filter((record) => record.area === area),
+  ),
+);
+writeFileSync(kept, `[\n${records.map((record) => `  ${JSON.stringify(record)}`).join(",\n")}\n]\n`);
+writeFileSync(page, [intro, ...sections].join("\n"));
+console.log(`docs/platforms.md: ${areas.length} sections, ${records.length} records, ${fresh.length} of them from this checkout`);

@@ -95,9 +95,8 @@ function check(configuration, folder, models) {
   const version = spawnSync(compiler, ["--version"], { encoding: "utf8" }).stdout?.split("\n")[0] ?? compiler;
   const records = [];
   const record = (program, { result, detail }) => {
-    const date = new Date().toISOString().slice(0, 10);
-    const combination = `${flags}: ${program}, ${process.platform}-${process.arch}, ${version}`;
-    records.push({ area: "sanitizers", combination, how: `npm run sanitize -- ${name}`, result, detail, date });
+    const how = `npm run sanitize -- ${name}`;
+    records.push({ area: "sanitizers", combination: `${flags}: ${program}`, how, result, detail: `${version}; ${detail}` });
     console.log(`${result.padEnd(4)}  ${flags.padEnd(17)}  ${program.padEnd(14)}  ${detail}`);
   };
   const reason = whyNot(flags, folder);

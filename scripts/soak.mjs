@@ -162,10 +162,10 @@ async function main() {
       writeRecords(cycles ? "soak-cycles" : "soak-minutes", [
         {
           area: "memory",
-          combination: `${process.platform}-${process.arch}, Node ${process.versions.node}`,
+          combination: cycles ? "load, score, dispose" : "many callers at once",
           how: `node scripts/soak.mjs ${cycles ? `--cycles ${cycles}` : `--minutes ${minutes}`}`,
           result: passed ? "pass" : "fail",
-          detail,
+          detail: `Node ${process.versions.node}; ${detail}`,
         },
       ]);
     process.exitCode = passed ? 0 : 1;
