@@ -45,7 +45,9 @@ function zigLibraries(target) {
 
 /** The list of what macOS itself exports, without the processors that the linker is too old for. */
 function systemLibrary() {
-  const list = readFileSync(path.join(path.dirname(zig), "lib", "libc", "darwin", "libSystem.tbd"), "utf8");
+  const { stdout } = spawnSync(zig, ["env"], { encoding: "utf8" });
+  const zigFiles = /lib_dir\W+"([^"]+)"/.exec(stdout)[1];
+  const list = readFileSync(path.join(zigFiles, "libc", "darwin", "libSystem.tbd"), "utf8");
   const copy = path.join(folder, "libSystem.tbd");
   writeFileSync(copy, list.replace(/arm64e\.\w+-\w+,?/g, "").replace(/,(\s*\])/g, "$1"));
   return copy;
