@@ -10,7 +10,7 @@ export {
   LayerWiseFlagLLMReranker,
   LightWeightFlagLLMReranker,
 } from "./flag-rerankers.js";
-export { type DeviceList, inspectModel, listDevices, type ModelFile } from "./inspect.js";
+export { type DeviceList, inspectModel, listDevices, type MemoryEstimate, type ModelFile } from "./inspect.js";
 export type { RerankerModel } from "./model-description.js";
 export { type KnownModel, type LocalModel, listModels, type ModelList } from "./model-list.js";
 export { type FindOptions, findCheckpoint } from "./model-source.js";

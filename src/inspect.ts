@@ -1,16 +1,19 @@
 // What a GGUF holds and what this machine computes on, for people and for the command line.
 import { RerankerError } from "./errors.js";
 import { bestOf, loadGpuModules, type MissingDevice, missingDevices } from "./gpu-modules.js";
+import { residentBytes, workBytes } from "./memory.js";
 import { describeModel, type ModelFacts } from "./model-facts.js";
-import { type GgufTensor, type GgufType, type GgufValue, loadNative, type NativeDevice } from "./native.js";
+import { type GgufHeader, type GgufTensor, type GgufType, type GgufValue, loadNative, type NativeDevice } from "./native.js";
 import { asRerankerError } from "./native-errors.js";
 
 /** A GGUF file, described without loading its weights. */
 export interface ModelFile {
   readonly path: string;
   readonly sizeBytes: number;
-  /** Bytes of the tensors: what the weights take in memory. */
+  /** Bytes of the tensors in the file. */
   readonly weightsSizeBytes: number;
+  /** Estimate for this machine's CPU, as `maxMemory` counts; null when it cannot be scored. */
+  readonly memory: MemoryEstimate | null;
   readonly parameterCount: number;
   /** What the reranker in it is; null when it cannot be scored, and `problem` says why. */
   readonly reranker: Omit<ModelFacts, "layout" | "sizeBytes"> | null;
@@ -19,22 +22,39 @@ export interface ModelFile {
   readonly tensors: readonly GgufTensor[];
 }
 
+/** Bytes while a model is loaded, and those to compute a pair of `pairTokens` tokens, the model's usual limit. */
+export interface MemoryEstimate {
+  readonly weightsBytes: number;
+  readonly tokenizerBytes: number;
+  readonly workBytes: number;
+  readonly pairTokens: number;
+}
+
 /** @throws {RerankerError} `MODEL_NOT_FOUND`, `MODEL_INVALID` when it is no sound GGUF file. */
 export async function inspectModel(path: string): Promise<ModelFile> {
   try {
-    const header = loadNative().readGguf(path);
+    const addon = loadNative();
+    const header = addon.readGguf(path);
+    const described = describe(() => describeModel(header, path));
     return {
       path,
       sizeBytes: header.fileSizeBytes,
       weightsSizeBytes: header.tensors.reduce((sum, tensor) => sum + tensor.sizeBytes, 0),
       parameterCount: header.tensors.reduce((sum, tensor) => sum + tensor.shape.reduce((product, n) => product * n, 1), 0),
-      ...describe(() => describeModel(header, path)),
+      ...described,
+      memory: described.reranker && estimate(header, described.reranker, addon.cpu().isa !== "plain"),
       metadata: header.metadata,
       tensors: header.tensors,
     };
   } catch (error) {
     throw asRerankerError(error, "MODEL_INVALID");
   }
+}
+
+function estimate(header: GgufHeader, facts: Omit<ModelFacts, "layout" | "sizeBytes">, kernels: boolean): MemoryEstimate {
+  const { weights, tokenizer } = residentBytes(header, { kernels, weightMode: "native", maxLayer: 0 });
+  const pairTokens = facts.defaults.maxLength;
+  return { weightsBytes: weights, tokenizerBytes: tokenizer, workBytes: workBytes(pairTokens, pairTokens, facts, kernels), pairTokens };
 }
 
 function describe(read: () => ModelFacts): Pick<ModelFile, "reranker" | "problem"> {

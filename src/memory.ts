@@ -82,7 +82,7 @@ const WORK_BASE = 16 << 20;
 export function workBytes(
   tokens: number,
   longest: number,
-  { hiddenSize: h, feedForwardSize: f, headCount }: ModelFacts,
+  { hiddenSize: h, feedForwardSize: f, headCount }: Pick<ModelFacts, "hiddenSize" | "feedForwardSize" | "headCount">,
   kernels: boolean,
 ): number {
   if (tokens === 0) return 0;

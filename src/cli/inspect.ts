@@ -60,7 +60,7 @@ function factRows(file: ModelFile): Row[] {
     ["file", `${file.path} (${formatBytes(file.sizeBytes)})`],
     ["tensors", `${file.tensors.length}: ${[...counts].map(([type, count]) => `${count} ${type}`).join(", ")}`],
     ["parameters", `${(file.parameterCount / 1e6).toFixed(1)} million`],
-    ["memory", `${formatBytes(file.weightsSizeBytes)} of weights, and working memory that grows with the tokens of a batch`],
+    ["memory", memoryText(file)],
   ];
   const { reranker } = file;
   if (!reranker) return rows;
@@ -81,6 +81,16 @@ function factRows(file: ModelFile): Row[] {
     reranker.defaults.prompt !== null ? ["prompt", JSON.stringify(reranker.defaults.prompt)] : undefined,
   ];
   return [...rows, ...details.filter((row) => row !== undefined)];
+}
+
+function memoryText({ memory, weightsSizeBytes }: ModelFile): string {
+  if (!memory) return `${formatBytes(weightsSizeBytes)} of tensors`;
+  const parts = [
+    `${formatBytes(memory.weightsBytes)} of weights`,
+    `${formatBytes(memory.tokenizerBytes)} of tokenizer`,
+    `${formatBytes(memory.workBytes)} to compute a pair of ${memory.pairTokens} tokens`,
+  ];
+  return `about ${parts.join(", ")}, on this CPU`;
 }
 
 /** Longer arrays and strings, such as vocabularies, are told by their size. */

@@ -11,7 +11,7 @@ const state = vi.hoisted(() => ({ requests: [] as { pairs: Int32Array; texts: re
 
 vi.mock("../../src/native.js", () => ({
   packageVersion: "1.2.3",
-  loadNative: () => ({ readGguf: () => fake.header }),
+  loadNative: () => ({ readGguf: () => fake.header, cpu: () => ({ isa: "avx2", physicalCores: 2 }) }),
 }));
 
 vi.mock("../../src/gpu-modules.js", () => ({
@@ -207,6 +207,7 @@ describe("inspect", () => {
     expect(code).toBe(0);
     expect(stdout).toContain("LightWeightFlagLLMReranker");
     expect(stdout).toMatch(/cutoff layers +2 to 8\n/);
+    expect(stdout).toMatch(/memory +about .+ of weights, 78.1 KiB of tokenizer, .+ to compute a pair of 512 tokens, on this CPU\n/);
     expect(stdout).toMatch(/tokenizer.ggml.tokens +string, 500 values\n/);
     expect(stdout).toMatch(/reranker.head.weight +F32 \[16, 7\]/);
   });
