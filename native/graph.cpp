@@ -136,20 +136,24 @@ ggml_tensor * GraphBuilder::activate(ggml_tensor * x, cpu::Activation activation
     return x;
 }
 
+static cpu::Epilogue make_epilogue(cpu::Activation activation, float scale, const ggml_tensor * residual) {
+    cpu::Epilogue epilogue;
+    epilogue.activation = activation;
+    epilogue.scale = scale;
+    if (residual) {
+        epilogue.residual = row_data(residual);
+        epilogue.residual_stride = row_stride(residual);
+    }
+    return epilogue;
+}
+
 ggml_tensor * GraphBuilder::linear(const Linear & w, ggml_tensor * x, const LinearOptions & options) {
     if (w.packed) {
         std::vector<ggml_tensor *> args = {x};
         if (options.residual) args.push_back(options.residual);
         return custom(w.n_out, x->ne[1], args, [this, &w, activation = options.activation, scale = options.scale](ggml_tensor * dst) {
             const ggml_tensor * x = dst->src[0];
-            const ggml_tensor * residual = dst->src[1];
-            cpu::Epilogue epilogue;
-            epilogue.activation = activation;
-            epilogue.scale = scale;
-            if (residual) {
-                epilogue.residual = row_data(residual);
-                epilogue.residual_stride = row_stride(residual);
-            }
+            const cpu::Epilogue epilogue = make_epilogue(activation, scale, dst->src[1]);
             cpu::linear(kernels()->pool, w.packed, row_data(x), row_stride(x), int(x->ne[1]), static_cast<float *>(dst->data), row_stride(dst), epilogue, kernels()->workspace);
         });
     }
@@ -185,6 +189,29 @@ ggml_tensor * GraphBuilder::gated(const GatedLinear & w, ggml_tensor * x, cpu::A
         });
     }
     return ggml_mul(ctx(), activate(linear(w.gate, x), activation), linear(w.up, x));
+}
+
+// null where the two layers have to be computed one after the other
+ggml_tensor * GraphBuilder::joined_feed_forward(const cpu::PackedLinear & up, const Linear & down, ggml_tensor * x, cpu::Activation activation, const LinearOptions & options) {
+    if (!up || !down.packed || !cpu::joins_feed_forward(up, down.packed, int(x->ne[1]), kernels()->pool.n_threads())) return nullptr;
+    std::vector<ggml_tensor *> args = {x};
+    if (options.residual) args.push_back(options.residual);
+    return custom(down.n_out, x->ne[1], args, [this, &up, &down, activation, options](ggml_tensor * dst) {
+        const ggml_tensor * x = dst->src[0];
+        const cpu::Epilogue epilogue = make_epilogue(options.activation, options.scale, dst->src[1]);
+        cpu::feed_forward(kernels()->pool, up, down.packed, row_data(x), row_stride(x), int(x->ne[1]), static_cast<float *>(dst->data), row_stride(dst), activation, epilogue,
+                          kernels()->workspace);
+    });
+}
+
+ggml_tensor * GraphBuilder::feed_forward(const Linear & up, const Linear & down, ggml_tensor * x, cpu::Activation activation, const LinearOptions & options) {
+    if (ggml_tensor * y = joined_feed_forward(up.packed, down, x, activation, options)) return y;
+    return linear(down, linear(up, x, {activation, nullptr, 1.0f}), options);
+}
+
+ggml_tensor * GraphBuilder::feed_forward(const GatedLinear & up, const Linear & down, ggml_tensor * x, cpu::Activation activation, const LinearOptions & options) {
+    if (ggml_tensor * y = joined_feed_forward(up.packed, down, x, activation, options)) return y;
+    return linear(down, gated(up, x, activation), options);
 }
 
 static cpu::NormParams norm_params(const Norm & norm, const ggml_tensor * dst) {

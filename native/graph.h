@@ -52,6 +52,9 @@ public:
     std::vector<ggml_tensor *> linear_parts(const Linear & w, ggml_tensor * x);                  // one a part; may be views of one tensor
     ggml_tensor * gated(const GatedLinear & w, ggml_tensor * x, cpu::Activation activation);      // [n_ff, n_rows]
     ggml_tensor * activate(ggml_tensor * x, cpu::Activation activation);
+    // down(activation(up x)), or down(activation(gate x) * up x); `options` are those of `down`. [n_out, n_rows]
+    ggml_tensor * feed_forward(const Linear & up, const Linear & down, ggml_tensor * x, cpu::Activation activation, const LinearOptions & options = {});
+    ggml_tensor * feed_forward(const GatedLinear & up, const Linear & down, ggml_tensor * x, cpu::Activation activation, const LinearOptions & options = {});
 
     ggml_tensor * layer_norm(const Norm & norm, ggml_tensor * x);
     // residual + RMS(x) * weight; residual may be null
@@ -80,6 +83,7 @@ private:
     struct CustomOp { GraphBuilder * builder; std::function<void(ggml_tensor *)> run; };
 
     ggml_tensor * attend(const AttentionShape & shape, ggml_tensor * q, ggml_tensor * k, ggml_tensor * v, const cpu::AttentionSequence & s);
+    ggml_tensor * joined_feed_forward(const cpu::PackedLinear & up, const Linear & down, ggml_tensor * x, cpu::Activation activation, const LinearOptions & options);
     ggml_tensor * mul_mat(ggml_tensor * w, ggml_tensor * x);
     ggml_tensor * means(ggml_tensor * x, const std::vector<Groups::Group> & groups);
     std::shared_ptr<const cpu::RopeTable> rope_table(float theta, int head_dim, int n_positions);

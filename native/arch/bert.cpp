@@ -108,8 +108,7 @@ struct Bert : Architecture {
         ggml_tensor * mixed = g.attention(attn, g.select(qkv[0], rows, pick), qkv[1], qkv[2], rows, pick);
         x = g.select(x, rows, pick);
         x = g.layer_norm(l.attn_norm, g.linear(l.attn_output, mixed, {cpu::Activation::none, x, 1.0f}));
-        ggml_tensor * up = g.linear(l.ffn_up, x, {activation, nullptr, 1.0f}); // [n_ff, n_tokens]
-        return g.layer_norm(l.ffn_norm, g.linear(l.ffn_down, up, {cpu::Activation::none, x, 1.0f}));
+        return g.layer_norm(l.ffn_norm, g.feed_forward(l.ffn_up, l.ffn_down, x, activation, {cpu::Activation::none, x, 1.0f}));
     }
 
     Forward build(GraphBuilder & g, const Ubatch & ubatch, const ScoreParams &) const override {

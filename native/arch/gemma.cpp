@@ -19,8 +19,7 @@ struct Gemma : Decoder {
         const DecoderLayer & l = layers[size_t(i)];
         ggml_tensor * mixed = attend(g, l, attn, g.rms_norm(l.attn_norm, x), rows, pick);
         x = g.linear(l.attn_output, mixed, {cpu::Activation::none, g.select(x, rows, pick), 1.0f});
-        ggml_tensor * up = g.gated(l.ffn, g.rms_norm(l.ffn_norm, x), activation); // [n_ff, n_rows]
-        return g.linear(l.ffn_down, up, {cpu::Activation::none, x, 1.0f});
+        return g.feed_forward(l.ffn, l.ffn_down, g.rms_norm(l.ffn_norm, x), activation, {cpu::Activation::none, x, 1.0f});
     }
 };
 

@@ -38,8 +38,7 @@ struct Gemma2 : Decoder {
         shape.soft_cap = params.attention_soft_cap ? attention_cap : 0.0f;
         ggml_tensor * mixed = attend(g, l, shape, g.rms_norm(l.attn_norm, x), rows, pick);
         x = g.rms_norm(post_norms[size_t(i)].attn, g.linear(l.attn_output, mixed), g.select(x, rows, pick));
-        ggml_tensor * up = g.gated(l.ffn, g.rms_norm(l.ffn_norm, x), activation); // [n_ff, n_rows]
-        return g.rms_norm(post_norms[size_t(i)].ffn, g.linear(l.ffn_down, up), x);
+        return g.rms_norm(post_norms[size_t(i)].ffn, g.feed_forward(l.ffn, l.ffn_down, g.rms_norm(l.ffn_norm, x), activation), x);
     }
 
     ggml_tensor * finish_score(GraphBuilder & g, ggml_tensor * logits) const override {

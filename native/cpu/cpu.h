@@ -161,6 +161,13 @@ void linear(ThreadPool & pool, const PackedLinear & w, const float * x, size_t x
 void linear_gated(ThreadPool & pool, const PackedLinear & w, const float * x, size_t x_stride, int n_rows, float * y, size_t y_stride,
                   Activation activation, Workspace & workspace);
 
+// Both layers of a feed-forward block at once, as linear() or linear_gated() and then linear() would compute them, bit for
+// bit; what lies between them never leaves the cache. Only where joins_feed_forward() says so: int8 weights that fit the
+// last-level cache, and enough rows to share among the threads.
+bool joins_feed_forward(const PackedLinear & up, const PackedLinear & down, int n_rows, int n_threads);
+void feed_forward(ThreadPool & pool, const PackedLinear & up, const PackedLinear & down, const float * x, size_t x_stride, int n_rows, float * y,
+                  size_t y_stride, Activation activation, const Epilogue & epilogue, Workspace & workspace);
+
 // --- Attention -------------------------------------------------------------------------------------
 
 // One sequence of a packed batch. Its keys are n_prefix rows shared with others and then its own n_kv rows;

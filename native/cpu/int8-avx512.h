@@ -9,6 +9,7 @@ namespace {
 
 constexpr int block_rows = 6;
 constexpr int row_rows   = 8;
+constexpr int row_groups = 2; // that dot_small() takes
 
 constexpr Format format = {float_rows, lanes * panel_vectors, lanes * panel_vectors, /*group*/ 4, /*x_max*/ 64,
                            block_rows, /*block_offset*/ 128,  row_rows,              /*row_max*/ 63, /*row_offset*/ 64};

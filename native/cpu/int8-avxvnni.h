@@ -9,12 +9,12 @@ namespace {
 
 constexpr int block_rows = 3;
 constexpr int row_rows   = 4;
+constexpr int row_groups = 1;
 
 constexpr Format format = {float_rows, lanes * panel_vectors, lanes * panel_vectors, /*group*/ 4, /*x_max*/ 127,
                            block_rows, /*block_offset*/ 128,  row_rows,              /*row_max*/ 127, /*row_offset*/ 128};
 
 inline ivec dot(ivec sums, ivec w, ivec x) { return _mm256_dpbusd_avx_epi32(sums, w, x); }
-inline ivec dot_small(ivec sums, ivec w0, ivec x0, ivec w1, ivec x1) { return dot(dot(sums, w0, x0), w1, x1); }
 
 } // namespace
 } // namespace cpu::detail

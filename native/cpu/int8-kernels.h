@@ -92,21 +92,31 @@ template <int rows> void row_tile(const Int8Tiles & t, const int8_t * x, const f
         }
     }
     const uint8_t * w = t.w;
-    for (int g = 0; g < n_groups; g += 2, x += 2 * row_rows * 4, w += 2 * panel_vectors * group_bytes) {
+    CPU_UNROLL_2
+    for (int g = 0; g < n_groups; g += row_groups, x += row_groups * row_rows * 4, w += row_groups * panel_vectors * group_bytes) {
         keep_all(sums);
-        ivec weights[2][panel_vectors];
+        ivec weights[row_groups][panel_vectors];
         CPU_UNROLL
-        for (int v = 0; v < panel_vectors; ++v) {
-            weights[0][v] = load_bytes(w + v * group_bytes);
-            weights[1][v] = load_bytes(w + (panel_vectors + v) * group_bytes);
+        for (int i = 0; i < row_groups; ++i) {
+            CPU_UNROLL
+            for (int v = 0; v < panel_vectors; ++v) {
+                weights[i][v] = load_bytes(w + (i * panel_vectors + v) * group_bytes);
+            }
         }
         CPU_UNROLL
         for (int r = 0; r < rows; ++r) {
-            const ivec codes_0 = broadcast_group(x + r * 4);
-            const ivec codes_1 = broadcast_group(x + (row_rows + r) * 4);
-            CPU_UNROLL
-            for (int v = 0; v < panel_vectors; ++v) {
-                sums[r][v] = dot_small(sums[r][v], weights[0][v], codes_0, weights[1][v], codes_1);
+            const ivec codes = broadcast_group(x + r * 4);
+            if constexpr (row_groups == 2) {
+                const ivec codes_1 = broadcast_group(x + (row_rows + r) * 4);
+                CPU_UNROLL
+                for (int v = 0; v < panel_vectors; ++v) {
+                    sums[r][v] = dot_small(sums[r][v], weights[0][v], codes, weights[1][v], codes_1);
+                }
+            } else {
+                CPU_UNROLL
+                for (int v = 0; v < panel_vectors; ++v) {
+                    sums[r][v] = dot(sums[r][v], weights[0][v], codes);
+                }
             }
         }
     }

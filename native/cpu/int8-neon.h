@@ -10,6 +10,7 @@ namespace {
 
 constexpr int block_rows = 3;
 constexpr int row_rows   = 4;
+constexpr int row_groups = 1;
 
 constexpr Format format = {float_rows, lanes * panel_vectors, lanes * panel_vectors, /*group*/ 4, /*x_max*/ 127,
                            block_rows, /*block_offset*/ 0,    row_rows,              /*row_max*/ 127, /*row_offset*/ 0};
@@ -19,7 +20,6 @@ inline ivec dot(ivec sums, ivec w, ivec x) {
     return vpadalq_s16(sums, vpaddq_s16(vmull_s8(vget_low_s8(a), vget_low_s8(b)), vmull_high_s8(a, b)));
 }
 
-inline ivec dot_small(ivec sums, ivec w0, ivec x0, ivec w1, ivec x1) { return dot(dot(sums, w0, x0), w1, x1); }
 
 } // namespace
 } // namespace cpu::detail

@@ -101,33 +101,41 @@ void row_tiles(const Int8Tiles & t) {
     }
 }
 
-// Quantises values [first, first + n) with one scale; values past the row's end are zeros.
-void quantize(const Quantize & q, int first, int n, float * scale, int32_t * sum) {
-    const int own     = std::max(0, std::min(n, q.n - first));
-    float     largest = 0;
+// Quantises values [first, first + n) of a row with one scale; values past the row's end are zeros.
+void quantize(const Quantize & q, int row, int first, int n, size_t scale_at) {
+    const float * x       = q.x + row * q.x_stride;
+    const int     own     = std::max(0, std::min(n, q.n - first));
+    float         largest = 0;
     for (int i = 0; i < own; ++i) {
-        largest = std::max(largest, std::fabs(q.x[first + i]));
+        largest = std::max(largest, std::fabs(x[first + i]));
     }
     const float inverse = largest > 0 ? float(q.format->x_max) / largest : 0.0f;
     int32_t     total   = 0;
     for (int i = 0; i < n; ++i) {
-        const int code  = i < own ? int(std::lrint(q.x[first + i] * inverse)) : 0;
+        const int code  = i < own ? int(std::lrint(x[first + i] * inverse)) : 0;
         const int k     = first + i;
         const int group = q.format->group;
-        q.codes[size_t(k / group) * q.rows * group + k % group] = int8_t(code);
+        q.codes[row / q.rows * q.block_codes + (size_t(k / group) * q.rows + row % q.rows) * group + k % group] = int8_t(code);
         total += code;
     }
-    *scale = largest / float(q.format->x_max);
-    *sum   = -q.offset * total;
+    const size_t at = row / q.rows * q.block_scales + scale_at * q.rows + row % q.rows;
+    q.scale[at]     = largest / float(q.format->x_max);
+    q.sum[at]       = -q.offset * total;
 }
 
 void quantize_blocks(const Quantize & q) {
-    for (int first = 0, b = 0; first < q.n; first += block_size, ++b) {
-        quantize(q, first, block_size, q.scale + size_t(b) * q.rows, q.sum + size_t(b) * q.rows);
+    for (int row = 0; row < q.n_rows; ++row) {
+        for (int first = 0; first < q.n; first += block_size) {
+            quantize(q, row, first, block_size, size_t(first / block_size));
+        }
     }
 }
 
-void quantize_row(const Quantize & q) { quantize(q, 0, (q.n + block_size - 1) / block_size * block_size, q.scale, q.sum); }
+void quantize_rows(const Quantize & q) {
+    for (int row = 0; row < q.n_rows; ++row) {
+        quantize(q, row, 0, (q.n + block_size - 1) / block_size * block_size, 0);
+    }
+}
 
 float activated(Activation activation, float x) {
     switch (activation) {

@@ -56,15 +56,17 @@ struct Int8Tiles {
     float *         y;       // rows of `columns` floats
 };
 
-// Quantises one row into its place in a block of rows.
+// Quantises rows into blocks of `rows` rows, see Int8Tiles. The first row is the first of its block.
 struct Quantize {
     const Format * format;
-    const float *  x;
-    int            n; // values; the last block is filled with zeros
+    const float *  x; // [n_rows, n]
+    size_t         x_stride;
+    int            n_rows, n; // the last block of 32 values is filled with zeros
     int            rows, offset;
-    int8_t *       codes; // first group of this row; groups are rows * group bytes apart
-    float *        scale; // entries are `rows` apart
+    int8_t *       codes; // of the first block of rows; that of the next lies block_codes further on
+    float *        scale; // a row's entries are `rows` apart; the next block of rows lies block_scales further on
     int32_t *      sum;
+    size_t         block_codes, block_scales;
 };
 
 // One panel of finished sums on its way to y: y = residual + scale * activation(sums + bias).
@@ -120,7 +122,7 @@ struct Kernels {
     void (*block_tiles)(const Int8Tiles &);
     void (*row_tiles)(const Int8Tiles &);
     void (*quantize_blocks)(const Quantize &);
-    void (*quantize_row)(const Quantize &);
+    void (*quantize_rows)(const Quantize &);
     void (*store)(const Store &);
 
     void (*softmax)(const Softmax &);

@@ -1,4 +1,5 @@
-// linear() and linear_gated(): quantise or interleave the activations, then share row chunks x panels among the threads.
+// linear(), linear_gated() and feed_forward(): quantise or interleave the activations, then share row chunks x panels among
+// the threads.
 #include "packed-weights.h"
 
 #include <algorithm>
@@ -7,11 +8,9 @@ namespace cpu {
 
 using detail::block_size;
 using detail::FloatTiles;
-using detail::Int8Tiles;
 using detail::Kernels;
 using detail::PackedWeights;
 using detail::PanelType;
-using detail::Quantize;
 using detail::Store;
 
 namespace {
@@ -86,95 +85,186 @@ void store_panel(const Call & call, int first_row, int n_rows, int panel, const 
 
 // --- int8 ------------------------------------------------------------------------------------------
 
-// Quantised rows of one pass, in blocks of `rows`.
+// Rows as codes, in blocks of `rows`, for the layer that reads them.
 struct QuantizedRows {
-    int       rows;
-    size_t    code_bytes, n_scales; // of one block
-    int8_t *  codes;
-    float *   scales;
-    int32_t * sums;
+    int       rows, offset;
+    size_t    code_bytes, n_scales; // of a block of rows
+    int8_t *  codes  = nullptr;
+    float *   scales = nullptr;
+    int32_t * sums   = nullptr;
+
+    explicit QuantizedRows(const PackedWeights & w) {
+        const detail::Format & f       = w.kernels->format;
+        const bool             per_row = w.type == PanelType::int8_row;
+        rows       = per_row ? f.row_rows : f.block_rows;
+        offset     = per_row ? f.row_offset : f.block_offset;
+        code_bytes = size_t(w.n_blocks) * block_size * rows;
+        n_scales   = size_t(per_row ? 1 : w.n_blocks) * rows;
+    }
+
+    size_t size_bytes(int n_rows) const {
+        const size_t n = size_t(ceil_div(n_rows, rows));
+        return aligned(n * code_bytes) + 2 * aligned(n * n_scales * 4);
+    }
+
+    // Takes size_bytes(n_rows) of memory.
+    void place(unsigned char * memory, int n_rows) {
+        const size_t n = size_t(ceil_div(n_rows, rows));
+        codes          = reinterpret_cast<int8_t *>(memory);
+        scales         = reinterpret_cast<float *>(memory + aligned(n * code_bytes));
+        sums           = reinterpret_cast<int32_t *>(memory + aligned(n * code_bytes) + aligned(n * n_scales * 4));
+    }
 };
 
-void quantize_block(const Call & call, const QuantizedRows & q, int first_row, int n_rows, int block) {
-    const detail::Format & f        = call.kernels.format;
-    const bool             per_row  = call.w.type == PanelType::int8_row;
-    const int              in_block = std::min(q.rows, n_rows - block * q.rows);
-    for (int r = 0; r < in_block; ++r) {
-        Quantize args;
-        args.format = &f;
-        args.x      = call.x + size_t(first_row + block * q.rows + r) * call.x_stride;
-        args.n      = call.w.n_in;
-        args.rows   = q.rows;
-        args.offset = per_row ? f.row_offset : f.block_offset;
-        args.codes  = q.codes + block * q.code_bytes + r * f.group;
-        args.scale  = q.scales + block * q.n_scales + r;
-        args.sum    = q.sums + block * q.n_scales + r;
-        per_row ? call.kernels.quantize_row(args) : call.kernels.quantize_blocks(args);
-    }
+// Quantises x [n_rows, n], which are inputs from `first_input` on of the rows from `first_row` on. Both begin a block.
+void quantize(const PackedWeights & w, const QuantizedRows & q, const float * x, size_t x_stride, int n_rows, int n, int first_row, int first_input) {
+    const bool   per_row = w.type == PanelType::int8_row;
+    const size_t block   = size_t(first_row / q.rows);
+    const size_t scale   = block * q.n_scales + (per_row ? 0 : size_t(first_input / block_size) * q.rows);
+
+    detail::Quantize args;
+    args.format       = &w.kernels->format;
+    args.x            = x;
+    args.x_stride     = x_stride;
+    args.n_rows       = n_rows;
+    args.n            = n;
+    args.rows         = q.rows;
+    args.offset       = q.offset;
+    args.codes        = q.codes + block * q.code_bytes + size_t(first_input) * q.rows;
+    args.scale        = q.scales + scale;
+    args.sum          = q.sums + scale;
+    args.block_codes  = q.code_bytes;
+    args.block_scales = q.n_scales;
+    per_row ? w.kernels->quantize_rows(args) : w.kernels->quantize_blocks(args);
 }
 
-void int8_task(const Call & call, const QuantizedRows & q, const Split & split, int first_row, int n_rows, int task, float * sums) {
-    const int    chunk   = task / split.n_column_tasks;
-    const int    begin   = chunk * split.chunk_rows;
-    const int    n       = std::min(split.chunk_rows, n_rows - begin);
-    const int    panel_0 = task % split.n_column_tasks * split.task_panels;
-    const int    panel_1 = std::min(panel_0 + split.task_panels, call.w.n_panels);
-    const size_t block   = size_t(begin / q.rows);
+// sums [n_rows, columns] of one panel. first_row begins a block of rows.
+void int8_panel(const PackedWeights & w, const QuantizedRows & q, int first_row, int n_rows, int panel, float * sums) {
+    const size_t block = size_t(first_row / q.rows);
 
-    Int8Tiles args;
-    args.format   = &call.kernels.format;
+    detail::Int8Tiles args;
+    args.format   = &w.kernels->format;
     args.x        = q.codes + block * q.code_bytes;
     args.x_scale  = q.scales + block * q.n_scales;
     args.x_sum    = q.sums + block * q.n_scales;
-    args.n_rows   = n;
-    args.n_blocks = call.w.n_blocks;
+    args.w        = w.panel(panel);
+    args.n_rows   = n_rows;
+    args.n_blocks = w.n_blocks;
     args.y        = sums;
-    for (int panel = panel_0; panel < panel_1; ++panel) {
-        args.w = call.w.panel(panel);
-        call.w.type == PanelType::int8_row ? call.kernels.row_tiles(args) : call.kernels.block_tiles(args);
-        store_panel(call, first_row + begin, n, panel, sums);
-    }
+    w.type == PanelType::int8_row ? w.kernels->row_tiles(args) : w.kernels->block_tiles(args);
 }
 
 void run_int8(ThreadPool & pool, const Call & call, Workspace & workspace) {
-    const detail::Format & f       = call.kernels.format;
-    const bool             per_row = call.w.type == PanelType::int8_row;
-    const size_t           row_in  = size_t(call.w.n_blocks) * block_size;
+    const PackedWeights & w      = call.w;
+    const size_t          row_in = size_t(w.n_blocks) * block_size;
 
-    QuantizedRows q;
-    q.rows       = per_row ? f.row_rows : f.block_rows;
-    q.code_bytes = row_in * q.rows;
-    q.n_scales   = size_t(per_row ? 1 : call.w.n_blocks) * q.rows;
-
-    const int pass_rows = std::min(round_up(call.n_rows, q.rows), std::max(q.rows, int(pass_bytes / row_in) / q.rows * q.rows));
-    const int n_blocks  = pass_rows / q.rows;
-    const size_t codes  = aligned(n_blocks * q.code_bytes);
-    const size_t scales = aligned(n_blocks * q.n_scales * 4);
-    const size_t sums   = aligned(size_t(round_up(max_chunk_rows, q.rows)) * call.w.columns * sizeof(float));
-
-    auto * memory = static_cast<unsigned char *>(workspace.reserve(codes + 2 * scales + sums * pool.n_threads()));
-    q.codes       = reinterpret_cast<int8_t *>(memory);
-    q.scales      = reinterpret_cast<float *>(memory + codes);
-    q.sums        = reinterpret_cast<int32_t *>(memory + codes + scales);
+    QuantizedRows q(w);
+    const int     pass_rows = std::min(round_up(call.n_rows, q.rows), std::max(q.rows, int(pass_bytes / row_in) / q.rows * q.rows));
+    const size_t  quantized = q.size_bytes(pass_rows);
+    const size_t  sums      = aligned(size_t(round_up(max_chunk_rows, q.rows)) * w.columns * sizeof(float));
+    auto *        memory    = static_cast<unsigned char *>(workspace.reserve(quantized + sums * pool.n_threads()));
+    q.place(memory, pass_rows);
 
     for (int first = 0; first < call.n_rows; first += pass_rows) {
         const int n = std::min(pass_rows, call.n_rows - first);
 
         // A block of rows is little work: several make a task.
-        const int n_used    = ceil_div(n, q.rows);
-        const int per_task  = std::max(1, int(32 * 1024 / q.code_bytes));
-        pool.parallel_for(ceil_div(n_used, per_task), [&](int task, int) {
-            for (int b = task * per_task; b < std::min(n_used, (task + 1) * per_task); ++b) {
-                quantize_block(call, q, first, n, b);
-            }
+        const int task_rows = std::max(1, int(32 * 1024 / q.code_bytes)) * q.rows;
+        pool.parallel_for(ceil_div(n, task_rows), [&](int task, int) {
+            const int row = task * task_rows;
+            quantize(w, q, call.x + size_t(first + row) * call.x_stride, call.x_stride, std::min(task_rows, n - row), w.n_in, row, 0);
         });
 
         const Split split(call, n, q.rows, row_in, pool.n_threads());
         pool.parallel_for(split.n_tasks(), [&](int task, int thread) {
-            auto * own = reinterpret_cast<float *>(memory + codes + 2 * scales + sums * thread);
-            int8_task(call, q, split, first, n, task, own);
+            auto *    own     = reinterpret_cast<float *>(memory + quantized + sums * thread);
+            const int begin   = task / split.n_column_tasks * split.chunk_rows;
+            const int n_rows  = std::min(split.chunk_rows, n - begin);
+            const int panel_0 = task % split.n_column_tasks * split.task_panels;
+            const int panel_1 = std::min(panel_0 + split.task_panels, w.n_panels);
+            for (int panel = panel_0; panel < panel_1; ++panel) {
+                int8_panel(w, q, begin, n_rows, panel, own);
+                store_panel(call, first + begin, n_rows, panel, own);
+            }
         });
     }
+}
+
+// --- A feed-forward block --------------------------------------------------------------------------
+
+// Rows of one task: what lies between the two layers has to stay in the second-level cache. Fewer rows would read the
+// weights too often.
+constexpr size_t hidden_bytes    = 320 * 1024;
+constexpr int    min_hidden_rows = 48, max_hidden_rows = 96;
+constexpr size_t max_hidden_weights = 16 * 1024 * 1024; // they are read once a task: from the last-level cache, it is hoped
+
+int hidden_rows(const PackedWeights & down) {
+    const size_t row_bytes = size_t(down.n_blocks) * block_size * (down.type == PanelType::int8_row ? 5 : 1);
+    return std::min(max_hidden_rows, int(hidden_bytes / row_bytes));
+}
+
+// Scratch of one thread.
+struct FeedForwardScratch {
+    QuantizedRows x, hidden;
+    float *       sums;   // of one panel
+    float *       floats; // [rows, 32] activations on their way to codes, or all of them with a scale per row
+    size_t        floats_stride, size_bytes;
+
+    FeedForwardScratch(const PackedWeights & up, const PackedWeights & down, int n_rows) : x(up), hidden(down) {
+        floats_stride = down.type == PanelType::int8_row ? size_t(down.n_blocks) * block_size + 16 : block_size;
+        size_bytes    = x.size_bytes(n_rows) + hidden.size_bytes(n_rows) + sums_bytes(up, n_rows) + aligned(n_rows * floats_stride * sizeof(float));
+    }
+
+    static size_t sums_bytes(const PackedWeights & up, int n_rows) { return aligned(size_t(round_up(n_rows, 16)) * up.columns * sizeof(float)); }
+
+    void place(const PackedWeights & up, unsigned char * memory, int n_rows) {
+        x.place(memory, n_rows);
+        memory += x.size_bytes(n_rows);
+        hidden.place(memory, n_rows);
+        memory += hidden.size_bytes(n_rows);
+        sums   = reinterpret_cast<float *>(memory);
+        floats = reinterpret_cast<float *>(memory + sums_bytes(up, n_rows));
+    }
+};
+
+// Rows [first, first + n) of x through both layers.
+void feed_forward_task(const Call & up, const Call & down, const FeedForwardScratch & s, int first, int n) {
+    const bool per_row   = down.w.type == PanelType::int8_row;
+    const int  n_in      = up.w.n_in;
+    const int  n_hidden  = up.w.n_out;
+    const int  of_panel  = up.w.columns_out();
+    const int  at_a_time = per_row ? round_up(n_hidden, of_panel) : block_size;
+
+    quantize(up.w, s.x, up.x + size_t(first) * up.x_stride, up.x_stride, n, n_in, 0, 0);
+    for (int begin = 0; begin < n_hidden; begin += at_a_time) {
+        const int end = std::min(n_hidden, begin + at_a_time);
+        for (int panel = begin / of_panel; panel * of_panel < end; ++panel) {
+            int8_panel(up.w, s.x, 0, n, panel, s.sums);
+            Call to_floats     = up;
+            to_floats.y        = s.floats - begin;
+            to_floats.y_stride = s.floats_stride;
+            store_panel(to_floats, 0, n, panel, s.sums);
+        }
+        quantize(down.w, s.hidden, s.floats, s.floats_stride, n, end - begin, 0, begin);
+    }
+    for (int panel = 0; panel < down.w.n_panels; ++panel) {
+        int8_panel(down.w, s.hidden, 0, n, panel, s.sums);
+        store_panel(down, first, n, panel, s.sums);
+    }
+}
+
+void run_feed_forward(ThreadPool & pool, const Call & up, const Call & down, Workspace & workspace) {
+    const int rows_of_block = std::max(QuantizedRows(up.w).rows, QuantizedRows(down.w).rows);
+    // As many tasks for each thread.
+    const int n_wanted   = round_up(ceil_div(up.n_rows, hidden_rows(down.w)), pool.n_threads());
+    const int task_rows  = round_up(ceil_div(up.n_rows, n_wanted), rows_of_block);
+    const FeedForwardScratch scratch(up.w, down.w, task_rows);
+    auto * memory = static_cast<unsigned char *>(workspace.reserve(scratch.size_bytes * pool.n_threads()));
+    pool.parallel_for(ceil_div(up.n_rows, task_rows), [&](int task, int thread) {
+        FeedForwardScratch own = scratch;
+        own.place(up.w, memory + scratch.size_bytes * thread, task_rows);
+        feed_forward_task(up, down, own, task * task_rows, std::min(task_rows, up.n_rows - task * task_rows));
+    });
 }
 
 // --- Floats ----------------------------------------------------------------------------------------
@@ -291,6 +381,23 @@ void linear_gated(ThreadPool & pool, const PackedLinear & w, const float * x, si
     Epilogue              epilogue;
     epilogue.activation = activation;
     run(pool, {weights, *weights.kernels, x, x_stride, n_rows, y, y_stride, epilogue}, workspace);
+}
+
+bool joins_feed_forward(const PackedLinear & up, const PackedLinear & down, int n_rows, int n_threads) {
+    const PackedWeights & u       = up.weights();
+    const PackedWeights & d       = down.weights();
+    const bool            is_int8 = d.type == PanelType::int8_block || d.type == PanelType::int8_row;
+    return is_int8 && u.type == d.type && u.kernels == d.kernels && u.n_out == d.n_in && hidden_rows(d) >= min_hidden_rows &&
+           u.panels.size() + d.panels.size() <= max_hidden_weights && n_rows >= n_threads * min_hidden_rows;
+}
+
+void feed_forward(ThreadPool & pool, const PackedLinear & up, const PackedLinear & down, const float * x, size_t x_stride, int n_rows, float * y,
+                  size_t y_stride, Activation activation, const Epilogue & epilogue, Workspace & workspace) {
+    const PackedWeights & u = up.weights();
+    const PackedWeights & d = down.weights();
+    Epilogue              of_up;
+    of_up.activation = activation;
+    run_feed_forward(pool, {u, *u.kernels, x, x_stride, n_rows, nullptr, 0, of_up}, {d, *d.kernels, nullptr, 0, n_rows, y, y_stride, epilogue}, workspace);
 }
 
 } // namespace cpu

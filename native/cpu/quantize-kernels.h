@@ -8,62 +8,139 @@ namespace {
 
 constexpr int vectors_of_block = block_size / lanes;
 
-// 32 values at `first`; what lies past the end of the row is zero.
-void load_block(const Quantize & q, int first, vec * x) {
+inline int n_blocks_of(const Quantize & q) { return (q.n + block_size - 1) / block_size; }
+
+// 32 values at `first` of a row; what lies past its end is zero.
+inline void load_block(const Quantize & q, const float * row, int first, vec * x) {
     for (int i = 0; i < vectors_of_block; ++i) {
         const int at   = first + i * lanes;
         const int left = q.n - at;
-        x[i]           = left >= lanes ? load(q.x + at) : left > 0 ? load_first(q.x + at, left) : set(0);
+        x[i]           = left >= lanes ? load(row + at) : left > 0 ? load_first(row + at, left) : set(0);
     }
 }
 
-float block_largest(const vec * x) {
+inline vec block_largest(const vec * x) {
     vec m = abs(x[0]);
     for (int i = 1; i < vectors_of_block; ++i) {
         m = max(m, abs(x[i]));
     }
-    return largest(m);
+    return m;
 }
 
-// Places 32 codes at input `first` of the row. Returns their sum.
-int32_t place_block(const Quantize & q, int first, const vec * x, float inverse) {
+inline vec inverse_scale(vec largest) { return where_less(set(0), largest, div(set(float(format.x_max)), largest), set(0)); }
+
+// Codes of 32 values to their groups, which are `step` bytes apart. Returns what adds up to their sum.
+inline ivec place_block(const vec * x, float inverse, int8_t * to, size_t step) {
     constexpr int group = format.group;
     int8_t        codes[block_size];
-    const int32_t total = to_codes(x, inverse, codes);
-    int8_t *      to    = q.codes + size_t(first) * q.rows;
-    for (int g = 0; g < block_size / group; ++g, to += q.rows * group) {
-        memcpy(to, codes + g * group, group);
+    const ivec    sums = to_codes(x, inverse, codes);
+    CPU_UNROLL
+    for (int g = 0; g < block_size / group; ++g) {
+        memcpy(to + g * step, codes + g * group, group);
+    }
+    return sums;
+}
+
+// The sum of the lanes of each of `lanes` vectors, in their order.
+inline ivec sums_of(vec * sums) {
+    transpose(sums);
+    ivec total = as_int(sums[0]);
+    for (int i = 1; i < lanes; ++i) {
+        total = add_int(total, as_int(sums[i]));
     }
     return total;
 }
 
-float inverse_scale(float largest) { return largest > 0 ? float(format.x_max) / largest : 0.0f; }
-
+// `lanes` blocks at a time, whichever rows they belong to: then scales and sums are vectors too.
 void quantize_blocks(const Quantize & q) {
-    for (int first = 0, b = 0; first < q.n; first += block_size, ++b) {
-        vec x[vectors_of_block];
-        load_block(q, first, x);
-        const float m             = block_largest(x);
-        q.scale[b * q.rows]       = m / float(format.x_max);
-        q.sum[b * q.rows]         = -q.offset * place_block(q, first, x, inverse_scale(m));
+    struct Place {
+        const float * x; // the row
+        int           first;
+        int8_t *      codes;
+        size_t        scale;
+    };
+    const int    n_blocks = n_blocks_of(q), rows = q.rows;
+    const size_t step = size_t(rows) * format.group;
+
+    int    row = 0, in_block = 0, block = 0;
+    Place  next = {q.x, 0, q.codes, 0};
+    while (row < q.n_rows) {
+        Place places[lanes];
+        vec   x[vectors_of_block], largest[lanes];
+        int   n = 0;
+        for (; n < lanes && row < q.n_rows; ++n) {
+            load_block(q, next.x, next.first, x);
+            largest[n] = block_largest(x);
+            places[n]  = next;
+            next.first += block_size;
+            next.codes += size_t(block_size) * rows;
+            next.scale += size_t(rows);
+            if (++block == n_blocks) { // on to the next row
+                block    = 0;
+                in_block = in_block + 1 == rows ? 0 : in_block + 1;
+                ++row;
+                const size_t at = size_t(row / rows);
+                next = {q.x + row * q.x_stride, 0, q.codes + at * q.block_codes + size_t(in_block) * format.group, at * q.block_scales + in_block};
+            }
+        }
+        for (int i = n; i < lanes; ++i) {
+            largest[i] = set(0);
+        }
+        transpose(largest);
+        vec top = largest[0];
+        for (int i = 1; i < lanes; ++i) {
+            top = max(top, largest[i]);
+        }
+        float   scales[lanes], inverses[lanes];
+        int32_t totals[lanes];
+        store(scales, div(top, set(float(format.x_max))));
+        store(inverses, inverse_scale(top));
+
+        vec sums[lanes];
+        for (int i = 0; i < lanes; ++i) {
+            sums[i] = set(0);
+            if (i < n) {
+                load_block(q, places[i].x, places[i].first, x);
+                sums[i] = as_float(place_block(x, inverses[i], places[i].codes, step));
+            }
+        }
+        const ivec total = sums_of(sums);
+        memcpy(totals, &total, sizeof(totals));
+        for (int i = 0; i < n; ++i) {
+            q.scale[places[i].scale] = scales[i];
+            q.sum[places[i].scale]   = -q.offset * totals[i];
+        }
     }
 }
 
-void quantize_row(const Quantize & q) {
-    vec   x[vectors_of_block];
-    float m = 0;
-    for (int first = 0; first < q.n; first += block_size) {
-        load_block(q, first, x);
-        const float of_block = block_largest(x);
-        m                    = of_block > m ? of_block : m;
+void quantize_rows(const Quantize & q) {
+    const int n_blocks = n_blocks_of(q);
+    for (int row = 0; row < q.n_rows; ++row) {
+        const float * from  = q.x + row * q.x_stride;
+        const size_t  at    = size_t(row / q.rows);
+        int8_t *      codes = q.codes + at * q.block_codes + row % q.rows * format.group;
+
+        vec x[vectors_of_block], tops = set(0);
+        for (int b = 0; b < n_blocks; ++b) {
+            load_block(q, from, b * block_size, x);
+            tops = max(tops, block_largest(x));
+        }
+        const float top     = largest(tops);
+        const float inverse = top > 0 ? float(format.x_max) / top : 0.0f;
+
+        ivec sums = set_int(0);
+        for (int b = 0; b < n_blocks; ++b, codes += block_size * q.rows) {
+            load_block(q, from, b * block_size, x);
+            sums = add_int(sums, place_block(x, inverse, codes, size_t(q.rows) * format.group));
+        }
+        int32_t lanes_of[lanes], total = 0;
+        memcpy(lanes_of, &sums, sizeof(lanes_of));
+        for (int32_t s : lanes_of) {
+            total += s;
+        }
+        q.scale[at * q.block_scales + row % q.rows] = top / float(format.x_max);
+        q.sum[at * q.block_scales + row % q.rows]   = -q.offset * total;
     }
-    int32_t total = 0;
-    for (int first = 0; first < q.n; first += block_size) {
-        load_block(q, first, x);
-        total += place_block(q, first, x, inverse_scale(m));
-    }
-    *q.scale = m / float(format.x_max);
-    *q.sum   = -q.offset * total;
 }
 
 } // namespace

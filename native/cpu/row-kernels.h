@@ -43,33 +43,35 @@ inline void     store_pair(float * p, vec_pair v) {
 
 // --- Store of a panel ------------------------------------------------------------------------------
 
-// From sums to what is stored, for one vec or vec_pair; `load_as` loads one.
-template <Activation activation, typename V, typename Load> inline V finished(const Store & s, const float * sums, int i, const float * residual, const Load & load_as) {
-    V value = load_as(sums + i);
-    if (s.bias != nullptr) {
-        value = add(value, load_as(s.bias + i));
-    }
-    value = activated<activation>(value);
-    if (s.gated) {
-        value = mul(value, load_as(sums + s.columns / 2 + i));
-    }
-    if (s.scale != 1.0f) {
-        value = mul(value, V(set(s.scale)));
-    }
-    return residual != nullptr ? add(value, load_as(residual + i)) : value;
+// From sums to what is stored, for one vec or vec_pair.
+template <Activation activation, typename V> inline V finished(V sums, V bias, V scale) {
+    return mul(activated<activation>(add(sums, bias)), scale);
 }
 
+// Fields as locals: what is stored could otherwise be one of them, for all the compiler knows.
 template <Activation activation> void store_as(const Store & s) {
-    for (int r = 0; r < s.n_rows; ++r) {
-        const float * sums     = s.sums + size_t(r) * s.columns;
-        const float * residual = s.residual != nullptr ? s.residual + r * s.residual_stride : nullptr;
-        float *       y        = s.y + r * s.y_stride;
+    const float * sums = s.sums, * bias = s.bias, * residual = s.residual;
+    float *       y    = s.y;
+    const int     n    = s.n_valid, columns = s.columns;
+    const bool    gated = s.gated;
+    const vec     scale = set(s.scale);
+    const size_t  y_stride = s.y_stride, residual_stride = s.residual_stride;
+    for (int r = s.n_rows; r > 0; --r, sums += columns, y += y_stride) {
         for_pairs(
-            s.n_valid, [&](int i) { store_pair(y + i, finished<activation, vec_pair>(s, sums, i, residual, load_pair)); },
-            [&](int i, int n) {
-                // Sums and bias are padded to whole panels, the residual is not.
-                store_up_to(y + i, finished<activation, vec>(s, sums, i, residual, [&](const float * p) { return load_up_to(p, n); }), n);
+            n,
+            [&](int i) {
+                const vec_pair b     = bias != nullptr ? load_pair(bias + i) : vec_pair(set(0));
+                vec_pair       value = finished<activation, vec_pair>(load_pair(sums + i), b, scale);
+                value                = gated ? mul(value, load_pair(sums + columns / 2 + i)) : value;
+                store_pair(y + i, residual != nullptr ? add(value, load_pair(residual + i)) : value);
+            },
+            [&](int i, int left) { // sums and bias are padded to whole panels, the residual is not
+                const vec b     = bias != nullptr ? load_up_to(bias + i, left) : set(0);
+                vec       value = finished<activation, vec>(load_up_to(sums + i, left), b, scale);
+                value           = gated ? mul(value, load_up_to(sums + columns / 2 + i, left)) : value;
+                store_up_to(y + i, residual != nullptr ? add(value, load_up_to(residual + i, left)) : value, left);
             });
+        residual = residual != nullptr ? residual + residual_stride : nullptr;
     }
 }
 

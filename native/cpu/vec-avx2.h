@@ -129,19 +129,19 @@ inline void keep(ivec & v) {
 #endif
 }
 
-// Rounds 32 floats times `inverse` to bytes. Returns the sum of the codes.
-inline int32_t to_codes(const vec * x, float inverse, int8_t * codes) {
+inline ivec add_int(ivec a, ivec b) { return _mm256_add_epi32(a, b); }
+inline vec  as_float(ivec v) { return _mm256_castsi256_ps(v); }
+inline ivec as_int(vec v) { return _mm256_castps_si256(v); }
+
+// Rounds 32 floats times `inverse` to bytes. The lanes of what it returns add up to the sum of the codes.
+inline ivec to_codes(const vec * x, float inverse, int8_t * codes) {
     const vec     scale = set(inverse);
     const __m256i a = _mm256_cvtps_epi32(mul(x[0], scale)), b = _mm256_cvtps_epi32(mul(x[1], scale));
     const __m256i c = _mm256_cvtps_epi32(mul(x[2], scale)), d = _mm256_cvtps_epi32(mul(x[3], scale));
     // The packs work in 128-bit halves and leave the bytes in the order of 32-bit groups 0 2 4 6, 1 3 5 7.
     const __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
     _mm256_storeu_si256(reinterpret_cast<__m256i *>(codes), _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)));
-
-    const __m256i sums = _mm256_add_epi32(_mm256_add_epi32(a, b), _mm256_add_epi32(c, d));
-    __m128i       s    = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
-    s                  = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
-    return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
+    return _mm256_add_epi32(_mm256_add_epi32(a, b), _mm256_add_epi32(c, d));
 }
 
 } // namespace

@@ -121,17 +121,16 @@ inline void keep(ivec & v) {
 #endif
 }
 
-inline int32_t to_codes(const vec * x, float inverse, int8_t * codes) {
+inline ivec add_int(ivec a, ivec b) { return _mm512_add_epi32(a, b); }
+inline vec  as_float(ivec v) { return _mm512_castsi512_ps(v); }
+inline ivec as_int(vec v) { return _mm512_castps_si512(v); }
+
+inline ivec to_codes(const vec * x, float inverse, int8_t * codes) {
     const vec     scale = set(inverse);
     const __m512i a = _mm512_cvtps_epi32(mul(x[0], scale)), b = _mm512_cvtps_epi32(mul(x[1], scale));
     _mm_storeu_si128(reinterpret_cast<__m128i *>(codes), _mm512_cvtepi32_epi8(a));
     _mm_storeu_si128(reinterpret_cast<__m128i *>(codes + 16), _mm512_cvtepi32_epi8(b));
-
-    const __m512i sums = _mm512_add_epi32(a, b);
-    const __m256i h    = _mm256_add_epi32(_mm512_castsi512_si256(sums), _mm512_extracti64x4_epi64(sums, 1));
-    __m128i       s    = _mm_add_epi32(_mm256_castsi256_si128(h), _mm256_extracti128_si256(h, 1));
-    s                  = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
-    return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
+    return _mm512_add_epi32(a, b);
 }
 
 } // namespace

@@ -99,7 +99,11 @@ inline void keep(ivec & v) {
 #endif
 }
 
-inline int32_t to_codes(const vec * x, float inverse, int8_t * codes) {
+inline ivec add_int(ivec a, ivec b) { return vaddq_s32(a, b); }
+inline vec  as_float(ivec v) { return vreinterpretq_f32_s32(v); }
+inline ivec as_int(vec v) { return vreinterpretq_s32_f32(v); }
+
+inline ivec to_codes(const vec * x, float inverse, int8_t * codes) {
     int32x4_t sums = vdupq_n_s32(0);
     for (int i = 0; i < 8; i += 4) {
         int32x4_t c[4];
@@ -110,7 +114,7 @@ inline int32_t to_codes(const vec * x, float inverse, int8_t * codes) {
         const int16x8_t low = vcombine_s16(vmovn_s32(c[0]), vmovn_s32(c[1])), high = vcombine_s16(vmovn_s32(c[2]), vmovn_s32(c[3]));
         vst1q_s8(codes + 4 * i, vcombine_s8(vmovn_s16(low), vmovn_s16(high)));
     }
-    return vaddvq_s32(sums);
+    return sums;
 }
 
 } // namespace

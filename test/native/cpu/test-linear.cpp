@@ -188,15 +188,13 @@ void twin(Random & random, bool per_row, int n_rows, int n_in) {
         codes[i].assign(n_used * rows * row_codes, 0);
         scales[i].assign(n_used * rows * n_scales, 0);
         sums[i].assign(n_used * rows * n_scales, 0);
-        for (int r = 0; r < n_rows; ++r) {
-            cpu::detail::Quantize q;
-            q.format = &f, q.x = &x[size_t(r) * n_in], q.n = n_in, q.rows = rows, q.offset = per_row ? f.row_offset : f.block_offset;
-            q.codes = codes[i].data() + size_t(r / rows) * rows * row_codes + size_t(r % rows) * f.group;
-            q.scale = scales[i].data() + r / rows * rows * n_scales + r % rows;
-            q.sum   = sums[i].data() + r / rows * rows * n_scales + r % rows;
-            const cpu::detail::Kernels & k = i == 0 ? fast : scalar;
-            per_row ? k.quantize_row(q) : k.quantize_blocks(q);
-        }
+        cpu::detail::Quantize q;
+        q.format = &f, q.x = x.data(), q.x_stride = size_t(n_in), q.n_rows = n_rows, q.n = n_in;
+        q.rows = rows, q.offset = per_row ? f.row_offset : f.block_offset;
+        q.codes = codes[i].data(), q.scale = scales[i].data(), q.sum = sums[i].data();
+        q.block_codes = rows * row_codes, q.block_scales = rows * n_scales;
+        const cpu::detail::Kernels & k = i == 0 ? fast : scalar;
+        per_row ? k.quantize_rows(q) : k.quantize_blocks(q);
     }
     const std::string label = std::string(per_row ? "rows" : "blocks") + text(" %.0f x %.0f", n_rows, n_in);
     CHECK(codes[0] == codes[1] && sums[0] == sums[1], "quantised " + label + ": codes differ from the scalar twin's");
@@ -293,6 +291,37 @@ void stacked(Random & random, cpu::ThreadPool & pool) {
     }
 }
 
+// Both layers at once: the same bits as one after the other.
+void joined(Random & random, cpu::ThreadPool & pool, WeightMode mode, bool gated, int n_rows, int n_in, int n_hidden, int n_out) {
+    const Weight gate = make_weight(random, SourceType::other, n_hidden, n_in), up = make_weight(random, SourceType::other, n_hidden, n_in);
+    const Weight down = make_weight(random, SourceType::other, n_out, n_hidden);
+    const auto   bias = random.normals(n_hidden), x = random.normals(size_t(n_rows) * n_in), residual = random.normals(size_t(n_rows) * n_out);
+
+    const cpu::PackedLinear first = gated ? cpu::pack_linear_gated(pool, n_in, gate.source(), up.source(), mode) : cpu::pack_linear(pool, n_in, {up.source()}, bias.data(), mode);
+    const cpu::PackedLinear last  = cpu::pack_linear(pool, n_hidden, {down.source()}, nullptr, mode);
+    const std::string label = std::string(gated ? "gated " : "") + (mode == WeightMode::row_int8 ? "rows" : "blocks") +
+                              text(" %.0f x %.0f x %.0f x %.0f", n_rows, n_in, n_hidden, n_out);
+    CHECK(cpu::joins_feed_forward(first, last, n_rows, pool.n_threads()), label + ": not joined");
+    CHECK(!cpu::joins_feed_forward(first, last, 1, pool.n_threads()), label + ": joined for one row");
+
+    const Activation activation = gated ? Activation::silu : Activation::gelu_erf;
+    cpu::Epilogue    e, of_first;
+    e.residual          = residual.data();
+    e.residual_stride   = size_t(n_out);
+    e.scale             = 0.5f;
+    of_first.activation = activation;
+    cpu::Workspace     workspace;
+    std::vector<float> hidden(size_t(n_rows) * n_hidden), apart(size_t(n_rows) * n_out), at_once(apart);
+    if (gated) {
+        cpu::linear_gated(pool, first, x.data(), n_in, n_rows, hidden.data(), n_hidden, activation, workspace);
+    } else {
+        cpu::linear(pool, first, x.data(), n_in, n_rows, hidden.data(), n_hidden, of_first, workspace);
+    }
+    cpu::linear(pool, last, hidden.data(), n_hidden, n_rows, apart.data(), n_out, e, workspace);
+    cpu::feed_forward(pool, first, last, x.data(), n_in, n_rows, at_once.data(), n_out, activation, e, workspace);
+    CHECK(apart == at_once, label + text(": joined layers differ by %g", difference(apart, at_once)));
+}
+
 } // namespace
 
 void linear(cpu::Isa) {
@@ -321,6 +350,12 @@ void linear(cpu::Isa) {
     }
     epilogues(random, pool);
     stacked(random, pool);
+    for (WeightMode mode : {WeightMode::native, WeightMode::row_int8}) {
+        for (bool gated : {false, true}) {
+            joined(random, pool, mode, gated, 145, 96, 160, 70);
+            joined(random, pool, mode, gated, 331, 71, 205, 33);
+        }
+    }
 }
 
 } // namespace test
