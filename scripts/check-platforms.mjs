@@ -3,17 +3,16 @@
 // (npm run prebuilds). Results go to build/platforms/prebuilds.json, from which platforms-table.mjs makes docs/platforms.md.
 //   node scripts/check-platforms.mjs [--only linux-arm64,win32-x64]
 import { execFileSync, spawnSync } from "node:child_process";
-import { cpSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, rmSync, statSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { readRecords, writeRecords } from "./platform-records.mjs";
 import { prebuildFaults } from "./prebuild-faults.mjs";
+import { folder, makeApp, npm, packPackage, runSmoke } from "./smoke-app.mjs";
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..");
-const folder = path.join(root, "build", "platforms");
 const host = `${process.platform}-${process.arch}`;
-const minutes = 60_000;
 
 // `node`: the npm package that carries Node for it. The prefix of qemu is where Debian's cross compiler keeps its libraries.
 // `maxTokens`: longer cases are left out, since qemu would take an hour for all of them.
@@ -41,39 +40,10 @@ const targets = {
 const { values } = parseArgs({ options: { only: { type: "string" } } });
 const wanted = values.only?.split(",") ?? Object.keys(targets);
 
-const npm = (args, cwd) =>
-  execFileSync("npm", [...args, "--loglevel=error", "--no-audit", "--no-fund"], {
-    cwd,
-    encoding: "utf8",
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-
 /** An emulator's version, or undefined where it is not installed. */
 function versionOf([command]) {
   const { status, stdout } = spawnSync(command, ["--version"], { encoding: "utf8" });
   return status === 0 ? /\d+(\.\d+)+/.exec(stdout)?.[0] : undefined;
-}
-
-/** A folder outside ASCII, where the package and a Node for the platform are installed. */
-function prepare(name, tarball) {
-  const work = path.join(folder, `${name} 模型 ü`);
-  rmSync(work, { recursive: true, force: true });
-  mkdirSync(work, { recursive: true });
-  writeFileSync(path.join(work, "package.json"), JSON.stringify({ name: "app", private: true, type: "module" }));
-  npm(["install", ...targets[name].install, tarball], work);
-  cpSync(path.join(root, "scripts", "platform-smoke.mjs"), path.join(work, "smoke.mjs"));
-  const golden = path.join(work, "golden");
-  cpSync(path.join(root, "test", "golden"), golden, { recursive: true, filter: (file) => !file.endsWith(".md") });
-  const { maxTokens = Number.POSITIVE_INFINITY } = targets[name].emulator ?? {};
-  const checkpoints = JSON.parse(readFileSync(path.join(golden, "checkpoints.json"), "utf8"));
-  for (const { name: model } of checkpoints) keepCases(path.join(golden, model, "cases.json"), maxTokens);
-  return work;
-}
-
-function keepCases(file, maxTokens) {
-  const json = JSON.parse(readFileSync(file, "utf8"));
-  json.cases = json.cases.filter((each) => each.n_tokens.reduce((sum, n) => sum + n, 0) <= maxTokens);
-  writeFileSync(file, JSON.stringify(json));
 }
 
 function nodeFor(name, version) {
@@ -107,43 +77,17 @@ function check(name, tarball) {
   if (name !== host && !version) return record(name, "built, not run", "skip", `${emulator.name} is not installed: ${emulator.needs}`);
 
   console.error(`${name}: installing ...`);
-  const work = prepare(name, tarball);
-  const command = name === host ? [process.execPath] : [...emulator.command, nodeFor(name, "20")];
+  const maxTokens = name === host ? undefined : emulator.maxTokens;
+  const app = makeApp(name, tarball, targets[name].install, maxTokens);
   console.error(`${name}: running ...`);
-  const started = Date.now();
-  const said = path.join(work, "output.txt");
-  const output = openSync(said, "w");
-  const { status, signal } = spawnSync(command[0], [...command.slice(1), "smoke.mjs"], {
-    cwd: work,
-    // A file, since Node under wine cannot open a pipe of ours. Node 20 refuses wine's Windows version.
-    stdio: ["ignore", output, output],
-    timeout: 45 * minutes,
-    env: {
-      ...process.env,
-      LC_ALL: "C.UTF-8",
-      WINEPREFIX: path.join(folder, "wine"),
-      WINEDEBUG: "-all",
-      NODE_SKIP_PLATFORM_CHECK: "1",
-      XDG_CACHE_HOME: path.join(work, "cache"),
-    },
+  const command = name === host ? [process.execPath] : [...emulator.command, nodeFor(name, "20")];
+  const { result, detail } = runSmoke(app, command, {
+    WINEPREFIX: path.join(folder, "wine"),
+    WINEDEBUG: "-all",
+    NODE_SKIP_PLATFORM_CHECK: "1", // Node 20 refuses wine's Windows version
   });
-  const seconds = Math.round((Date.now() - started) / 1000);
   const how = name === host ? "natively" : `emulated (${emulator.name} ${version})`;
-  const file = path.join(work, "report.json");
-  if (!existsSync(file))
-    return record(name, how, "fail", `ended with ${signal ?? status} before any check. ${readFileSync(said, "utf8").slice(-2000)}`);
-  const report = JSON.parse(readFileSync(file, "utf8"));
-  for (const { ok, name: what, detail } of report.checks) console.error(`  ${ok ? "ok  " : "FAIL"} ${what}: ${detail}`);
-  if (report.error) console.error(report.error);
-  const passed = report.checks.filter(({ ok }) => ok).length;
-  const crashed = report.error === null && status !== 0 && passed === report.checks.length;
-  const ok = status === 0 && passed === report.checks.length;
-  const faults = report.checks.filter((each) => !each.ok).map((each) => `${each.name} (${each.detail})`);
-  if (report.error) faults.push(report.error.split("\n")[0]);
-  if (crashed) faults.push(`ended with ${signal ?? status}`);
-  const facts = [`${passed} of ${report.checks.length} checks`, `Node ${report.node.slice(1)}, ${report.isa} kernels, ${seconds} s`];
-  if (emulator?.maxTokens && name !== host) facts.push(`cases of at most ${emulator.maxTokens} tokens`);
-  return record(name, how, ok ? "pass" : "fail", [...facts, ...faults].join("; "));
+  return record(name, how, result, maxTokens ? `${detail}; cases of at most ${maxTokens} tokens` : detail);
 }
 
 const unknown = wanted.filter((name) => !Object.hasOwn(targets, name));
@@ -151,10 +95,8 @@ if (unknown.length > 0) {
   console.error(`Unknown platform ${unknown.join(", ")}; there are ${Object.keys(targets).join(", ")}`);
   process.exit(2);
 }
-mkdirSync(folder, { recursive: true });
-for (const file of readdirSync(folder)) if (file.endsWith(".tgz")) rmSync(path.join(folder, file));
-const [{ filename }] = JSON.parse(npm(["pack", "--json", "--silent", "--ignore-scripts", "--pack-destination", folder], root));
-const records = wanted.map((name) => check(name, path.join(folder, filename)));
+const tarball = packPackage();
+const records = wanted.map((name) => check(name, tarball));
 const previous = readRecords("prebuilds");
 const latest = (name) => [...records, ...previous].find(({ combination }) => combination === name) ?? [];
 writeRecords("prebuilds", Object.keys(targets).flatMap(latest));

@@ -1,4 +1,4 @@
-// Takes the records that check-platforms.mjs, check-hosts.mjs and others leave (platform-records.mjs) into docs/platforms.json
+// Takes the records that check-platforms.mjs, check-builds.mjs and others leave (platform-records.mjs) into docs/platforms.json
 // and writes docs/platforms.md from that. What was not run anew keeps the record of its last run, with its date.
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
@@ -12,8 +12,8 @@ const prebuilts = "Prebuilt addons";
 
 const intro = `# Platforms
 
-What was run, where and how. \`npm run check:platforms\`, \`npm run check:hosts\` and \`npm run soak\` leave records, which
-\`node scripts/platforms-table.mjs\` takes into platforms.json and into this page. Each row has the day of its last run.
+What was run, where and how. \`npm run check:platforms\`, \`check:builds\`, \`check:hosts\`, \`sanitize\` and \`soak\` leave records,
+which \`node scripts/platforms-table.mjs\` takes into platforms.json and into this page. Each row has the day of its last run.
 
 The package carries an addon for each platform under "${prebuilts}", made on Linux x64. They run on Node 20.19 and newer,
 and on:
