@@ -150,6 +150,10 @@ function missingNotices() {
       what: "the MinGW-w64 runtime in the Windows addon",
       words: contains("Mingw-w64") || contains("libwinpthread") ? ["mingw-w64", "winpthreads"] : [],
     },
+    {
+      what: "the C++ library in the macOS addons",
+      words: contains("libc++abi") ? ["Apache License 2.0 with LLVM Exceptions", "Zig contributors"] : [],
+    },
     ...modelsInside().map((name) => ({ what: `the model ${name}`, words: [name] })),
   ];
   return wanted.flatMap(({ what, words }) =>
