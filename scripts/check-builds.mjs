@@ -69,7 +69,7 @@ function muslTools() {
 
 function check(name, tarball) {
   const { what, flags, install = [], how = "natively", needs, path: tools } = builds[name];
-  const record = (result, detail) => ({ area: "bge-reranker build", combination: what, how, result, detail });
+  const record = (result, detail) => ({ area: "built by bge-reranker build", combination: what, how, result, detail });
   const missing = needs?.();
   if (missing) return record("skip", missing);
   console.error(`${name}: installing ...`);
