@@ -352,6 +352,7 @@ ggml_tensor * GraphBuilder::attention(const AttentionShape & shape, ggml_tensor 
             params.causal = shape.causal;
             params.window = shape.window;
             params.soft_cap = shape.soft_cap;
+            params.codes = shape.codes;
             params.q_stride = row_stride(q);
             params.k_stride = row_stride(k);
             params.v_stride = row_stride(v);

@@ -19,6 +19,7 @@ struct AttentionShape {
     bool causal = false;
     int window = 0;        // causal only: key j is visible to query i iff 0 <= i - j < window; 0 = no limit
     float soft_cap = 0.0f; // 0 = off
+    bool codes = false;    // 16-bit codes will do, on our CPU kernels
 };
 
 struct LinearOptions {

@@ -105,7 +105,9 @@ struct Bert : Architecture {
     // x [n_embd, n_tokens]; the last layer computes the first token of each pair only, which is all the head reads.
     ggml_tensor * build_layer(GraphBuilder & g, const Layer & l, ggml_tensor * x, const Rows & rows, Pick pick) const {
         const std::vector<ggml_tensor *> qkv = g.linear_parts(l.qkv, x);
-        ggml_tensor * mixed = g.attention(attn, g.select(qkv[0], rows, pick), qkv[1], qkv[2], rows, pick);
+        AttentionShape shape = attn;
+        shape.codes = l.qkv.packed && l.qkv.packed.is_int8();
+        ggml_tensor * mixed = g.attention(shape, g.select(qkv[0], rows, pick), qkv[1], qkv[2], rows, pick);
         x = g.select(x, rows, pick);
         x = g.layer_norm(l.attn_norm, g.linear(l.attn_output, mixed, {cpu::Activation::none, x, 1.0f}));
         return g.layer_norm(l.ffn_norm, g.feed_forward(l.ffn_up, l.ffn_down, x, activation, {cpu::Activation::none, x, 1.0f}));

@@ -1,5 +1,5 @@
 // attention(): tiles of keys against blocks of queries with a running softmax, so that no n x n matrix exists.
-// A tile's K is transposed into panels and both products are the f32 kernel of the linear layers.
+// A tile's K is transposed into panels and both products are the f32 kernel of the linear layers, or that of 16-bit codes.
 #include "cpu.h"
 #include "kernels.h"
 
@@ -37,6 +37,7 @@ struct Call {
     float *                 out;
     int                     tile;  // keys
     int                     dim;   // head_dim, padded to whole panels
+    bool                    codes;
 };
 
 // Scratch of one thread.
@@ -60,6 +61,37 @@ struct Scratch {
         sums   = scores + size_t(c.kernels.format.float_rows) * c.tile;
         max    = sums + size_t(max_task_rows) * c.dim;
         total  = max + max_task_rows;
+    }
+};
+
+// The same for 16-bit codes, pairs of which are an int32: of neighbouring inputs in q and k, of neighbouring keys in v.
+struct CodeScratch {
+    int32_t * k;        // [tile / columns][head_dim / 2][columns]
+    int32_t * k_rows;   // [tile][head_dim / 2], before they are turned over
+    int32_t * v;        // [dim / columns][tile / 2][columns]
+    int32_t * q;        // [float_rows][head_dim / 2]
+    int32_t * weights;  // [float_rows][tile / 2]
+    float *   k_scale;  // [tile]
+    float *   v_scale;  // [dim]
+    float *   q_scale;  // [float_rows], as the next
+    float *   weights_scale;
+
+    static size_t n_floats(const Call & c) {
+        const size_t rows = size_t(c.kernels.format.float_rows);
+        return (size_t(c.tile) * (2 * c.p.head_dim + c.dim) + rows * (c.p.head_dim + c.tile)) / 2 + size_t(c.tile) + c.dim + 2 * rows + 16;
+    }
+
+    CodeScratch(const Call & c, float * memory) {
+        const size_t rows = size_t(c.kernels.format.float_rows), half = size_t(c.p.head_dim) / 2;
+        k             = reinterpret_cast<int32_t *>(memory);
+        v             = k + c.tile * half;
+        k_rows        = v + size_t(c.tile) / 2 * c.dim;
+        q             = k_rows + c.tile * half;
+        weights       = q + rows * half;
+        k_scale       = reinterpret_cast<float *>(weights + rows * c.tile / 2);
+        v_scale       = k_scale + c.tile;
+        q_scale       = v_scale + c.dim;
+        weights_scale = q_scale + rows;
     }
 };
 
@@ -190,7 +222,93 @@ void attend(const Call & c, const AttentionSequence & s, const Task & t, const S
     c.kernels.float_tiles(pv);
 }
 
-void run_task(const Call & c, const Task & t, const Scratch & scratch) {
+// The largest code of a row, so that a sum of n products of codes fits an int32.
+float largest_code(int n) { return std::min(32767.0f, std::floor(std::sqrt(2147483520.0f / float(n)))); }
+
+int16_t * shorts(int32_t * pairs) { return reinterpret_cast<int16_t *>(pairs); }
+
+// Keys and values [first, first + n) of a sequence as codes, with scales of this tile: one for the keys, one for each value's column.
+void pack_codes(const Call & c, const AttentionSequence & s, const float * k, const float * v, int first, int n, const CodeScratch & scratch) {
+    const int    columns = c.kernels.format.float_columns;
+    const int    half    = c.p.head_dim / 2;
+    const size_t row     = size_t(key_row(s, first));
+    const float  scale   = c.kernels.pairs.rows(k + row * c.p.k_stride, c.p.k_stride, n, c.p.head_dim, largest_code(c.p.head_dim), shorts(scratch.k_rows));
+    std::fill(scratch.k_scale, scratch.k_scale + n, scale);
+    for (int begin = 0; begin < n; begin += columns) {
+        c.kernels.transpose(reinterpret_cast<const float *>(scratch.k_rows + size_t(begin) * half), size_t(half), std::min(columns, n - begin), half,
+                            reinterpret_cast<float *>(scratch.k + size_t(begin) * half), size_t(columns));
+    }
+    c.kernels.pairs.columns(v + row * c.p.v_stride, c.p.v_stride, n, c.p.head_dim, scratch.v, size_t(c.tile) / 2 * columns,
+                            scratch.v_scale);
+}
+
+// As attend(), in codes: every query sees all n keys.
+void attend_codes(const Call & c, const AttentionSequence & s, const Task & t, const Scratch & scratch, const CodeScratch & codes, int r, int n_rows, int n,
+                  bool is_first) {
+    const detail::Format & f    = c.kernels.format;
+    const int              half = c.p.head_dim / 2;
+    const float            code_max = largest_code(c.p.head_dim);
+    for (int i = 0; i < n_rows; ++i) {
+        const float * q  = c.q + size_t(s.q_begin + t.first_query + r + i) * c.p.q_stride + size_t(t.head) * c.p.head_dim;
+        codes.q_scale[i] = c.kernels.pairs.rows(q, 0, 1, c.p.head_dim, code_max, shorts(codes.q + i * half));
+    }
+    detail::PairTiles qk;
+    qk.x            = codes.q;
+    qk.x_row        = size_t(half);
+    qk.row_scale    = codes.q_scale;
+    qk.w            = codes.k;
+    qk.w_panel      = size_t(half) * f.float_columns;
+    qk.column_scale = codes.k_scale;
+    qk.n_rows       = n_rows;
+    qk.n_k          = half;
+    qk.n_panels     = ceil_div(n, f.float_columns);
+    qk.accumulate   = false;
+    qk.y            = scratch.scores;
+    qk.y_row        = size_t(c.tile);
+    c.kernels.pairs.tiles(qk);
+
+    const int begins[16] = {};
+    int       ends[16];
+    float     rescale[16];
+    std::fill(ends, ends + 16, n);
+    detail::Softmax softmax;
+    softmax.scores   = scratch.scores;
+    softmax.stride   = size_t(c.tile);
+    softmax.n_rows   = n_rows;
+    softmax.n        = round_up(n, 16);
+    softmax.first    = begins;
+    softmax.end      = ends;
+    softmax.scale    = c.p.scale;
+    softmax.soft_cap = 0;
+    softmax.max      = scratch.max + r;
+    softmax.sum      = scratch.total + r;
+    softmax.rescale  = rescale;
+    c.kernels.softmax(softmax);
+
+    float * sums = scratch.sums + size_t(r) * c.dim;
+    for (int i = 0; i < n_rows; ++i) {
+        codes.weights_scale[i] = c.kernels.pairs.weights(scratch.scores + size_t(i) * c.tile, softmax.n, shorts(codes.weights + size_t(i) * c.tile / 2));
+        if (!is_first && rescale[i] != 1.0f) {
+            c.kernels.scale_row(sums + size_t(i) * c.dim, c.dim, rescale[i]);
+        }
+    }
+    detail::PairTiles pv;
+    pv.x            = codes.weights;
+    pv.x_row        = size_t(c.tile) / 2;
+    pv.row_scale    = codes.weights_scale;
+    pv.w            = codes.v;
+    pv.w_panel      = size_t(c.tile) / 2 * f.float_columns;
+    pv.column_scale = codes.v_scale;
+    pv.n_rows       = n_rows;
+    pv.n_k          = ceil_div(n, 2);
+    pv.n_panels     = c.dim / f.float_columns;
+    pv.accumulate   = !is_first;
+    pv.y            = sums;
+    pv.y_row        = size_t(c.dim);
+    c.kernels.pairs.tiles(pv);
+}
+
+void run_task(const Call & c, const Task & t, const Scratch & scratch, const CodeScratch & codes) {
     const AttentionSequence & s       = c.p.sequences[t.sequence];
     const int                 head_kv = t.head / (c.p.n_head / c.p.n_head_kv);
     const float *             k       = c.k + size_t(head_kv) * c.p.head_dim;
@@ -205,6 +323,13 @@ void run_task(const Call & c, const Task & t, const Scratch & scratch) {
     const int end   = Visible(c.p, s, s.q_position + t.first_query + t.n_queries - 1).end;
     for (int key = first; key < end; key += c.tile) {
         const int n = std::min(c.tile, end - key);
+        if (c.codes) {
+            pack_codes(c, s, k, v, key, n, codes);
+            for (int r = 0; r < t.n_queries; r += rows) {
+                attend_codes(c, s, t, scratch, codes, r, std::min(rows, t.n_queries - r), n, key == first);
+            }
+            continue;
+        }
         pack_k(c, s, k, key, n, scratch.k);
         pack_v(c, s, v, key, n, scratch.v);
         for (int r = 0; r < t.n_queries; r += rows) {
@@ -250,13 +375,19 @@ void attention(ThreadPool & pool, const AttentionParams & params, const float * 
     // A multiple of every panel width, and one size for all calls with this head size.
     const int tile = std::max(64, tile_floats / params.head_dim / 64 * 64);
 
-    const Call              call{params, kernels, q, k, v, out, tile, round_up(params.head_dim, columns)};
+    // Values of a shared prefix lie elsewhere and would be scaled apart.
+    const bool codes = params.codes && kernels.pairs.tiles != nullptr && !params.causal && params.soft_cap == 0 &&
+                       std::none_of(params.sequences, params.sequences + params.n_sequences, [](const AttentionSequence & s) { return s.n_prefix > 0; });
+
+    const Call              call{params, kernels, q, k, v, out, tile, round_up(params.head_dim, columns), codes};
     const std::vector<Task> tasks    = split(params, kernels.format.float_rows);
     const size_t            n_floats = size_t(round_up(int(Scratch::n_floats(call)), 16));
-    auto *                  memory   = static_cast<float *>(workspace.reserve(n_floats * sizeof(float) * pool.n_threads()));
+    const size_t            n_codes  = codes ? size_t(round_up(int(CodeScratch::n_floats(call)), 16)) : 0;
+    auto *                  memory   = static_cast<float *>(workspace.reserve((n_floats + n_codes) * sizeof(float) * pool.n_threads()));
 
     pool.parallel_for(int(tasks.size()), [&](int task, int thread) {
-        run_task(call, tasks[task], Scratch(call, memory + n_floats * thread));
+        float * own = memory + (n_floats + n_codes) * thread;
+        run_task(call, tasks[task], Scratch(call, own), CodeScratch(call, own + n_floats));
     });
 }
 

@@ -124,6 +124,7 @@ public:
     int    n_in() const;
     int    n_out() const;      // rows of all sources; for a gated layer, of one of its two halves
     bool   is_gated() const;
+    bool   is_int8() const;
     size_t size_bytes() const; // memory held
     explicit operator bool() const { return weights_ != nullptr; }
 
@@ -191,13 +192,17 @@ struct AttentionParams {
     int   window    = 0;    // causal only: key j is visible to query i iff 0 <= i - j < window; 0 = no limit
     float soft_cap  = 0.0f; // score becomes cap * tanh(score / cap); 0 = off
 
+    // Beside int8 weights: q, k, v and the softmax as 16-bit codes, with relative errors of about 1e-3, where the chip is faster
+    // at those. Ignored where queries do not all see the same keys, and with `soft_cap`.
+    bool codes = false;
+
     size_t q_stride = 0, k_stride = 0, v_stride = 0, out_stride = 0;
 
     const AttentionSequence * sequences   = nullptr;
     int                       n_sequences = 0;
 };
 
-// out = softmax(mask(scale q kᵀ)) v for every sequence and head, in f32. out must not overlap q, k or v.
+// out = softmax(mask(scale q kᵀ)) v for every sequence and head, in f32 unless `codes` says otherwise. out must not overlap q, k or v.
 // A query row that sees no key gives zeros. Results do not depend on the other sequences.
 void attention(ThreadPool & pool, const AttentionParams & params, const float * q, const float * k, const float * v, float * out,
                Workspace & workspace);

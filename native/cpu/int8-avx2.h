@@ -27,5 +27,8 @@ inline ivec dot_small(ivec sums, ivec w0, ivec x0, ivec w1, ivec x1) {
     return _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 
+// Two products of 16-bit codes to a lane.
+inline ivec dot_pairs(ivec sums, ivec w, ivec x) { return _mm256_add_epi32(sums, _mm256_madd_epi16(w, x)); }
+
 } // namespace
 } // namespace cpu::detail

@@ -16,5 +16,8 @@ constexpr Format format = {float_rows, lanes * panel_vectors, lanes * panel_vect
 
 inline ivec dot(ivec sums, ivec w, ivec x) { return _mm256_dpbusd_avx_epi32(sums, w, x); }
 
+// Two products of 16-bit codes to a lane.
+inline ivec dot_pairs(ivec sums, ivec w, ivec x) { return _mm256_dpwssd_avx_epi32(sums, w, x); }
+
 } // namespace
 } // namespace cpu::detail

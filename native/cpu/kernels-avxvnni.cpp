@@ -12,12 +12,13 @@
 #include "float-kernels.h"
 #include "int8-kernels.h"
 #include "quantize-kernels.h"
+#include "pair-kernels.h"
 #include "row-kernels.h"
 #include "table.h"
 
 namespace cpu::detail {
 namespace {
-constexpr Kernels table = make_table(Isa::avx_vnni);
+constexpr Kernels table = make_table(Isa::avx_vnni, pair_kernels);
 }
 const Kernels * avx_vnni_kernels() { return &table; }
 } // namespace cpu::detail

@@ -253,6 +253,66 @@ void activate(Activation activation, const float * x, float * y, int n) {
     std::transform(x, x + n, y, [&](float value) { return activated(activation, value); });
 }
 
+void pair_tiles(const PairTiles & t) {
+    constexpr int columns = 8;
+    for (int r = 0; r < t.n_rows; ++r) {
+        for (int c = 0; c < t.n_panels * columns; ++c) {
+            const int32_t * w   = t.w + c / columns * t.w_panel + c % columns;
+            int32_t         sum = 0;
+            for (int k = 0; k < t.n_k; ++k) {
+                int16_t a[2], b[2];
+                std::memcpy(a, t.x + r * t.x_row + k, sizeof(a));
+                std::memcpy(b, w + size_t(k) * columns, sizeof(b));
+                sum += int32_t(a[0]) * b[0] + int32_t(a[1]) * b[1];
+            }
+            float & y = t.y[r * t.y_row + c];
+            y         = float(sum) * (t.row_scale[r] * t.column_scale[c]) + (t.accumulate ? y : 0.0f);
+        }
+    }
+}
+
+float pair_rows(const float * x, size_t x_row, int n_rows, int n, float code_max, int16_t * codes) {
+    float top = 0;
+    for (int i = 0; i < n_rows * n; ++i) {
+        top = std::max(top, std::fabs(x[i / n * x_row + i % n]));
+    }
+    const float inverse = top > 0 ? code_max / top : 0.0f;
+    for (int i = 0; i < n_rows * n; ++i) {
+        codes[i] = int16_t(std::lrint(x[i / n * x_row + i % n] * inverse));
+    }
+    return top / code_max;
+}
+
+float pair_weights(const float * x, int n, int16_t * codes) {
+    float all = 0;
+    for (int i = 0; i < n; ++i) {
+        all += x[i];
+    }
+    const float inverse = all > 0 ? 32767.0f / all : 0.0f;
+    for (int i = 0; i < n; ++i) {
+        codes[i] = int16_t(std::lrint(x[i] * inverse));
+    }
+    return all / 32767.0f;
+}
+
+void pair_columns(const float * from, size_t from_row, int n_rows, int n, int32_t * to, size_t panel, float * scale) {
+    constexpr int columns = 8;
+    for (int c = 0; c < (n + columns - 1) / columns * columns; ++c) {
+        float top = 0;
+        for (int r = 0; r < n_rows && c < n; ++r) {
+            top = std::max(top, std::fabs(from[r * from_row + c]));
+        }
+        const float inverse = top > 0 ? 32767.0f / top : 0.0f;
+        auto        code    = [&](int r) { return c < n && r < n_rows ? uint32_t(std::lrint(from[r * from_row + c] * inverse)) : 0u; };
+        for (int r = 0; r < n_rows; r += 2) {
+            to[c / columns * panel + size_t(r / 2) * columns + c % columns] = int32_t((code(r) & 0xffff) | code(r + 1) << 16);
+        }
+        scale[c] = top / 32767.0f;
+    }
+}
+
+constexpr PairKernels pair_kernels = {pair_tiles, pair_rows, pair_weights, pair_columns};
+
 constexpr Format format = {/*float_rows*/ 4, /*float_columns*/ 8, /*int8_columns*/ 8, /*group*/ 4, /*x_max*/ 127,
                            /*block_rows*/ 4, /*block_offset*/ 0,  /*row_rows*/ 4,     /*row_max*/ 127, /*row_offset*/ 0};
 
@@ -263,7 +323,7 @@ constexpr Format format = {/*float_rows*/ 4, /*float_columns*/ 8, /*int8_columns
 
 namespace cpu::detail {
 namespace {
-constexpr Kernels table = make_table(Isa::scalar);
+constexpr Kernels table = make_table(Isa::scalar, pair_kernels);
 }
 const Kernels * scalar_kernels() { return &table; }
 } // namespace cpu::detail

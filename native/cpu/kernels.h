@@ -97,6 +97,22 @@ struct Softmax {
     float *     rescale; // out: what the sums so far must be multiplied with
 };
 
+// Products of 16-bit codes, two to a 32-bit lane. The sums must fit an int32.
+// y [n_rows, n_panels * columns] = row_scale * column_scale * (x [n_rows, n_k] times panels [n_k, columns]), added to y when
+// `accumulate`. n_k counts pairs, and so do the strides of x and w.
+struct PairTiles {
+    const int32_t * x;
+    size_t          x_row;
+    const float *   row_scale;
+    const int32_t * w;
+    size_t          w_panel;
+    const float *   column_scale; // [n_panels * columns]
+    int             n_rows, n_k, n_panels;
+    bool            accumulate;
+    float *         y;
+    size_t          y_row;
+};
+
 struct Norm {
     const float * x;
     const float * add;      // or null
@@ -106,6 +122,18 @@ struct Norm {
     float *       y;
     int           n;
     float         eps;
+};
+
+// Attention in 16-bit codes, for chips that multiply those faster than floats.
+struct PairKernels {
+    void (*tiles)(const PairTiles &); // at most float_rows rows
+    // Codes [n_rows, n] of rows of n values, which reach +-code_max. Returns their scale.
+    float (*rows)(const float * x, size_t x_row, int n_rows, int n, float code_max, int16_t * codes);
+    // Codes of weights that are not negative and add up to 32767 of them. n is a multiple of 16. Returns their scale.
+    float (*weights)(const float * x, int n, int16_t * codes);
+    // Rows [n_rows, n] to panels of pairs of rows, `panel` pairs apart, with a scale [n] a column. A row too few is zeros, and
+    // so are columns after n in the last panel.
+    void (*columns)(const float * from, size_t from_row, int n_rows, int n, int32_t * to, size_t panel, float * scale);
 };
 
 struct Kernels {
@@ -134,6 +162,8 @@ struct Kernels {
     void (*rope_pairs)(float * x, const float * cos, const float * sin, int half);
     void (*scale_add)(float scale, const float * a, const float * b, float * y, int n);
     void (*activate)(Activation activation, const float * x, float * y, int n);
+
+    PairKernels pairs; // nulls where they would gain nothing
 };
 
 // Null where the build or the architecture lacks them; the caller has checked that the chip can run them.

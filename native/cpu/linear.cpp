@@ -363,8 +363,7 @@ void run(ThreadPool & pool, const Call & call, Workspace & workspace) {
     if (call.n_rows <= 0) {
         return;
     }
-    const bool is_int8 = call.w.type == PanelType::int8_block || call.w.type == PanelType::int8_row;
-    is_int8 ? run_int8(pool, call, workspace) : run_float(pool, call, workspace);
+    call.w.is_int8() ? run_int8(pool, call, workspace) : run_float(pool, call, workspace);
 }
 
 } // namespace
@@ -384,10 +383,9 @@ void linear_gated(ThreadPool & pool, const PackedLinear & w, const float * x, si
 }
 
 bool joins_feed_forward(const PackedLinear & up, const PackedLinear & down, int n_rows, int n_threads) {
-    const PackedWeights & u       = up.weights();
-    const PackedWeights & d       = down.weights();
-    const bool            is_int8 = d.type == PanelType::int8_block || d.type == PanelType::int8_row;
-    return is_int8 && u.type == d.type && u.kernels == d.kernels && u.n_out == d.n_in && hidden_rows(d) >= min_hidden_rows &&
+    const PackedWeights & u = up.weights();
+    const PackedWeights & d = down.weights();
+    return d.is_int8() && u.type == d.type && u.kernels == d.kernels && u.n_out == d.n_in && hidden_rows(d) >= min_hidden_rows &&
            u.panels.size() + d.panels.size() <= max_hidden_weights && n_rows >= n_threads * min_hidden_rows;
 }
 

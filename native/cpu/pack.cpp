@@ -200,9 +200,8 @@ std::unique_ptr<PackedWeights> pack(ThreadPool & pool, int n_in, const std::vect
     if (gated) {
         w->n_out /= 2;
     }
-    const bool   is_int8 = w->type == PanelType::int8_block || w->type == PanelType::int8_row;
     const Format & f     = w->kernels->format;
-    w->columns           = is_int8 ? f.int8_columns : f.float_columns;
+    w->columns           = w->is_int8() ? f.int8_columns : f.float_columns;
     w->n_panels          = (w->n_out + w->columns_out() - 1) / w->columns_out();
     w->n_blocks          = (n_in + block_size - 1) / block_size;
     w->panel_bytes       = (panel_bytes(*w) + 63) / 64 * 64;
@@ -245,6 +244,7 @@ PackedLinear & PackedLinear::operator=(PackedLinear &&) noexcept = default;
 int    PackedLinear::n_in() const { return weights_->n_in; }
 int    PackedLinear::n_out() const { return weights_->n_out; }
 bool   PackedLinear::is_gated() const { return weights_->gated; }
+bool   PackedLinear::is_int8() const { return weights_->is_int8(); }
 size_t PackedLinear::size_bytes() const { return weights_->size_bytes(); }
 
 PackedLinear pack_linear(ThreadPool & pool, int n_in, const std::vector<WeightSource> & sources, const float * bias, WeightMode mode) {

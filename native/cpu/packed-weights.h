@@ -22,6 +22,7 @@ struct PackedWeights {
     std::vector<float> bias; // padded to whole panels, or empty
     Pages              panels;
 
+    bool                  is_int8() const { return type == PanelType::int8_block || type == PanelType::int8_row; }
     int                   columns_out() const { return gated ? columns / 2 : columns; } // outputs of a panel
     const unsigned char * panel(int i) const { return panels.data() + size_t(i) * panel_bytes; }
     size_t                size_bytes() const { return panels.size() + bias.size() * sizeof(float); }

@@ -6,9 +6,10 @@
 namespace cpu::detail {
 namespace {
 
-constexpr Kernels make_table(Isa isa) {
+constexpr Kernels make_table(Isa isa, PairKernels pairs = {}) {
     return {isa,           format,       float_tiles, transpose, to_panels, widen_f16,  widen_bf16, block_tiles, row_tiles, quantize_blocks,
-            quantize_rows, store,        softmax,     scale_row, layer_norm, rms_norm,  rope_halves, rope_pairs, scale_add, activate};
+            quantize_rows, store,        softmax,     scale_row, layer_norm, rms_norm,  rope_halves, rope_pairs, scale_add, activate,
+            pairs};
 }
 
 } // namespace

@@ -133,6 +133,19 @@ inline ivec add_int(ivec a, ivec b) { return _mm256_add_epi32(a, b); }
 inline vec  as_float(ivec v) { return _mm256_castsi256_ps(v); }
 inline ivec as_int(vec v) { return _mm256_castps_si256(v); }
 
+inline void store_int(int32_t * p, ivec v) { _mm256_storeu_si256(reinterpret_cast<__m256i *>(p), v); }
+
+// Rounds to 16 bits.
+inline void store_shorts(int16_t * p, vec v) {
+    const __m256i wide = _mm256_cvtps_epi32(v);
+    _mm_storeu_si128(reinterpret_cast<__m128i *>(p), _mm_packs_epi32(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1)));
+}
+
+// Rounds to the lower and the upper 16 bits of each lane.
+inline ivec pair_up(vec low, vec high) {
+    return _mm256_or_si256(_mm256_and_si256(_mm256_cvtps_epi32(low), _mm256_set1_epi32(0xffff)), _mm256_slli_epi32(_mm256_cvtps_epi32(high), 16));
+}
+
 // Rounds 32 floats times `inverse` to bytes. The lanes of what it returns add up to the sum of the codes.
 inline ivec to_codes(const vec * x, float inverse, int8_t * codes) {
     const vec     scale = set(inverse);

@@ -125,6 +125,13 @@ inline ivec add_int(ivec a, ivec b) { return _mm512_add_epi32(a, b); }
 inline vec  as_float(ivec v) { return _mm512_castsi512_ps(v); }
 inline ivec as_int(vec v) { return _mm512_castps_si512(v); }
 
+inline void store_int(int32_t * p, ivec v) { _mm512_storeu_si512(p, v); }
+inline void store_shorts(int16_t * p, vec v) { _mm256_storeu_si256(reinterpret_cast<__m256i *>(p), _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(v))); }
+
+inline ivec pair_up(vec low, vec high) {
+    return _mm512_or_si512(_mm512_and_si512(_mm512_cvtps_epi32(low), _mm512_set1_epi32(0xffff)), _mm512_slli_epi32(_mm512_cvtps_epi32(high), 16));
+}
+
 inline ivec to_codes(const vec * x, float inverse, int8_t * codes) {
     const vec     scale = set(inverse);
     const __m512i a = _mm512_cvtps_epi32(mul(x[0], scale)), b = _mm512_cvtps_epi32(mul(x[1], scale));

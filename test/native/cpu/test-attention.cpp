@@ -2,6 +2,7 @@
 #include "check.h"
 
 #include <algorithm>
+#include <cstring>
 
 namespace test {
 
@@ -73,7 +74,7 @@ void expected_row(const cpu::AttentionParams & p, const Inputs & in, const cpu::
     }
 }
 
-void one_case(Random & random, cpu::ThreadPool & pool, const Case & c, const Sequences & sequences, int n_q_rows, int n_kv_rows) {
+void one_case(Random & random, cpu::ThreadPool & pool, const Case & c, const Sequences & sequences, int n_q_rows, int n_kv_rows, bool codes = false) {
     Inputs in;
     in.n_q_rows   = n_q_rows;
     in.q_stride   = size_t(c.n_head) * c.head_dim + 8;
@@ -83,7 +84,8 @@ void one_case(Random & random, cpu::ThreadPool & pool, const Case & c, const Seq
     in.k          = random.normals(n_kv_rows * in.kv_stride);
     in.v          = random.normals(n_kv_rows * in.kv_stride);
 
-    const cpu::AttentionParams p = params_of(c, in, sequences);
+    cpu::AttentionParams p = params_of(c, in, sequences);
+    p.codes                = codes;
     cpu::Workspace             workspace;
     std::vector<float>         out(n_q_rows * in.out_stride, 777.0f), expected(out);
     cpu::attention(pool, p, in.q.data(), in.k.data(), in.v.data(), out.data(), workspace);
@@ -95,8 +97,8 @@ void one_case(Random & random, cpu::ThreadPool & pool, const Case & c, const Seq
         }
     }
     const std::string label = text("attention, %.0f heads (%.0f) of %.0f, window %.0f", c.n_head, c.n_head_kv, c.head_dim, c.window) +
-                              (c.causal ? ", causal" : "") + (c.soft_cap > 0 ? ", capped" : "");
-    CHECK(difference(out, expected) < 4e-6, label + text(": error %g", difference(out, expected)));
+                              (c.causal ? ", causal" : "") + (c.soft_cap > 0 ? ", capped" : "") + (codes ? ", codes" : "");
+    CHECK(difference(out, expected) < (codes ? 2e-3 : 4e-6), label + text(": error %g", difference(out, expected)));
 
     // Every sequence alone and every query alone: the same bits.
     std::vector<float> alone(out.size(), 777.0f);
@@ -113,6 +115,73 @@ void one_case(Random & random, cpu::ThreadPool & pool, const Case & c, const Seq
         }
     }
     CHECK(alone == out, label + ": a query alone differs from the query in its batch");
+}
+
+// Kernels of 16-bit codes against the scalar ones.
+void pair_twin(Random & random, int n_rows, int n_pairs) {
+    const cpu::detail::Kernels &     fast = cpu::detail::active_kernels();
+    const cpu::detail::PairKernels & a = fast.pairs, & b = cpu::detail::kernels(cpu::Isa::scalar).pairs;
+    if (a.tiles == nullptr) {
+        return;
+    }
+    const std::string    label = text("pairs %.0f x %.0f", n_rows, n_pairs);
+    const int            n     = 2 * n_pairs;
+    const auto           x     = random.normals(n);
+    std::vector<int16_t> codes(n), expected(n);
+    CHECK(a.rows(x.data(), n_pairs, 2, n_pairs, 5000, codes.data()) == b.rows(x.data(), n_pairs, 2, n_pairs, 5000, expected.data()) && codes == expected, label + ": codes of rows");
+
+    std::vector<float> weights(size_t(n + 15) / 16 * 16, 0.0f);
+    for (int i = 0; i < n; ++i) {
+        weights[i] = std::exp(-std::fabs(x[i]) * 3);
+    }
+    std::vector<int16_t> w(weights.size()), w_expected(w);
+    const float scale = a.weights(weights.data(), int(w.size()), w.data()), scale_expected = b.weights(weights.data(), int(w.size()), w_expected.data());
+    int         worst = 0, total = 0;
+    for (size_t i = 0; i < w.size(); ++i) {
+        worst = std::max(worst, std::abs(w[i] - w_expected[i])); // sums in another order
+        total += w[i];
+    }
+    CHECK(std::fabs(scale / scale_expected - 1) < 1e-6 && worst <= 1, label + text(": codes of weights are %g apart", worst));
+    CHECK(total <= 32767 + n, label + ": weights add up to too much");
+
+    // Extreme codes whose sums just fit.
+    const int columns = fast.format.float_columns;
+    const int top     = int(std::sqrt(2147483520.0 / n));
+    auto      extreme = [&](size_t i) { return int16_t(i % 3 == 0 ? -top : i % 7 == 0 ? int(random.normal() * 100) : top); };
+    std::vector<int16_t> rows(size_t(n_rows) * n), panels(size_t(2) * columns * n + 64);
+    for (size_t i = 0; i < rows.size(); ++i) {
+        rows[i] = extreme(i);
+    }
+    int16_t * panel = panels.data();
+    while (reinterpret_cast<uintptr_t>(panel) % 64 != 0) {
+        ++panel;
+    }
+    const auto row_scale = random.normals(n_rows), column_scale = random.normals(2 * columns);
+    auto       y = random.normals(size_t(n_rows) * 2 * columns), y_expected = y;
+    for (size_t i = 0; i < size_t(2) * columns * n; ++i) {
+        panel[i] = extreme(i + 1);
+    }
+    cpu::detail::PairTiles t;
+    t.x = reinterpret_cast<const int32_t *>(rows.data()), t.x_row = size_t(n_pairs), t.row_scale = row_scale.data();
+    t.w = reinterpret_cast<const int32_t *>(panel), t.w_panel = size_t(n_pairs) * columns, t.column_scale = column_scale.data();
+    t.n_rows = n_rows, t.n_k = n_pairs, t.n_panels = 2, t.accumulate = n_pairs % 2 == 0, t.y_row = size_t(2) * columns;
+    // The twins know their own panel's width only, so that the scalar one runs on panels cut to its own.
+    const int            narrow = cpu::detail::kernels(cpu::Isa::scalar).format.float_columns;
+    std::vector<int32_t> cut(size_t(2) * columns * n_pairs);
+    for (int c = 0; c < 2 * columns; ++c) {
+        for (int k = 0; k < n_pairs; ++k) {
+            std::memcpy(&cut[(size_t(c / narrow) * n_pairs + k) * narrow + c % narrow], t.w + c / columns * t.w_panel + size_t(k) * columns + c % columns, 4);
+        }
+    }
+    t.y = y.data();
+    a.tiles(t);
+    t.w = cut.data(), t.w_panel = size_t(n_pairs) * narrow, t.n_panels = 2 * columns / narrow, t.y = y_expected.data();
+    b.tiles(t);
+    double size = 1;
+    for (float v : y_expected) {
+        size = std::max(size, std::fabs(double(v)));
+    }
+    CHECK(difference(y, y_expected) <= 1e-6 * size, label + text(": %g apart from the scalar twin", difference(y, y_expected)));
 }
 
 } // namespace
@@ -132,6 +201,16 @@ void attention(cpu::Isa) {
                            Case{1, 1, 40, true, 20, 3.0f}, Case{2, 1, 256, true, 17, 50.0f}, Case{2, 2, 72, false, 0, 2.0f}}) {
         one_case(random, pool, c, packed, n, n);
     }
+
+    for (int n_rows : {1, 2, 5, 6, 11, 12}) {
+        const int most = cpu::detail::active_kernels().format.float_rows;
+        pair_twin(random, std::min(n_rows, most), 4);
+        pair_twin(random, std::min(n_rows, most), 33);
+    }
+    for (const Case & c : {Case{2, 2, 64, false, 0, 0}, Case{2, 1, 128, false, 0, 0}, Case{3, 3, 8, false, 0, 0}, Case{2, 1, 256, false, 0, 0}, Case{1, 1, 40, false, 0, 0}}) {
+        one_case(random, pool, c, packed, n, n, true);
+    }
+    one_case(random, pool, {1, 1, 64, false, 0, 0}, {{0, 530, 0, 0, 0, 400, 0}}, 400, 530, true);
 
     // Several tiles of keys, several tasks of queries.
     one_case(random, pool, {2, 1, 64, true, 0, 0}, {{0, 600, 0, 0, 0, 600, 0}}, 600, 600);
