@@ -118,6 +118,16 @@ Linear Weights::linear(const std::string & name, int64_t n_in, int64_t n_out, bo
     return linear(std::vector<std::string>{name}, n_in, {n_out}, bias);
 }
 
+template <typename Pack> cpu::PackedLinear Weights::packed(const std::vector<std::string> & names, const Pack & pack) {
+    try {
+        return pack();
+    } catch (const cpu::NotFinite &) {
+        std::string list;
+        for (const std::string & name : names) list += (list.empty() ? "" : ", ") + name + ".weight";
+        throw Error("MODEL_INVALID", file_->path() + ": weights that are NaN or infinite in " + list + "; convert or download the model again");
+    }
+}
+
 Linear Weights::linear(const std::vector<std::string> & names, int64_t n_in, const std::vector<int64_t> & n_out, bool bias) {
     throw_if_stopped();
     Linear out;
@@ -140,7 +150,7 @@ Linear Weights::linear(const std::vector<std::string> & names, int64_t n_in, con
         out.parts.push_back(part);
     }
     if (backend_.kernels()) {
-        out.packed = cpu::pack_linear(backend_.kernels()->pool, int(n_in), sources, bias ? biases.data() : nullptr, mode_);
+        out.packed = packed(names, [&] { return cpu::pack_linear(backend_.kernels()->pool, int(n_in), sources, bias ? biases.data() : nullptr, mode_); });
         size_bytes_ += out.packed.size_bytes();
         for (const auto & name : names) drop(name + ".weight");
     }
@@ -159,7 +169,7 @@ GatedLinear Weights::gated(const std::string & gate, const std::string & up, int
     require(up + ".weight", {n_in, n_out});
     out.gate.n_in = out.up.n_in = n_in;
     out.gate.n_out = out.up.n_out = n_out;
-    out.packed = cpu::pack_linear_gated(backend_.kernels()->pool, int(n_in), source(gate + ".weight"), source(up + ".weight"), mode_);
+    out.packed = packed({gate, up}, [&] { return cpu::pack_linear_gated(backend_.kernels()->pool, int(n_in), source(gate + ".weight"), source(up + ".weight"), mode_); });
     size_bytes_ += out.packed.size_bytes();
     drop(gate + ".weight");
     drop(up + ".weight");

@@ -71,6 +71,7 @@ private:
     void require_readable(const ggml_tensor * meta) const;
     std::vector<float> read_f32(const std::string & name, int64_t n) const;
     cpu::WeightSource source(const std::string & name) const;
+    template <typename Pack> cpu::PackedLinear packed(const std::vector<std::string> & names, const Pack & pack);
     void drop(const std::string & name) const;
     void throw_if_stopped() const;
 

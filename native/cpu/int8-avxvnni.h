@@ -12,7 +12,8 @@ constexpr int row_rows   = 4;
 constexpr int row_groups = 1;
 
 constexpr Format format = {float_rows, lanes * panel_vectors, lanes * panel_vectors, /*group*/ 4, /*x_max*/ 127,
-                           block_rows, /*block_offset*/ 128,  row_rows,              /*row_max*/ 127, /*row_offset*/ 128};
+                           block_rows, /*block_offset*/ 128,  row_rows,              /*row_max*/ 127, /*row_offset*/ 128,
+                           /*scale_bits*/ 2, /*sum_start*/ 0x4b400000};
 
 inline ivec dot(ivec sums, ivec w, ivec x) { return _mm256_dpbusd_avx_epi32(sums, w, x); }
 

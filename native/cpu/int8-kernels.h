@@ -16,64 +16,106 @@ template <int rows> inline void keep_all(ivec (&sums)[rows][panel_vectors]) {
     }
 }
 
-// Scale per 32 inputs: a block is summed in int32, scaled and added to the f32 sums.
-template <int rows> void block_tile(const Int8Tiles & t, const int8_t * x, const float * x_scale, const int32_t * x_sum, float * y) {
-    constexpr int n_groups    = block_size / 4;
-    constexpr int group_bytes = lanes * 4;
+constexpr int panel_columns = panel_vectors * lanes;
 
+// The sums of one block of 32 inputs, on top of x_sum.
+template <int rows> inline void block_sums(ivec (&sums)[rows][panel_vectors], const int8_t * x, const int32_t * x_sum, const uint8_t * w) {
+    CPU_UNROLL
+    for (int r = 0; r < rows; ++r) {
+        CPU_UNROLL
+        for (int v = 0; v < panel_vectors; ++v) {
+            sums[r][v] = set_int(x_sum[r]);
+        }
+    }
+    CPU_UNROLL
+    for (int g = 0; g < block_size / 4; ++g, x += block_rows * 4, w += panel_columns * 4) {
+        keep_all(sums);
+        ivec weights[panel_vectors];
+        CPU_UNROLL
+        for (int v = 0; v < panel_vectors; ++v) {
+            weights[v] = load_bytes(w + v * lanes * 4);
+        }
+        CPU_UNROLL
+        for (int r = 0; r < rows; ++r) {
+            const ivec codes = broadcast_group(x + r * 4);
+            CPU_UNROLL
+            for (int v = 0; v < panel_vectors; ++v) {
+                sums[r][v] = dot(sums[r][v], weights[v], codes);
+            }
+        }
+    }
+}
+
+// Scale per 32 inputs: a block is summed in int32, scaled and added to the f32 sums.
+//
+// The product of both scales would cost a third as much again as the multiplies on chips with VNNI. There the scales of
+// activations are a power of two times 1, 1.25, 1.5 or 1.75: the weights' scales are multiplied with these four once for
+// many rows (`table`), and the power of two is added to their exponent. And a sum that starts at the bits of
+// 1.5 * 2^23 is a float when it is done, less that number.
+constexpr bool  has_table    = format.scale_bits == 2;
+constexpr int   slice_blocks = 24; // whose weights and table stay in the first-level cache
+constexpr float sum_zero     = 12582912.0f;
+
+using ScaleTable = float[slice_blocks][4][panel_columns];
+
+template <int rows>
+void block_tile(const Int8Tiles & t, const ScaleTable * table, bool accumulate, const int8_t * x, const float * x_scale, const int32_t * x_sum, float * y) {
     vec total[rows][panel_vectors];
     CPU_UNROLL
     for (int r = 0; r < rows; ++r) {
         CPU_UNROLL
         for (int v = 0; v < panel_vectors; ++v) {
-            total[r][v] = set(0);
+            total[r][v] = accumulate ? load(y + r * panel_columns + v * lanes) : set(0);
         }
     }
 
     const uint8_t * w = t.w;
-    for (int b = 0; b < t.n_blocks; ++b, x_scale += block_rows, x_sum += block_rows) {
+    for (int b = 0; b < t.n_blocks; ++b, x += block_rows * block_size, x_scale += block_rows, x_sum += block_rows, w += panel_columns * (block_size + 4)) {
         ivec sums[rows][panel_vectors];
-        CPU_UNROLL
-        for (int r = 0; r < rows; ++r) {
-            CPU_UNROLL
-            for (int v = 0; v < panel_vectors; ++v) {
-                sums[r][v] = set_int(x_sum[r]);
-            }
-        }
-        CPU_UNROLL
-        for (int g = 0; g < n_groups; ++g, x += block_rows * 4, w += panel_vectors * group_bytes) {
-            keep_all(sums);
-            ivec weights[panel_vectors];
-            CPU_UNROLL
-            for (int v = 0; v < panel_vectors; ++v) {
-                weights[v] = load_bytes(w + v * group_bytes);
-            }
+        block_sums<rows>(sums, x, x_sum, w);
+        if constexpr (has_table) {
             CPU_UNROLL
             for (int r = 0; r < rows; ++r) {
-                const ivec codes = broadcast_group(x + r * 4);
+                uint32_t bits;
+                memcpy(&bits, x_scale + r, sizeof(bits));
+                const float * of_weights = (*table)[b][bits >> 21 & 3];
                 CPU_UNROLL
                 for (int v = 0; v < panel_vectors; ++v) {
-                    sums[r][v] = dot(sums[r][v], weights[v], codes);
+                    const vec scale = as_float(add_int(load_bytes(of_weights + v * lanes), set_int(int32_t(bits))));
+                    total[r][v]     = fma(sub(as_float(sums[r][v]), set(sum_zero)), scale, total[r][v]);
+                }
+            }
+        } else {
+            const float * w_scale = reinterpret_cast<const float *>(w + panel_columns * block_size);
+            CPU_UNROLL
+            for (int v = 0; v < panel_vectors; ++v) {
+                const vec of_weights = load(w_scale + v * lanes);
+                CPU_UNROLL
+                for (int r = 0; r < rows; ++r) {
+                    total[r][v] = fma(to_float(sums[r][v]), mul(of_weights, set(x_scale[r])), total[r][v]);
                 }
             }
         }
-        const float * w_scale = reinterpret_cast<const float *>(w);
-        CPU_UNROLL
-        for (int v = 0; v < panel_vectors; ++v) {
-            const vec of_weights = load(w_scale + v * lanes);
-            CPU_UNROLL
-            for (int r = 0; r < rows; ++r) {
-                total[r][v] = fma(to_float(sums[r][v]), mul(of_weights, set(x_scale[r])), total[r][v]);
-            }
-        }
-        w += panel_vectors * lanes * sizeof(float);
     }
 
     CPU_UNROLL
     for (int r = 0; r < rows; ++r) {
         CPU_UNROLL
         for (int v = 0; v < panel_vectors; ++v) {
-            store(y + (r * panel_vectors + v) * lanes, total[r][v]);
+            store(y + r * panel_columns + v * lanes, total[r][v]);
+        }
+    }
+}
+
+// Such that the bits of an activation's scale, added to an entry's, give those of the product.
+inline void fill_table(const uint8_t * w, int n_blocks, ScaleTable & table) {
+    for (int b = 0; b < n_blocks; ++b, w += panel_columns * (block_size + 4)) {
+        for (int i = 0; i < 4; ++i) {
+            const ivec less = set_int(-(127 * 4 + i) * (1 << 21));
+            for (int v = 0; v < panel_vectors; ++v) {
+                const vec of_weights = load(reinterpret_cast<const float *>(w + panel_columns * block_size) + v * lanes);
+                store(table[b][i] + v * lanes, as_float(add_int(as_int(mul(of_weights, set(1.0f + 0.25f * i))), less)));
+            }
         }
     }
 }
@@ -131,20 +173,21 @@ template <int rows> void row_tile(const Int8Tiles & t, const int8_t * x, const f
     }
 }
 
-template <int rows> void block_tile_at(const Int8Tiles & t, int block) {
-    const size_t scales = size_t(block) * t.n_blocks * block_rows;
-    block_tile<rows>(t, t.x + scales * block_size, t.x_scale + scales, t.x_sum + scales, t.y + size_t(block) * block_rows * panel_vectors * lanes);
+template <int rows> void block_tile_at(const Int8Tiles & t, const ScaleTable * table, int first_block, int n_blocks, int block) {
+    const size_t scales = (size_t(block) * n_blocks + first_block) * block_rows; // of all the row's n_blocks
+    block_tile<rows>(t, table, first_block > 0, t.x + scales * block_size, t.x_scale + scales, t.x_sum + scales,
+                     t.y + size_t(block) * block_rows * panel_columns);
 }
 
 template <int rows> void row_tile_at(const Int8Tiles & t, int block) {
     const size_t first = size_t(block) * row_rows;
-    row_tile<rows>(t, t.x + first * t.n_blocks * block_size, t.x_scale + first, t.x_sum + first, t.y + first * panel_vectors * lanes);
+    row_tile<rows>(t, t.x + first * t.n_blocks * block_size, t.x_scale + first, t.x_sum + first, t.y + first * panel_columns);
 }
 
 // Whole blocks of rows, then what is left over; each of the latter counts has a kernel of its own.
-template <int n> void last_block_rows(const Int8Tiles & t, int n_left, int block) {
+template <int n> void last_block_rows(const Int8Tiles & t, const ScaleTable * table, int first_block, int n_blocks, int n_left, int block) {
     if constexpr (n > 0) {
-        n_left == n ? block_tile_at<n>(t, block) : last_block_rows<n - 1>(t, n_left, block);
+        n_left == n ? block_tile_at<n>(t, table, first_block, n_blocks, block) : last_block_rows<n - 1>(t, table, first_block, n_blocks, n_left, block);
     }
 }
 
@@ -156,10 +199,20 @@ template <int n> void last_row_rows(const Int8Tiles & t, int n_left, int block) 
 
 void block_tiles(const Int8Tiles & t) {
     const int n_full = t.n_rows / block_rows;
-    for (int i = 0; i < n_full; ++i) {
-        block_tile_at<block_rows>(t, i);
+    const int step   = has_table ? slice_blocks : t.n_blocks;
+    alignas(64) ScaleTable table;
+    for (int first = 0; first < t.n_blocks; first += step) {
+        Int8Tiles slice = t;
+        slice.w         = t.w + size_t(first) * panel_columns * (block_size + 4);
+        slice.n_blocks  = t.n_blocks - first < step ? t.n_blocks - first : step;
+        if (has_table) {
+            fill_table(slice.w, slice.n_blocks, table);
+        }
+        for (int i = 0; i < n_full; ++i) {
+            block_tile_at<block_rows>(slice, &table, first, t.n_blocks, i);
+        }
+        last_block_rows<block_rows - 1>(slice, &table, first, t.n_blocks, t.n_rows % block_rows, n_full);
     }
-    last_block_rows<block_rows - 1>(t, t.n_rows % block_rows, n_full);
 }
 
 void row_tiles(const Int8Tiles & t) {

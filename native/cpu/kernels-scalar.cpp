@@ -73,7 +73,7 @@ void block_tiles(const Int8Tiles & t) {
             float           sum = 0;
             for (int b = 0; b < t.n_blocks; ++b, w += size_t(block_size + 4) * columns) {
                 const size_t  at = (block_of_rows * t.n_blocks + b) * rows + r % rows;
-                const int32_t s  = t.x_sum[at] + dot(t, w, rows, x + size_t(b) * block_size * rows, c, block_size, f.block_offset == 0);
+                const int32_t s  = t.x_sum[at] - f.sum_start + dot(t, w, rows, x + size_t(b) * block_size * rows, c, block_size, f.block_offset == 0);
                 float         scale;
                 std::memcpy(&scale, w + size_t(block_size) * columns + size_t(c) * 4, sizeof(scale));
                 sum += float(s) * (scale * t.x_scale[at]);
@@ -102,15 +102,26 @@ void row_tiles(const Int8Tiles & t) {
 }
 
 // Quantises values [first, first + n) of a row with one scale; values past the row's end are zeros.
-void quantize(const Quantize & q, int row, int first, int n, size_t scale_at) {
+void quantize(const Quantize & q, int row, int first, int n, size_t scale_at, bool by_block) {
     const float * x       = q.x + row * q.x_stride;
     const int     own     = std::max(0, std::min(n, q.n - first));
     float         largest = 0;
     for (int i = 0; i < own; ++i) {
         largest = std::max(largest, std::fabs(x[first + i]));
     }
-    const float inverse = largest > 0 ? float(q.format->x_max) / largest : 0.0f;
-    int32_t     total   = 0;
+    float scale   = largest / float(q.format->x_max);
+    float inverse = largest > 0 ? float(q.format->x_max) / largest : 0.0f;
+    if (by_block && q.format->scale_bits < 23) {
+        const uint32_t below = (1u << (23 - q.format->scale_bits)) - 1;
+        uint32_t       bits;
+        std::memcpy(&bits, &scale, sizeof(bits));
+        bits = (bits + below) & ~below;
+        std::memcpy(&scale, &bits, sizeof(bits));
+        const bool within = largest > 1 / 1.15292150e18f && largest < 1.15292150e18f;
+        scale             = within ? scale : 1.0f;
+        inverse           = within ? 1.0f / scale : 0.0f;
+    }
+    int32_t total = 0;
     for (int i = 0; i < n; ++i) {
         const int code  = i < own ? int(std::lrint(x[first + i] * inverse)) : 0;
         const int k     = first + i;
@@ -119,21 +130,21 @@ void quantize(const Quantize & q, int row, int first, int n, size_t scale_at) {
         total += code;
     }
     const size_t at = row / q.rows * q.block_scales + scale_at * q.rows + row % q.rows;
-    q.scale[at]     = largest / float(q.format->x_max);
-    q.sum[at]       = -q.offset * total;
+    q.scale[at]     = scale;
+    q.sum[at]       = (by_block ? q.format->sum_start : 0) - q.offset * total;
 }
 
 void quantize_blocks(const Quantize & q) {
     for (int row = 0; row < q.n_rows; ++row) {
         for (int first = 0; first < q.n; first += block_size) {
-            quantize(q, row, first, block_size, size_t(first / block_size));
+            quantize(q, row, first, block_size, size_t(first / block_size), true);
         }
     }
 }
 
 void quantize_rows(const Quantize & q) {
     for (int row = 0; row < q.n_rows; ++row) {
-        quantize(q, row, 0, (q.n + block_size - 1) / block_size * block_size, 0);
+        quantize(q, row, 0, (q.n + block_size - 1) / block_size * block_size, 0, false);
     }
 }
 

@@ -27,6 +27,10 @@ struct Format {
     int row_rows;    // int8 with a scale per row
     int row_max;     // weights reach [-row_max, row_max]
     int row_offset;
+
+    // Scales of 32 activations keep this many bits of their mantissa, and their sums start at `sum_start`: see int8-kernels.h.
+    int     scale_bits = 23;
+    int32_t sum_start  = 0;
 };
 
 constexpr int block_size = 32; // inputs that share a scale
@@ -49,7 +53,7 @@ struct Int8Tiles {
     const Format *  format;
     const int8_t *  x;       // [ceil(n_rows / rows)][n_groups][rows][group]
     const float *   x_scale; // [ceil(n_rows / rows)][n_blocks][rows], or [..][rows] with a scale per row
-    const int32_t * x_sum;   // likewise: -offset * sum of the codes
+    const int32_t * x_sum;   // likewise: -offset * sum of the codes, plus sum_start with a scale per 32
     const uint8_t * w;       // blocks of 32 inputs: codes [32 / group][columns][group], then f32 scales [columns];
                              // with a scale per row: codes [n_groups][columns][group], then scales [columns]
     int             n_rows, n_blocks;

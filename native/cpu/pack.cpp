@@ -3,8 +3,10 @@
 #include "packed-weights.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <stdexcept>
 
 namespace cpu {
@@ -77,10 +79,14 @@ void row_to_floats(const WeightSource & source, const unsigned char * row, float
     }
 }
 
-// Codes of n values that share a scale, in [-code_max, code_max]. Returns the scale.
+// Codes of n values that share a scale, in [-code_max, code_max]. Returns the scale, which is NaN when a value is not finite.
 float quantize(const float * x, int n, int code_max, int8_t * codes) {
     float largest = 0;
     for (int i = 0; i < n; ++i) {
+        if (!std::isfinite(x[i])) {
+            std::fill(codes, codes + n, int8_t(0));
+            return std::numeric_limits<float>::quiet_NaN();
+        }
         largest = std::max(largest, std::fabs(x[i]));
     }
     const float inverse = largest > 0 ? float(code_max) / largest : 0;
@@ -116,12 +122,15 @@ public:
                 row_to_floats(source, row, floats_.data(), w_.n_in);
                 const float scale = quantize(floats_.data(), int(floats_.size()), f_.row_max, codes_.data());
                 const int   n     = int(codes_.size());
+                finite_           = finite_ && std::isfinite(scale);
                 place(codes_.data(), n, f_.row_offset, panel, column);
                 std::memcpy(panel + size_t(n) * w_.columns + size_t(column) * 4, &scale, 4);
                 return;
             }
         }
     }
+
+    bool finite() const { return finite_; } // all scales so far
 
 private:
     void pack_blocks(const WeightSource & source, const unsigned char * row, unsigned char * panel, int column) {
@@ -138,6 +147,11 @@ private:
                 std::memcpy(codes_.data(), row + b * q8_0_bytes + 2, block_size);
             } else {
                 scale = quantize(&floats_[size_t(b) * block_size], block_size, 127, codes_.data());
+            }
+            finite_ = finite_ && std::isfinite(scale);
+            if (std::fabs(scale) < 8.7e-19f) { // 2^-60 and less: kernels that add exponents could not tell it from others
+                scale = 1.0f;
+                std::fill(codes_.begin(), codes_.begin() + block_size, int8_t(0));
             }
             place(codes_.data(), block_size, f_.block_offset, panel, column);
             std::memcpy(panel + size_t(block_size) * w_.columns + size_t(column) * 4, &scale, 4);
@@ -158,6 +172,7 @@ private:
     const Format &        f_;
     std::vector<float>    floats_; // one row, zeros after n_in
     std::vector<int8_t>   codes_;
+    bool                  finite_ = true;
 };
 
 size_t panel_bytes(const PackedWeights & w) {
@@ -214,6 +229,7 @@ std::unique_ptr<PackedWeights> pack(ThreadPool & pool, int n_in, const std::vect
 
     // A panel is one task. It takes its rows from the sources in order, so that each thread walks through the file.
     // Columns without a row, and inputs after n_in, stay zero.
+    std::atomic<bool> finite{true};
     pool.parallel_for(w->n_panels, [&](int p, int) {
         unsigned char * panel = w->panels.data() + size_t(p) * w->panel_bytes;
         RowPacker packer(*w);
@@ -230,7 +246,13 @@ std::unique_ptr<PackedWeights> pack(ThreadPool & pool, int n_in, const std::vect
             }
             first = gated ? 0 : first + source.n_rows;
         }
+        if (!packer.finite()) {
+            finite = false;
+        }
     });
+    if (!finite) {
+        throw NotFinite();
+    }
     return w;
 }
 

@@ -27,7 +27,32 @@ inline vec block_largest(const vec * x) {
     return m;
 }
 
+// Scales of blocks whose largest values are `top`, and what the values are multiplied with. Where scales keep few bits they
+// are rounded up. Then they are added to exponents too, so that what is out of reach counts as nothing.
+constexpr bool  few_bits = format.scale_bits < 23;
+constexpr float reach    = 1.15292150e18f; // 2^60
+
+struct Scales {
+    vec scale, inverse;
+};
+
 inline vec inverse_scale(vec largest) { return where_less(set(0), largest, div(set(float(format.x_max)), largest), set(0)); }
+
+inline Scales scales_of(vec top) {
+    const vec scale = div(top, set(float(format.x_max)));
+    if (!few_bits) {
+        return {scale, inverse_scale(top)};
+    }
+    constexpr int32_t below   = (1 << (23 - format.scale_bits)) - 1;
+    const vec         rounded = as_float(and_int(add_int(as_int(scale), set_int(below)), set_int(~below)));
+    auto              within  = [&](vec yes, vec no) { return where_less(set(1.0f / reach), top, where_less(top, set(reach), yes, no), no); };
+    return {within(rounded, set(1.0f)), within(div(set(1.0f), rounded), set(0))};
+}
+
+// What sums start from: NaN for a block with NaN, infinities or values out of reach, whose scale does not tell.
+inline int32_t first_sum(const Quantize & q, int32_t total, float top) {
+    return few_bits && !(top < reach) ? 0x7fc00000 : format.sum_start - q.offset * total;
+}
 
 // Codes of 32 values to their groups, which are `step` bytes apart. Returns what adds up to their sum.
 inline ivec place_block(const vec * x, float inverse, int8_t * to, size_t step) {
@@ -91,10 +116,12 @@ void quantize_blocks(const Quantize & q) {
         for (int i = 1; i < lanes; ++i) {
             top = max(top, largest[i]);
         }
-        float   scales[lanes], inverses[lanes];
-        int32_t totals[lanes];
-        store(scales, div(top, set(float(format.x_max))));
-        store(inverses, inverse_scale(top));
+        const Scales of_top = scales_of(top);
+        float        scales[lanes], inverses[lanes], tops[lanes];
+        int32_t      totals[lanes];
+        store(scales, of_top.scale);
+        store(inverses, of_top.inverse);
+        store(tops, top);
 
         vec sums[lanes];
         for (int i = 0; i < lanes; ++i) {
@@ -108,7 +135,7 @@ void quantize_blocks(const Quantize & q) {
         memcpy(totals, &total, sizeof(totals));
         for (int i = 0; i < n; ++i) {
             q.scale[places[i].scale] = scales[i];
-            q.sum[places[i].scale]   = -q.offset * totals[i];
+            q.sum[places[i].scale]   = first_sum(q, totals[i], tops[i]);
         }
     }
 }
