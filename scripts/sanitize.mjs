@@ -96,7 +96,8 @@ function check(configuration, folder, models) {
   const records = [];
   const record = (program, { result, detail }) => {
     const how = `npm run sanitize -- ${name}`;
-    records.push({ area: "sanitizers", combination: `${flags}: ${program}`, how, result, detail: `${version}; ${detail}` });
+    const combination = `${flags} of ${/clang/.test(version) ? "clang" : "GCC"}: ${program}`;
+    records.push({ area: "sanitizers", combination, how, result, detail: `${version}; ${detail}` });
     console.log(`${result.padEnd(4)}  ${flags.padEnd(17)}  ${program.padEnd(14)}  ${detail}`);
   };
   const reason = whyNot(flags, folder);
@@ -115,8 +116,8 @@ function check(configuration, folder, models) {
 
 /** Rows of the programs that ran replace their old ones. */
 function keep(records) {
-  const hows = new Set(records.map(({ how }) => how));
-  writeRecords("sanitize", [...readRecords("sanitize").filter(({ how }) => !hows.has(how)), ...records]);
+  const ran = new Set(records.map(({ combination }) => combination));
+  writeRecords("sanitize", [...readRecords("sanitize").filter(({ combination }) => !ran.has(combination)), ...records]);
 }
 
 const wanted = process.argv.slice(2);
