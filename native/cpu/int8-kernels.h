@@ -197,6 +197,19 @@ template <int n> void last_row_rows(const Int8Tiles & t, int n_left, int block) 
     }
 }
 
+// Asks for a share of the weights that come next in memory, while the tiles of these are computed: each weight is read from
+// afar once a call, and with few rows that takes as long as the products.
+inline void prefetch_next(const uint8_t * w, size_t n_bytes, int share, int n_shares) {
+#if defined(__GNUC__)
+    const size_t n_lines = n_bytes / 64, first = n_lines * size_t(share) / size_t(n_shares), end = n_lines * size_t(share + 1) / size_t(n_shares);
+    for (size_t line = first; line < end; ++line) {
+        __builtin_prefetch(w + n_bytes + line * 64, 0, 2);
+    }
+#else
+    (void) w, (void) n_bytes, (void) share, (void) n_shares;
+#endif
+}
+
 void block_tiles(const Int8Tiles & t) {
     const int n_full = t.n_rows / block_rows;
     const int step   = has_table ? slice_blocks : t.n_blocks;
@@ -208,7 +221,9 @@ void block_tiles(const Int8Tiles & t) {
         if (has_table) {
             fill_table(slice.w, slice.n_blocks, table);
         }
+        const size_t n_bytes = size_t(slice.n_blocks) * panel_columns * (block_size + 4);
         for (int i = 0; i < n_full; ++i) {
+            prefetch_next(slice.w, n_bytes, i, n_full);
             block_tile_at<block_rows>(slice, &table, first, t.n_blocks, i);
         }
         last_block_rows<block_rows - 1>(slice, &table, first, t.n_blocks, t.n_rows % block_rows, n_full);
@@ -216,8 +231,10 @@ void block_tiles(const Int8Tiles & t) {
 }
 
 void row_tiles(const Int8Tiles & t) {
-    const int n_full = t.n_rows / row_rows;
+    const int    n_full  = t.n_rows / row_rows;
+    const size_t n_bytes = size_t(panel_columns) * (size_t(t.n_blocks) * block_size + 4);
     for (int i = 0; i < n_full; ++i) {
+        prefetch_next(t.w, n_bytes, i, n_full);
         row_tile_at<row_rows>(t, i);
     }
     last_row_rows<row_rows - 1>(t, t.n_rows % row_rows, n_full);

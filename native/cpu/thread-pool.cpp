@@ -1,6 +1,8 @@
 // ThreadPool: a job is a counter of claimed tasks; workers that wake in time join it, the caller never waits for the rest.
 #include "cpu.h"
 
+#include <chrono>
+
 #if defined(__x86_64__) || defined(_M_X64)
 #include <emmintrin.h>
 #endif
@@ -11,8 +13,8 @@ namespace {
 
 thread_local bool inside_task = false;
 
-// How often a worker looks for the next job before it sleeps: some 20 microseconds, the gap between two layers.
-constexpr int n_spins = 500;
+// How long a thread looks before it sleeps: to be woken takes about as long, and between two layers it is mostly enough.
+constexpr std::chrono::microseconds patience(50);
 
 void pause() {
 #if defined(__x86_64__) || defined(_M_X64)
@@ -24,13 +26,25 @@ void pause() {
 #endif
 }
 
+template <typename Condition> void spin_until(const Condition & condition) {
+    const auto end = std::chrono::steady_clock::now() + patience;
+    do {
+        for (int i = 0; i < 32; ++i) {
+            if (condition()) {
+                return;
+            }
+            pause();
+        }
+    } while (std::chrono::steady_clock::now() < end);
+}
+
 } // namespace
 
 struct ThreadPool::Job {
     TaskRef          fn;
     int              n_tasks;
     std::atomic<int> next{0};
-    int              n_working = 0; // workers inside, guarded by mutex_
+    std::atomic<int> n_working{0}; // workers inside; it changes under mutex_
 
     void run(int thread) {
         inside_task = true;
@@ -85,18 +99,21 @@ void ThreadPool::parallel_for(int n_tasks, TaskRef fn) {
 
     job.run(0);
 
-    // All tasks are claimed. The lock orders what the workers wrote before what the caller reads.
+    // All tasks are claimed; nobody joins any more.
+    {
+        std::lock_guard<std::mutex> lock(mutex_);
+        job_ = nullptr;
+    }
+    spin_until([&] { return job.n_working.load(std::memory_order_acquire) == 0; });
+    // The lock orders what the workers wrote before what the caller reads, and waits for one that is still in the job.
     std::unique_lock<std::mutex> lock(mutex_);
-    job_ = nullptr;
-    done_.wait(lock, [&] { return job.n_working == 0; });
+    done_.wait(lock, [&] { return job.n_working.load(std::memory_order_relaxed) == 0; });
 }
 
 void ThreadPool::work(int thread) {
     uint32_t seen = 0;
     for (;;) {
-        for (int i = 0; i < n_spins && generation_.load(std::memory_order_relaxed) == seen; ++i) {
-            pause();
-        }
+        spin_until([&] { return generation_.load(std::memory_order_relaxed) != seen; });
         std::unique_lock<std::mutex> lock(mutex_);
         wake_.wait(lock, [&] { return generation_.load(std::memory_order_relaxed) != seen; });
         seen = generation_.load(std::memory_order_relaxed);
