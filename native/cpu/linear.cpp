@@ -199,7 +199,7 @@ constexpr int    min_hidden_rows = 48, max_hidden_rows = 96;
 constexpr size_t max_hidden_weights = 16 * 1024 * 1024; // they are read once a task: from the last-level cache, it is hoped
 
 int hidden_rows(const PackedWeights & down) {
-    const size_t row_bytes = size_t(down.n_blocks) * block_size * (down.type == PanelType::int8_row ? 5 : 1);
+    const size_t row_bytes = size_t(down.n_blocks) * block_size * (down.type == PanelType::int8_row ? 2 : 1);
     return std::min(max_hidden_rows, int(hidden_bytes / row_bytes));
 }
 

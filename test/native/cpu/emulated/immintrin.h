@@ -60,6 +60,7 @@ inline Floats max(const Floats & a, const Floats & b) { return floats([&](int i)
 inline Floats min(const Floats & a, const Floats & b) { return floats([&](int i) { return a.v[i] < b.v[i] ? a.v[i] : b.v[i]; }); }
 inline Floats fma(const Floats & a, const Floats & b, const Floats & c) { return floats([&](int i) { return fmaf(a.v[i], b.v[i], c.v[i]); }); }
 inline Floats fnma(const Floats & a, const Floats & b, const Floats & c) { return floats([&](int i) { return fmaf(-a.v[i], b.v[i], c.v[i]); }); }
+inline Floats reciprocal(const Floats & a) { return floats([&](int i) { return 1 / a.v[i]; }); } // better than the chip's
 inline Floats roundscale(const Floats & a, int) { return floats([&](int i) { return nearbyintf(a.v[i]); }); }
 
 template <typename F> Floats bitwise(const Floats & a, const Floats & b, const F & fn) {
@@ -109,6 +110,9 @@ inline Ints   set_int(int x) { return ints([&](int) { return x; }); }
 inline Ints   set_int64(long long x) { return ints([&](int i) { return int32_t(i % 2 ? x >> 32 : x); }); }
 inline Ints   add_int(const Ints & a, const Ints & b) { return ints([&](int i) { return int32_t(uint32_t(a.v[i]) + uint32_t(b.v[i])); }); }
 inline Ints   xor_int(const Ints & a, const Ints & b) { return ints([&](int i) { return a.v[i] ^ b.v[i]; }); }
+inline Ints   and_int(const Ints & a, const Ints & b) { return ints([&](int i) { return a.v[i] & b.v[i]; }); }
+inline Ints   or_int(const Ints & a, const Ints & b) { return ints([&](int i) { return a.v[i] | b.v[i]; }); }
+inline void   store_ints(void * p, const Ints & a) { memcpy(p, a.v, sizeof(a.v)); }
 inline Ints   shift_left(const Ints & a, int n) { return ints([&](int i) { return int32_t(uint32_t(a.v[i]) << n); }); }
 inline Ints   to_int(const Floats & a) { return ints([&](int i) { return _mm_cvtss_si32(_mm_set_ss(a.v[i])); }); }
 inline Floats to_float(const Ints & a) { return floats([&](int i) { return float(a.v[i]); }); }
@@ -131,6 +135,14 @@ inline __m128i to_bytes(const Ints & a) {
         v[i] = int8_t(a.v[i]);
     }
     return _mm_loadu_si128(reinterpret_cast<const __m128i *>(v));
+}
+
+inline __m256i to_shorts(const Ints & a) {
+    int16_t v[16];
+    for (int i = 0; i < 16; ++i) {
+        v[i] = int16_t(a.v[i]);
+    }
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i *>(v));
 }
 
 struct Bytes {
@@ -180,6 +192,9 @@ inline __m256i dot_256(__m256i sum, __m256i a, __m256i b) {
     }
     return _mm256_loadu_si256(reinterpret_cast<const __m256i *>(s));
 }
+
+inline Ints    dot_shorts(const Ints & sum, const Ints & a, const Ints & b) { return add_int(sum, multiply_shorts(a, b)); }
+inline __m256i dot_shorts_256(__m256i sum, __m256i a, __m256i b) { return _mm256_add_epi32(sum, _mm256_madd_epi16(a, b)); }
 
 } // namespace
 } // namespace emulated
@@ -233,6 +248,14 @@ inline __m256i dot_256(__m256i sum, __m256i a, __m256i b) {
 #define _mm512_add_epi32        emulated::add_int
 #define _mm512_add_epi16        emulated::add_shorts
 #define _mm512_xor_si512        emulated::xor_int
+#define _mm512_and_si512        emulated::and_int
+#define _mm512_or_si512         emulated::or_int
+#define _mm512_storeu_si512     emulated::store_ints
+#define _mm512_rcp14_ps         emulated::reciprocal
+#define _mm512_cvtepi32_epi16   emulated::to_shorts
+#define _mm512_dpwssd_epi32     emulated::dot_shorts
+#undef _mm256_dpwssd_avx_epi32
+#define _mm256_dpwssd_avx_epi32 emulated::dot_shorts_256
 #undef _mm512_slli_epi32
 #define _mm512_slli_epi32       emulated::shift_left
 #define _mm512_cvtps_epi32      emulated::to_int
