@@ -198,6 +198,7 @@ constexpr size_t hidden_bytes    = 320 * 1024;
 constexpr int    min_hidden_rows = 48, max_hidden_rows = 96;
 constexpr size_t max_hidden_weights = 16 * 1024 * 1024; // they are read once a task: from the last-level cache, it is hoped
 
+// With a scale per row the codes are made last, and the floats they are made of wait as well.
 int hidden_rows(const PackedWeights & down) {
     const size_t row_bytes = size_t(down.n_blocks) * block_size * (down.type == PanelType::int8_row ? 2 : 1);
     return std::min(max_hidden_rows, int(hidden_bytes / row_bytes));

@@ -17,7 +17,7 @@ struct vec_pair {
 inline vec_pair add(vec_pair x, vec_pair y) { return {add(x.a, y.a), add(x.b, y.b)}; }
 inline vec_pair sub(vec_pair x, vec_pair y) { return {sub(x.a, y.a), sub(x.b, y.b)}; }
 inline vec_pair mul(vec_pair x, vec_pair y) { return {mul(x.a, y.a), mul(x.b, y.b)}; }
-inline vec_pair reciprocal(vec_pair x) { return {reciprocal(x.a), reciprocal(x.b)}; }
+inline vec_pair div(vec_pair x, vec_pair y) { return {div(x.a, y.a), div(x.b, y.b)}; }
 inline vec_pair max(vec_pair x, vec_pair y) { return {max(x.a, y.a), max(x.b, y.b)}; }
 inline vec_pair min(vec_pair x, vec_pair y) { return {min(x.a, y.a), min(x.b, y.b)}; }
 inline vec_pair fma(vec_pair x, vec_pair y, vec_pair z) { return {fma(x.a, y.a, z.a), fma(x.b, y.b, z.b)}; }
@@ -57,20 +57,20 @@ template <typename V> inline V tanh(V x) {
     p         = fma(p, s, V(set(-3.33332819422e-1f)));
     p         = fma(mul(p, s), x, x);
     const V e = exp_not_positive(mul(z, V(set(-2.0f))));
-    const V q = mul(sub(V(set(1.0f)), e), reciprocal(add(V(set(1.0f)), e)));
+    const V q = div(sub(V(set(1.0f)), e), add(V(set(1.0f)), e));
     return where_less(z, V(set(0.625f)), p, sign_of(q, x));
 }
 
 // 1 / (1 + exp(-x)) by way of e = exp(-|x|), which cannot overflow.
 template <typename V> inline V sigmoid(V x) {
     const V e = exp_not_positive(sub(V(set(0.0f)), abs(x)));
-    return mul(where_less(x, V(set(0.0f)), e, V(set(1.0f))), reciprocal(add(V(set(1.0f)), e)));
+    return div(where_less(x, V(set(0.0f)), e, V(set(1.0f))), add(V(set(1.0f)), e));
 }
 
 // x/2 (1 + erf(x / sqrt 2)) by Abramowitz and Stegun 7.1.26, whose erfc keeps the negative tail exact.
 template <typename V> inline V gelu_erf(V x) {
     const V z    = mul(abs(x), V(set(0.70710678f)));
-    const V t    = reciprocal(fma(V(set(0.3275911f)), z, V(set(1.0f))));
+    const V t    = div(V(set(1.0f)), fma(V(set(0.3275911f)), z, V(set(1.0f))));
     V       p    = fma(V(set(1.061405429f)), t, V(set(-1.453152027f)));
     p            = fma(p, t, V(set(1.421413741f)));
     p            = fma(p, t, V(set(-0.284496736f)));

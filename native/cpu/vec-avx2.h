@@ -22,7 +22,6 @@ inline vec add(vec a, vec b) { return _mm256_add_ps(a, b); }
 inline vec sub(vec a, vec b) { return _mm256_sub_ps(a, b); }
 inline vec mul(vec a, vec b) { return _mm256_mul_ps(a, b); }
 inline vec div(vec a, vec b) { return _mm256_div_ps(a, b); }
-inline vec reciprocal(vec a) { return div(set(1), a); }
 inline vec max(vec a, vec b) { return _mm256_max_ps(a, b); }
 inline vec min(vec a, vec b) { return _mm256_min_ps(a, b); }
 inline vec fma(vec a, vec b, vec c) { return _mm256_fmadd_ps(a, b, c); }   // a * b + c

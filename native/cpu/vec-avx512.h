@@ -31,10 +31,6 @@ inline vec max(vec a, vec b) { return _mm512_max_ps(a, b); }
 inline vec min(vec a, vec b) { return _mm512_min_ps(a, b); }
 inline vec fma(vec a, vec b, vec c) { return _mm512_fmadd_ps(a, b, c); }
 inline vec fnma(vec a, vec b, vec c) { return _mm512_fnmadd_ps(a, b, c); }
-inline vec reciprocal(vec a) { // 14 bits and a step of Newton's, which is a third of a division's time
-    const vec r = _mm512_rcp14_ps(a);
-    return mul(r, fnma(a, r, set(2.0f)));
-}
 inline vec abs(vec a) { return _mm512_andnot_ps(set(-0.0f), a); }
 inline vec round(vec a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 inline vec sign_of(vec magnitude, vec a) { return _mm512_or_ps(magnitude, _mm512_and_ps(set(-0.0f), a)); }

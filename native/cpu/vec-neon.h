@@ -22,7 +22,6 @@ inline vec add(vec a, vec b) { return vaddq_f32(a, b); }
 inline vec sub(vec a, vec b) { return vsubq_f32(a, b); }
 inline vec mul(vec a, vec b) { return vmulq_f32(a, b); }
 inline vec div(vec a, vec b) { return vdivq_f32(a, b); }
-inline vec reciprocal(vec a) { return div(set(1), a); }
 inline vec max(vec a, vec b) { return vmaxq_f32(a, b); }
 inline vec min(vec a, vec b) { return vminq_f32(a, b); }
 inline vec fma(vec a, vec b, vec c) { return vfmaq_f32(c, a, b); }

@@ -60,7 +60,6 @@ inline Floats max(const Floats & a, const Floats & b) { return floats([&](int i)
 inline Floats min(const Floats & a, const Floats & b) { return floats([&](int i) { return a.v[i] < b.v[i] ? a.v[i] : b.v[i]; }); }
 inline Floats fma(const Floats & a, const Floats & b, const Floats & c) { return floats([&](int i) { return fmaf(a.v[i], b.v[i], c.v[i]); }); }
 inline Floats fnma(const Floats & a, const Floats & b, const Floats & c) { return floats([&](int i) { return fmaf(-a.v[i], b.v[i], c.v[i]); }); }
-inline Floats reciprocal(const Floats & a) { return floats([&](int i) { return 1 / a.v[i]; }); } // better than the chip's
 inline Floats roundscale(const Floats & a, int) { return floats([&](int i) { return nearbyintf(a.v[i]); }); }
 
 template <typename F> Floats bitwise(const Floats & a, const Floats & b, const F & fn) {
@@ -251,7 +250,6 @@ inline __m256i dot_shorts_256(__m256i sum, __m256i a, __m256i b) { return _mm256
 #define _mm512_and_si512        emulated::and_int
 #define _mm512_or_si512         emulated::or_int
 #define _mm512_storeu_si512     emulated::store_ints
-#define _mm512_rcp14_ps         emulated::reciprocal
 #define _mm512_cvtepi32_epi16   emulated::to_shorts
 #define _mm512_dpwssd_epi32     emulated::dot_shorts
 #undef _mm256_dpwssd_avx_epi32
