@@ -33,6 +33,11 @@ export interface ConvertOptions {
    * scores move in the third or fourth decimal only.
    */
   readonly outtype?: string | undefined;
+  /**
+   * Weight matrices of another type: `{ "blk\\.[01]\\.attn_": "f16" }` gives those whose GGUF name the regular expression matches
+   * that type. The first that matches decides.
+   */
+  readonly tensorTypes?: Readonly<Record<string, string>> | undefined;
   /** Folder of a peft LoRA adapter to merge. */
   readonly lora?: string | undefined;
   /** Name stored in the file. Default: the folder's, or the repository's in the Hugging Face cache. */
@@ -86,7 +91,7 @@ export interface CheckpointDescription {
 /**
  * Converts a Hugging Face checkpoint folder to one GGUF file.
  *
- * @throws {RangeError} An `outtype` that does not exist or cannot be written.
+ * @throws {RangeError} An `outtype` that does not exist or cannot be written, or `tensorTypes` that match nothing.
  * @throws {RerankerError} `CONVERT_FAILED` naming the tensor or the field of config.json, `IO` when the file exists, the disk
  *   is full or writing fails. Nothing is left behind then, nor after an abort.
  */

@@ -1,7 +1,7 @@
 // bge-reranker convert and quantize: files in, GGUF out.
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
-import type { Command } from "commander";
+import { type Command, InvalidArgumentError } from "commander";
 import { type ConvertResult, convert, findCheckpoint, quantize, RerankerError } from "../index.js";
 import { loadingLine } from "./loading.js";
 import { formatBytes, progressLine, write } from "./terminal.js";
@@ -9,6 +9,7 @@ import { formatBytes, progressLine, write } from "./terminal.js";
 interface ConvertCommandOptions {
   readonly output?: string;
   readonly outtype: string;
+  readonly tensorType?: Record<string, string>;
   readonly lora?: string;
   readonly name?: string;
   readonly revision?: string;
@@ -24,6 +25,7 @@ export function addConvert(program: Command, signal: AbortSignal): void {
     .argument("<source>", "checkpoint folder, Hugging Face id or short name (downloaded if it is not in the cache)")
     .option("-o, --output <file>", "the new file (default: NAME-TYPE.gguf, in the folder or, for an id, here)")
     .option("--outtype <type>", "type of the weights: f32, f16, bf16, q8_0, q4_k ...", "f16")
+    .option("--tensor-type <name=type>", "another type for weights whose GGUF name matches, such as attn_v=f16 (repeatable)", addTensorType)
     .option("--lora <folder>", "LoRA adapter to merge")
     .option("--name <name>", "name stored in the file")
     .option("--revision <name>", "branch, tag or commit on the hub (default: main)")
@@ -50,6 +52,7 @@ async function runConvert(source: string, options: ConvertCommandOptions, signal
   const result = await convert(folder, {
     output: options.output ?? (await outputBeside(source, folder, options.outtype)),
     outtype: options.outtype,
+    tensorTypes: options.tensorType,
     lora: options.lora,
     name: options.name,
     overwrite: options.force,
@@ -59,6 +62,12 @@ async function runConvert(source: string, options: ConvertCommandOptions, signal
   if (options.json) return write(process.stdout, `${JSON.stringify(result, null, 2)}\n`);
   if (!options.quiet) process.stderr.write(explain(result));
   await write(process.stdout, `${result.path}\n`);
+}
+
+function addTensorType(value: string, previous: Record<string, string> = {}): Record<string, string> {
+  const at = value.lastIndexOf("=");
+  if (at < 1) throw new InvalidArgumentError("Expected NAME=TYPE, such as attn_v=f16.");
+  return { ...previous, [value.slice(0, at)]: value.slice(at + 1) };
 }
 
 async function throwIfExists(output: string | undefined, force: true | undefined): Promise<void> {

@@ -14,6 +14,26 @@ export interface TensorTypeChooser {
   /** @param shape - ggml order, fastest dimension first. */
   choose(name: string, shape: readonly number[]): TensorType;
   readonly fallbacks: readonly TypeFallback[];
+  /** Throws when an exception met no weight matrix. */
+  throwIfUnused(): void;
+}
+
+/** Weight matrices of another type than the rest: those whose GGUF name the pattern matches. */
+export interface TypeException {
+  readonly pattern: RegExp;
+  readonly type: TensorTypeInfo;
+}
+
+/** @throws {RangeError} A pattern that is no regular expression, or a type that does not exist or cannot be written. */
+export function typeExceptions(wanted: Readonly<Record<string, string>>, types: readonly TensorTypeInfo[]): TypeException[] {
+  return Object.entries(wanted).map(([pattern, type]) => {
+    try {
+      return { pattern: new RegExp(pattern), type: writableType(type, types, "tensorTypes") };
+    } catch (error) {
+      if (error instanceof SyntaxError) throw new RangeError(`Expected regular expressions in \`tensorTypes\`, got \`${pattern}\`.`);
+      throw error;
+    }
+  });
 }
 
 // Blocks of 256 that do not divide a row give way to blocks of 32 of the same or better quality, as in llama.cpp.
@@ -36,16 +56,22 @@ const SMALLER_BLOCKS: Readonly<Record<TensorType, TensorType>> = {
 const EMBEDDING_BITS = 6.5;
 
 /** Finds the type of that name among those that can be written. */
-export function writableType(name: string, types: readonly TensorTypeInfo[]): TensorTypeInfo {
+export function writableType(name: string, types: readonly TensorTypeInfo[], option = "outtype"): TensorTypeInfo {
   const wanted = name.toUpperCase();
   const found = types.find((type) => type.name === wanted);
   if (found?.writable) return found;
   const legal = types.filter((type) => type.writable).map((type) => type.name.toLowerCase());
   const why = found ? "needs an importance matrix, which this package does not make" : "is no tensor type";
-  throw new RangeError(`Expected \`outtype\` to be one of ${legal.join(", ")}, got \`${name}\`: it ${why}`);
+  throw new RangeError(`Expected \`${option}\` to be one of ${legal.join(", ")}, got \`${name}\`: it ${why}`);
 }
 
-export function tensorTypeChooser(profile: ModelProfile, wanted: TensorTypeInfo, types: readonly TensorTypeInfo[]): TensorTypeChooser {
+export function tensorTypeChooser(
+  profile: ModelProfile,
+  wanted: TensorTypeInfo,
+  types: readonly TensorTypeInfo[],
+  exceptions: readonly TypeException[] = [],
+): TensorTypeChooser {
+  const unused = new Set(exceptions);
   const byName = new Map(types.map((type) => [type.name, type]));
   const fallbacks: TypeFallback[] = [];
   const fits = (type: TensorTypeInfo, columns: number) => columns % type.blockSize === 0;
@@ -53,7 +79,9 @@ export function tensorTypeChooser(profile: ModelProfile, wanted: TensorTypeInfo,
   function choose(name: string, shape: readonly number[]): TensorType {
     const columns = shape[0] ?? 1;
     if (shape.length < 2 || keepsF32(profile, name)) return "F32";
-    const first = name === "token_embd.weight" ? embeddingType(wanted, columns) : wanted;
+    const exception = exceptions.find(({ pattern }) => pattern.test(name));
+    if (exception) unused.delete(exception);
+    const first = exception?.type ?? (name === "token_embd.weight" ? embeddingType(wanted, columns) : wanted);
     if (fits(first, columns)) return first.name;
     const second = byName.get(SMALLER_BLOCKS[first.name] ?? "");
     const type = second?.writable && fits(second, columns) ? second.name : "F16";
@@ -72,7 +100,15 @@ export function tensorTypeChooser(profile: ModelProfile, wanted: TensorTypeInfo,
     return better?.writable ? better : type;
   }
 
-  return { choose, fallbacks };
+  function throwIfUnused(): void {
+    for (const { pattern } of unused) {
+      throw new RangeError(
+        `Expected \`tensorTypes\` to match weight matrices of the model, such as blk.0.attn_q.weight; \`${pattern.source}\` matches none.`,
+      );
+    }
+  }
+
+  return { choose, fallbacks, throwIfUnused };
 }
 
 /** Whether the profile keeps that GGUF tensor F32 in every file. */

@@ -9,7 +9,7 @@ import type { MetadataEntry } from "./metadata.js";
 import { throwIfDiskFull } from "./output-file.js";
 import { type RowEdit, type RowJob, streamRows } from "./row-stream.js";
 import type { PlannedPart, PlannedTensor, TensorPlan } from "./tensor-plan.js";
-import { rowBytes, tensorTypeChooser } from "./tensor-type.js";
+import { rowBytes, tensorTypeChooser, typeExceptions } from "./tensor-type.js";
 import { transformRows } from "./transforms.js";
 import type { WeightFile, WeightReader } from "./weight-file.js";
 
@@ -29,12 +29,13 @@ export async function writeModel(
   planned: (sizeBytes: number) => Promise<void>,
 ): Promise<Omit<ConvertResult, "path">> {
   const { config, plan, weights, lora, name } = checkpoint;
-  const chooser = tensorTypeChooser(config.profile, wanted, types);
+  const chooser = tensorTypeChooser(config.profile, wanted, types, typeExceptions(options.tensorTypes ?? {}, types));
   const tensors = plan.tensors.map((tensor) => ({
     name: tensor.name,
     type: chooser.choose(tensor.name, tensor.shape),
     shape: tensor.shape,
   }));
+  chooser.throwIfUnused();
   const header = addon.writeGgufHeader(path, metadata, tensors);
   await throwIfDiskFull(path, header.fileSizeBytes);
   await planned(header.fileSizeBytes);

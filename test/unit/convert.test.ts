@@ -136,6 +136,24 @@ describe("convert", () => {
     expect((await tensor("blk.0.ffn_down.weight")).every(Number.isFinite)).toBe(true); // rows of 256
   });
 
+  it("gives the weights that `tensorTypes` names another type", async () => {
+    const output = join(await temporaryFolder(), "model.gguf");
+    await convert(join(GOLDEN, "xlmr-reranker"), {
+      output,
+      outtype: "q8_0",
+      tensorTypes: { "blk\\.1\\.attn_[qkv]\\.": "f16", attn_: "bf16" },
+    });
+    const { header } = await open(output);
+    const types = Object.fromEntries(header.tensors.map(({ name, type }) => [name, type]));
+    expect(types).toMatchObject({
+      "blk.1.attn_q.weight": "F16",
+      "blk.0.attn_q.weight": "BF16",
+      "blk.1.attn_output.weight": "BF16",
+      "blk.1.attn_output_norm.weight": "F32",
+      "blk.1.ffn_up.weight": "Q8_0",
+    });
+  });
+
   it("reads half precision and shards like one F32 file", async () => {
     const folder = await copyGolden("xlmr-reranker");
     const tensors = await readTestTensors(join(folder, "model.safetensors"));
@@ -201,6 +219,10 @@ describe("convert", () => {
     await expect(stopped).rejects.toThrow("enough");
     await expect(convert(source, { output, outtype: "q9_9" })).rejects.toThrow(RangeError);
     await expect(convert(source, { output, outtype: "iq2_xxs" })).rejects.toThrow(/needs an importance matrix/);
+    await expect(convert(source, { output, tensorTypes: { attn_q: "q9_9" } })).rejects.toThrow(/`tensorTypes` to be one of/);
+    await expect(convert(source, { output, tensorTypes: { "(": "f16" } })).rejects.toThrow(/regular expressions/);
+    await expect(convert(source, { output, tensorTypes: { "blk.99.attn_q": "f16" } })).rejects.toThrow(/matches none/);
+    await expect(convert(source, { output, tensorTypes: { attn_output_norm: "f16" } })).rejects.toThrow(/matches none/);
     expect(await readdir(folder)).toEqual([]);
 
     await writeFile(output, "mine");
