@@ -61,7 +61,8 @@ struct Split {
     int n_tasks() const { return n_chunks * n_column_tasks; }
 };
 
-void store_panel(const Call & call, int first_row, int n_rows, int panel, const float * sums) {
+// Finished sums of a panel to y, which is the place of its first output of the first row.
+void store_panel(const Call & call, int first_row, int n_rows, int panel, const float * sums, float * y, size_t y_stride) {
     const PackedWeights & w       = call.w;
     const int             columns = w.columns_out();
     const int             column  = panel * columns;
@@ -78,9 +79,13 @@ void store_panel(const Call & call, int first_row, int n_rows, int panel, const 
     s.scale           = e.scale;
     s.residual        = e.residual != nullptr ? e.residual + size_t(first_row) * e.residual_stride + column : nullptr;
     s.residual_stride = e.residual_stride;
-    s.y               = call.y + size_t(first_row) * call.y_stride + column;
-    s.y_stride        = call.y_stride;
+    s.y               = y;
+    s.y_stride        = y_stride;
     call.kernels.store(s);
+}
+
+void store_panel(const Call & call, int first_row, int n_rows, int panel, const float * sums) {
+    store_panel(call, first_row, n_rows, panel, sums, call.y + size_t(first_row) * call.y_stride + size_t(panel) * call.w.columns_out(), call.y_stride);
 }
 
 // --- int8 ------------------------------------------------------------------------------------------
@@ -241,10 +246,7 @@ void feed_forward_task(const Call & up, const Call & down, const FeedForwardScra
         const int end = std::min(n_hidden, begin + at_a_time);
         for (int panel = begin / of_panel; panel * of_panel < end; ++panel) {
             int8_panel(up.w, s.x, 0, n, panel, s.sums);
-            Call to_floats     = up;
-            to_floats.y        = s.floats - begin;
-            to_floats.y_stride = s.floats_stride;
-            store_panel(to_floats, 0, n, panel, s.sums);
+            store_panel(up, 0, n, panel, s.sums, s.floats + panel * of_panel - begin, s.floats_stride);
         }
         quantize(down.w, s.hidden, s.floats, s.floats_stride, n, end - begin, 0, begin);
     }
