@@ -107,7 +107,8 @@ void quantize(const Quantize & q, int row, int first, int n, size_t scale_at, bo
     const int     own     = std::max(0, std::min(n, q.n - first));
     float         largest = 0;
     for (int i = 0; i < own; ++i) {
-        largest = std::max(largest, std::fabs(x[first + i]));
+        const float size = std::fabs(x[first + i]);
+        largest          = size > largest || std::isnan(size) ? size : largest;
     }
     float scale   = largest / float(q.format->x_max);
     float inverse = largest > 0 ? float(q.format->x_max) / largest : 0.0f;

@@ -291,6 +291,37 @@ void stacked(Random & random, cpu::ThreadPool & pool) {
     }
 }
 
+// Rows that int8 codes cannot hold: NaN and infinities must not come out as numbers.
+void out_of_reach(Random & random, cpu::ThreadPool & pool, WeightMode mode) {
+    const int          n_in = 96, n_out = 40;
+    Weight             w = make_weight(random, SourceType::other, n_out, n_in);
+    std::vector<float> zeros(n_in, 0.0f);
+    std::memcpy(w.bytes.data() + size_t(3) * n_in * 4, zeros.data(), size_t(n_in) * 4); // an output without weights
+    const cpu::PackedLinear linear  = cpu::pack_linear(pool, n_in, {w.source()}, nullptr, mode);
+    const float             cases[] = {NAN, INFINITY, 0.0f, 1e-30f, 1e30f};
+    std::vector<float>      x, y(5 * n_out);
+    for (float value : cases) {
+        x.insert(x.end(), n_in, value);
+    }
+    cpu::Workspace workspace;
+    cpu::linear(pool, linear, x.data(), n_in, 5, y.data(), n_out, {}, workspace);
+    const std::string label = mode == WeightMode::row_int8 ? "rows" : "blocks";
+    for (int c = 0; c < n_out; ++c) {
+        CHECK(!std::isfinite(y[c]) && !std::isfinite(y[n_out + c]), label + ": a row that is not finite gives a number");
+        CHECK(y[2 * n_out + c] == 0 && std::fabs(y[3 * n_out + c]) < 1e-25f, label + ": a row of nothing gives something");
+        CHECK(!std::isfinite(y[4 * n_out + c]) || std::fabs(y[4 * n_out + c]) > 1e20f || c == 3, label + ": a row of huge values gives a small one");
+    }
+    const float bad = NAN;
+    std::memcpy(w.bytes.data() + 400, &bad, 4);
+    bool refused = false;
+    try {
+        cpu::pack_linear(pool, n_in, {w.source()}, nullptr, mode);
+    } catch (const cpu::NotFinite &) {
+        refused = true;
+    }
+    CHECK(refused, label + ": packed NaN");
+}
+
 // Both layers at once: the same bits as one after the other.
 void joined(Random & random, cpu::ThreadPool & pool, WeightMode mode, bool gated, int n_rows, int n_in, int n_hidden, int n_out) {
     const Weight gate = make_weight(random, SourceType::other, n_hidden, n_in), up = make_weight(random, SourceType::other, n_hidden, n_in);
@@ -351,6 +382,7 @@ void linear(cpu::Isa) {
     epilogues(random, pool);
     stacked(random, pool);
     for (WeightMode mode : {WeightMode::native, WeightMode::row_int8}) {
+        out_of_reach(random, pool, mode);
         for (bool gated : {false, true}) {
             joined(random, pool, mode, gated, 145, 96, 160, 70);
             joined(random, pool, mode, gated, 331, 71, 205, 33);
