@@ -28,7 +28,7 @@ template <int rows> inline void block_sums(ivec (&sums)[rows][panel_vectors], co
         }
     }
     CPU_UNROLL
-    for (int g = 0; g < block_size / 4; ++g, x += block_rows * 4, w += panel_columns * 4) {
+    for (int g = 0; g < block_size / 4; ++g, x += 4, w += panel_columns * 4) {
         keep_all(sums);
         ivec weights[panel_vectors];
         CPU_UNROLL
@@ -37,7 +37,7 @@ template <int rows> inline void block_sums(ivec (&sums)[rows][panel_vectors], co
         }
         CPU_UNROLL
         for (int r = 0; r < rows; ++r) {
-            const ivec codes = broadcast_group(x + r * 4);
+            const ivec codes = broadcast_group(x + r * block_size);
             CPU_UNROLL
             for (int v = 0; v < panel_vectors; ++v) {
                 sums[r][v] = dot(sums[r][v], weights[v], codes);
@@ -122,9 +122,6 @@ inline void fill_table(const uint8_t * w, int n_blocks, ScaleTable & table) {
 
 // One scale per row: sums stay in int32 to the end.
 template <int rows> void row_tile(const Int8Tiles & t, const int8_t * x, const float * x_scale, const int32_t * x_sum, float * y) {
-    constexpr int group_bytes = lanes * 4;
-    const int     n_groups    = t.n_blocks * block_size / 4;
-
     ivec sums[rows][panel_vectors];
     CPU_UNROLL
     for (int r = 0; r < rows; ++r) {
@@ -133,31 +130,34 @@ template <int rows> void row_tile(const Int8Tiles & t, const int8_t * x, const f
             sums[r][v] = set_int(x_sum[r]);
         }
     }
+    constexpr int group_bytes = panel_columns * 4;
     const uint8_t * w = t.w;
-    CPU_UNROLL_2
-    for (int g = 0; g < n_groups; g += row_groups, x += row_groups * row_rows * 4, w += row_groups * panel_vectors * group_bytes) {
-        keep_all(sums);
-        ivec weights[row_groups][panel_vectors];
+    for (int b = 0; b < t.n_blocks; ++b, x += row_rows * block_size, w += block_size / 4 * group_bytes) {
         CPU_UNROLL
-        for (int i = 0; i < row_groups; ++i) {
+        for (int g = 0; g < block_size / 4; g += row_groups) {
+            keep_all(sums);
+            ivec weights[row_groups][panel_vectors];
             CPU_UNROLL
-            for (int v = 0; v < panel_vectors; ++v) {
-                weights[i][v] = load_bytes(w + (i * panel_vectors + v) * group_bytes);
-            }
-        }
-        CPU_UNROLL
-        for (int r = 0; r < rows; ++r) {
-            const ivec codes = broadcast_group(x + r * 4);
-            if constexpr (row_groups == 2) {
-                const ivec codes_1 = broadcast_group(x + (row_rows + r) * 4);
+            for (int i = 0; i < row_groups; ++i) {
                 CPU_UNROLL
                 for (int v = 0; v < panel_vectors; ++v) {
-                    sums[r][v] = dot_small(sums[r][v], weights[0][v], codes, weights[1][v], codes_1);
+                    weights[i][v] = load_bytes(w + (g + i) * group_bytes + v * lanes * 4);
                 }
-            } else {
-                CPU_UNROLL
-                for (int v = 0; v < panel_vectors; ++v) {
-                    sums[r][v] = dot(sums[r][v], weights[0][v], codes);
+            }
+            CPU_UNROLL
+            for (int r = 0; r < rows; ++r) {
+                const ivec codes = broadcast_group(x + r * block_size + g * 4);
+                if constexpr (row_groups == 2) {
+                    const ivec codes_1 = broadcast_group(x + r * block_size + g * 4 + 4);
+                    CPU_UNROLL
+                    for (int v = 0; v < panel_vectors; ++v) {
+                        sums[r][v] = dot_small(sums[r][v], weights[0][v], codes, weights[1][v], codes_1);
+                    }
+                } else {
+                    CPU_UNROLL
+                    for (int v = 0; v < panel_vectors; ++v) {
+                        sums[r][v] = dot(sums[r][v], weights[0][v], codes);
+                    }
                 }
             }
         }

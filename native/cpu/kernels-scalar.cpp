@@ -51,12 +51,12 @@ void widen_bf16(const uint16_t * from, float * to, size_t n) { std::transform(fr
 
 // Sum of products of codes, for inputs [first, first + n) of one row and one column. An int32 holds more than 60000 of them.
 int32_t dot(const Int8Tiles & t, const uint8_t * w, int rows, const int8_t * x, int column, int n, bool is_signed) {
-    const int group = t.format->group;
+    const int group = t.format->group, of_x = x_group(*t.format);
     int32_t   sum   = 0;
     for (int k = 0; k < n; ++k) {
         const uint8_t code   = w[(size_t(k / group) * t.format->int8_columns + column) * group + k % group];
         const int     weight = is_signed ? int(int8_t(code)) : int(code);
-        sum += weight * x[size_t(k / group) * rows * group + k % group];
+        sum += weight * x[size_t(k / of_x) * rows * of_x + k % of_x];
     }
     return sum;
 }
@@ -67,7 +67,7 @@ void block_tiles(const Int8Tiles & t) {
     const int      columns = f.int8_columns;
     for (int r = 0; r < t.n_rows; ++r) {
         const size_t   block_of_rows = size_t(r / rows);
-        const int8_t * x             = t.x + block_of_rows * t.n_blocks * block_size * rows + r % rows * f.group;
+        const int8_t * x             = t.x + block_of_rows * t.n_blocks * block_size * rows + r % rows * x_group(f);
         for (int c = 0; c < columns; ++c) {
             const uint8_t * w   = t.w;
             float           sum = 0;
@@ -91,7 +91,7 @@ void row_tiles(const Int8Tiles & t) {
     for (int r = 0; r < t.n_rows; ++r) {
         const size_t   block_of_rows = size_t(r / rows);
         const size_t   at            = block_of_rows * rows + r % rows;
-        const int8_t * x             = t.x + block_of_rows * n * rows + r % rows * f.group;
+        const int8_t * x             = t.x + block_of_rows * n * rows + r % rows * x_group(f);
         for (int c = 0; c < columns; ++c) {
             float scale;
             std::memcpy(&scale, t.w + size_t(n) * columns + size_t(c) * 4, sizeof(scale));
@@ -126,7 +126,7 @@ void quantize(const Quantize & q, int row, int first, int n, size_t scale_at, bo
     for (int i = 0; i < n; ++i) {
         const int code  = i < own ? int(std::lrint(x[first + i] * inverse)) : 0;
         const int k     = first + i;
-        const int group = q.format->group;
+        const int group = x_group(*q.format);
         q.codes[row / q.rows * q.block_codes + (size_t(k / group) * q.rows + row % q.rows) * group + k % group] = int8_t(code);
         total += code;
     }

@@ -14,7 +14,7 @@ namespace cpu::detail {
 // How weights and activations lie in memory and how far their int8 codes reach.
 //
 // Weights lie in panels of `columns` outputs. f32: [n_in][columns]. int8: [n_in / group][columns][group], so that one load
-// brings `group` neighbouring inputs of several outputs. Activations lie in blocks of rows: [n_in / group][rows][group].
+// brings `group` neighbouring inputs of several outputs. Activations lie in blocks of rows: [n_in / x_group()][rows][x_group()].
 // Chips that multiply unsigned by signed store weights + offset; the kernel starts its sums at -offset * sum(activations).
 struct Format {
     int float_rows, float_columns;
@@ -35,6 +35,9 @@ struct Format {
 
 constexpr int block_size = 32; // inputs that share a scale
 
+// Neighbouring inputs of a row of activations: i8mm loads 8 of two rows at once, others take 4 from anywhere.
+constexpr int x_group(const Format & f) { return f.group == 4 ? block_size : f.group; }
+
 // y [n_rows, n_panels * columns] = x [n_rows, n_k] times panels [n_k, columns], added to y when `accumulate`.
 // Strides are in floats; x may lie either way round.
 struct FloatTiles {
@@ -51,7 +54,7 @@ struct FloatTiles {
 // y [n_rows, columns] from blocks of quantised rows and one panel.
 struct Int8Tiles {
     const Format *  format;
-    const int8_t *  x;       // [ceil(n_rows / rows)][n_groups][rows][group]
+    const int8_t *  x;       // [ceil(n_rows / rows)][n_in / x_group][rows][x_group]
     const float *   x_scale; // [ceil(n_rows / rows)][n_blocks][rows], or [..][rows] with a scale per row
     const int32_t * x_sum;   // likewise: -offset * sum of the codes, plus sum_start with a scale per 32
     const uint8_t * w;       // blocks of 32 inputs: codes [32 / group][columns][group], then f32 scales [columns];

@@ -54,14 +54,16 @@ inline int32_t first_sum(const Quantize & q, int32_t total, float top) {
     return few_bits && !(top < reach) ? 0x7fc00000 : format.sum_start - q.offset * total;
 }
 
-// Codes of 32 values to their groups, which are `step` bytes apart. Returns what adds up to their sum.
-inline ivec place_block(const vec * x, float inverse, int8_t * to, size_t step) {
-    constexpr int group = format.group;
-    int8_t        codes[block_size];
-    const ivec    sums = to_codes(x, inverse, codes);
-    CPU_UNROLL
+// Codes of 32 values to their place in a block of `rows` rows. Returns what adds up to their sum.
+inline ivec place_block(const vec * x, float inverse, int8_t * to, int rows) {
+    constexpr int group = x_group(format);
+    if constexpr (group == block_size) {
+        return to_codes(x, inverse, to);
+    }
+    int8_t     codes[block_size];
+    const ivec sums = to_codes(x, inverse, codes);
     for (int g = 0; g < block_size / group; ++g) {
-        memcpy(to + g * step, codes + g * group, group);
+        memcpy(to + size_t(g) * rows * group, codes + g * group, group);
     }
     return sums;
 }
@@ -84,8 +86,7 @@ void quantize_blocks(const Quantize & q) {
         int8_t *      codes;
         size_t        scale;
     };
-    const int    n_blocks = n_blocks_of(q), rows = q.rows;
-    const size_t step = size_t(rows) * format.group;
+    const int n_blocks = n_blocks_of(q), rows = q.rows;
 
     int    row = 0, in_block = 0, block = 0;
     Place  next = {q.x, 0, q.codes, 0};
@@ -105,7 +106,7 @@ void quantize_blocks(const Quantize & q) {
                 in_block = in_block + 1 == rows ? 0 : in_block + 1;
                 ++row;
                 const size_t at = size_t(row / rows);
-                next = {q.x + row * q.x_stride, 0, q.codes + at * q.block_codes + size_t(in_block) * format.group, at * q.block_scales + in_block};
+                next = {q.x + row * q.x_stride, 0, q.codes + at * q.block_codes + size_t(in_block) * x_group(format), at * q.block_scales + in_block};
             }
         }
         for (int i = n; i < lanes; ++i) {
@@ -128,7 +129,7 @@ void quantize_blocks(const Quantize & q) {
             sums[i] = set(0);
             if (i < n) {
                 load_block(q, places[i].x, places[i].first, x);
-                sums[i] = as_float(place_block(x, inverses[i], places[i].codes, step));
+                sums[i] = as_float(place_block(x, inverses[i], places[i].codes, rows));
             }
         }
         const ivec total = sums_of(sums);
@@ -145,7 +146,7 @@ void quantize_rows(const Quantize & q) {
     for (int row = 0; row < q.n_rows; ++row) {
         const float * from  = q.x + row * q.x_stride;
         const size_t  at    = size_t(row / q.rows);
-        int8_t *      codes = q.codes + at * q.block_codes + row % q.rows * format.group;
+        int8_t *      codes = q.codes + at * q.block_codes + row % q.rows * x_group(format);
 
         vec x[vectors_of_block], tops = set(0);
         for (int b = 0; b < n_blocks; ++b) {
@@ -158,7 +159,7 @@ void quantize_rows(const Quantize & q) {
         ivec sums = set_int(0);
         for (int b = 0; b < n_blocks; ++b, codes += block_size * q.rows) {
             load_block(q, from, b * block_size, x);
-            sums = add_int(sums, place_block(x, inverse, codes, size_t(q.rows) * format.group));
+            sums = add_int(sums, place_block(x, inverse, codes, q.rows));
         }
         int32_t lanes_of[lanes], total = 0;
         memcpy(lanes_of, &sums, sizeof(lanes_of));
