@@ -24,9 +24,9 @@ export function makeWorkloads(words, encode, counts) {
   const query = write.words(9);
   const passages = Array.from({ length: counts.passages }, () => pair(query, write.words(write.length())));
   add("passages", `one query x ${counts.passages} passages`, passages);
-  const long = Array.from({ length: counts.long }, () => ofLength(pair, write, write.words(9), 512));
+  const long = Array.from({ length: counts.long }, () => ofLength(pair, write, 9, 512));
   add("long", `${counts.long} pairs of 512 tokens`, long);
-  add("single", "one pair of 64 tokens", counts.single ? [ofLength(pair, write, write.words(9), 64)] : []);
+  add("single", "one pair of 64 tokens", counts.single ? [ofLength(pair, write, 9, 64)] : []);
   const callers = Array.from({ length: counts.callers }, () => write.words(9));
   const called = callers.flatMap((text) => Array.from({ length: counts.passagesPerCaller }, () => pair(text, write.words(write.length()))));
   add("callers", `${counts.callers} callers at once, ${counts.passagesPerCaller} passages each`, called, {
@@ -69,8 +69,10 @@ function writer(words, random) {
   };
 }
 
-/** A pair of exactly so many tokens: a passage that is grown word by word. */
-function ofLength(pair, write, query, target) {
+/** A pair of exactly so many tokens: a query of so many words, or fewer where those are too many, and a passage that is grown. */
+function ofLength(pair, write, words, target) {
+  let query = write.words(words);
+  while (words > 1 && pair(query, "").ids.length >= target) query = write.words(--words); // a decoder's prompt is long
   const texts = [];
   for (let tries = 0; tries < 10_000; tries++) {
     const made = pair(query, texts.join(" "));
