@@ -18,7 +18,9 @@ namespace {
 // A slice of inputs whose f32 panel (16 or 32 columns) stays in the first-level cache.
 constexpr int k_slice = 256;
 
-// Rows in flight. The first bounds what a chunk takes of the second-level cache, the second the workspace.
+// Rows in flight. The first two bound what a chunk takes of the second-level cache, and how often weights are read; the last
+// bounds the workspace.
+constexpr int    min_chunk_rows  = 128;
 constexpr int    max_chunk_rows  = 192;
 constexpr size_t chunk_bytes     = 256 * 1024;
 constexpr size_t pass_bytes      = 4 * 1024 * 1024;
@@ -46,7 +48,7 @@ struct Split {
     int chunk_rows, n_chunks, task_panels, n_column_tasks;
 
     Split(const Call & call, int n_rows, int rows_of_block, size_t bytes_per_row, int n_threads) {
-        const int fitting = std::max(1, int(chunk_bytes / bytes_per_row));
+        const int fitting = std::max(min_chunk_rows, int(chunk_bytes / bytes_per_row));
         const int wanted  = std::min({n_rows, fitting, max_chunk_rows});
         n_chunks          = ceil_div(n_rows, wanted);
         chunk_rows        = round_up(ceil_div(n_rows, n_chunks), rows_of_block);
