@@ -148,6 +148,23 @@ void pack_v(const Call & c, const AttentionSequence & s, const float * v, int fi
     });
 }
 
+// Scores of queries against n keys become weights, in place; row i counts keys [begins[i], ends[i]).
+void to_weights(const Call & c, const Scratch & scratch, int r, int n_rows, int n, const int * begins, const int * ends, float * rescale) {
+    detail::Softmax softmax;
+    softmax.scores   = scratch.scores;
+    softmax.stride   = size_t(c.tile);
+    softmax.n_rows   = n_rows;
+    softmax.n        = round_up(n, 16);
+    softmax.first    = begins;
+    softmax.end      = ends;
+    softmax.scale    = c.p.scale;
+    softmax.soft_cap = c.p.soft_cap;
+    softmax.max      = scratch.max + r;
+    softmax.sum      = scratch.total + r;
+    softmax.rescale  = rescale;
+    c.kernels.softmax(softmax);
+}
+
 // One block of at most float_rows queries, from row `r` of the task, against the packed tile of n keys at `first`.
 // The first tile of a task starts the sums.
 void attend(const Call & c, const AttentionSequence & s, const Task & t, const Scratch & scratch, int r, int n_rows, int first, int n, bool is_first) {
@@ -185,20 +202,8 @@ void attend(const Call & c, const AttentionSequence & s, const Task & t, const S
     qk.y_panel    = size_t(f.float_columns);
     c.kernels.float_tiles(qk);
 
-    float           rescale[16];
-    detail::Softmax softmax;
-    softmax.scores   = scratch.scores;
-    softmax.stride   = size_t(c.tile);
-    softmax.n_rows   = n_rows;
-    softmax.n        = round_up(last, 16);
-    softmax.first    = begins;
-    softmax.end      = ends;
-    softmax.scale    = c.p.scale;
-    softmax.soft_cap = c.p.soft_cap;
-    softmax.max      = scratch.max + r;
-    softmax.sum      = scratch.total + r;
-    softmax.rescale  = rescale;
-    c.kernels.softmax(softmax);
+    float rescale[16];
+    to_weights(c, scratch, r, n_rows, last, begins, ends, rescale);
 
     for (int i = 0; i < n_rows; ++i) {
         if (!is_first && rescale[i] != 1.0f) {
@@ -271,23 +276,11 @@ void attend_codes(const Call & c, const AttentionSequence & s, const Task & t, c
     int       ends[16];
     float     rescale[16];
     std::fill(ends, ends + 16, n);
-    detail::Softmax softmax;
-    softmax.scores   = scratch.scores;
-    softmax.stride   = size_t(c.tile);
-    softmax.n_rows   = n_rows;
-    softmax.n        = round_up(n, 16);
-    softmax.first    = begins;
-    softmax.end      = ends;
-    softmax.scale    = c.p.scale;
-    softmax.soft_cap = 0;
-    softmax.max      = scratch.max + r;
-    softmax.sum      = scratch.total + r;
-    softmax.rescale  = rescale;
-    c.kernels.softmax(softmax);
+    to_weights(c, scratch, r, n_rows, n, begins, ends, rescale);
 
     float * sums = scratch.sums + size_t(r) * c.dim;
     for (int i = 0; i < n_rows; ++i) {
-        codes.weights_scale[i] = c.kernels.pairs.weights(scratch.scores + size_t(i) * c.tile, softmax.n, shorts(codes.weights + size_t(i) * c.tile / 2));
+        codes.weights_scale[i] = c.kernels.pairs.weights(scratch.scores + size_t(i) * c.tile, round_up(n, 16), shorts(codes.weights + size_t(i) * c.tile / 2));
         if (!is_first && rescale[i] != 1.0f) {
             c.kernels.scale_row(sums + size_t(i) * c.dim, c.dim, rescale[i]);
         }
