@@ -301,7 +301,8 @@ void attend_codes(const Call & c, const AttentionSequence & s, const Task & t, c
     c.kernels.pairs.tiles(pv);
 }
 
-void run_task(const Call & c, const Task & t, const Scratch & scratch, const CodeScratch & codes) {
+// `code_memory` is for CodeScratch, where c.codes asks for one.
+void run_task(const Call & c, const Task & t, const Scratch & scratch, float * code_memory) {
     const AttentionSequence & s       = c.p.sequences[t.sequence];
     const int                 head_kv = t.head / (c.p.n_head / c.p.n_head_kv);
     const float *             k       = c.k + size_t(head_kv) * c.p.head_dim;
@@ -317,6 +318,7 @@ void run_task(const Call & c, const Task & t, const Scratch & scratch, const Cod
     for (int key = first; key < end; key += c.tile) {
         const int n = std::min(c.tile, end - key);
         if (c.codes) {
+            const CodeScratch codes(c, code_memory);
             pack_codes(c, s, k, v, key, n, codes);
             for (int r = 0; r < t.n_queries; r += rows) {
                 attend_codes(c, s, t, scratch, codes, r, std::min(rows, t.n_queries - r), n, key == first);
@@ -380,7 +382,7 @@ void attention(ThreadPool & pool, const AttentionParams & params, const float * 
 
     pool.parallel_for(int(tasks.size()), [&](int task, int thread) {
         float * own = memory + (n_floats + n_codes) * thread;
-        run_task(call, tasks[task], Scratch(call, own), CodeScratch(call, own + n_floats));
+        run_task(call, tasks[task], Scratch(call, own), own + n_floats);
     });
 }
 

@@ -118,7 +118,7 @@ void quantize(const Quantize & q, int row, int first, int n, size_t scale_at, bo
         std::memcpy(&bits, &scale, sizeof(bits));
         bits = (bits + below) & ~below;
         std::memcpy(&scale, &bits, sizeof(bits));
-        const bool within = largest > 1 / 1.15292150e18f && largest < 1.15292150e18f;
+        const bool within = largest > 1 / reach && largest < reach;
         scale             = within ? scale : 1.0f;
         inverse           = within ? 1.0f / scale : 0.0f;
     }

@@ -35,6 +35,9 @@ struct Format {
 
 constexpr int block_size = 32; // inputs that share a scale
 
+// Where scales keep few bits, values of 2^60 and more count as infinite, and as nothing below 2^-60.
+constexpr float reach = 1.15292150e18f;
+
 // Neighbouring inputs of a row of activations: i8mm loads 8 of two rows at once, others take 4 from anywhere.
 constexpr int x_group(const Format & f) { return f.group == 4 ? block_size : f.group; }
 

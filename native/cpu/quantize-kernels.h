@@ -29,8 +29,7 @@ inline vec block_largest(const vec * x) {
 
 // Scales of blocks whose largest values are `top`, and what the values are multiplied with. Where scales keep few bits they
 // are rounded up. Then they are added to exponents too, so that what is out of reach counts as nothing.
-constexpr bool  few_bits = format.scale_bits < 23;
-constexpr float reach    = 1.15292150e18f; // 2^60
+constexpr bool few_bits = format.scale_bits < 23;
 
 struct Scales {
     vec scale, inverse;
