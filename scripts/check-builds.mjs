@@ -5,6 +5,7 @@ import { execFileSync, spawnSync } from "node:child_process";
 import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { parseArgs } from "node:util";
+import { findZig } from "./find-zig.mjs";
 import { readRecords, writeRecords } from "./platform-records.mjs";
 import { folder, makeApp, packPackage, runSmoke } from "./smoke-app.mjs";
 
@@ -28,13 +29,7 @@ const builds = {
 function muslNeeds() {
   if (here !== "linux-x64") return "it is tried on Linux x64";
   if (!existsSync("/lib/ld-musl-x86_64.so.1")) return "musl is not installed: apt install musl, 1.2.4 or newer";
-  return zig() ? undefined : "zig is missing: npm run prebuilds says how to install it";
-}
-
-function zig() {
-  const code = "import ziglang, os; print(os.path.join(os.path.dirname(ziglang.__file__), 'zig'))";
-  const { status, stdout } = spawnSync(path.join(folder, "..", "zig", "bin", "python3"), ["-c", code], { encoding: "utf8" });
-  return status === 0 ? stdout.trim() : undefined;
+  return findZig() ? undefined : "zig is missing: npm run prebuilds says how to install it";
 }
 
 /** A folder for PATH with Node for musl and compilers that make programs for it. */
@@ -54,6 +49,7 @@ function muslTools() {
   rmSync(programs, { recursive: true, force: true });
   mkdirSync(programs);
   symlinkSync(node, path.join(programs, "node"));
+  const zig = findZig();
   for (const [name, command] of [
     ["cc", "cc -target x86_64-linux-musl"],
     ["c++", "c++ -target x86_64-linux-musl"],
@@ -61,7 +57,7 @@ function muslTools() {
     ["ranlib", "ranlib"],
   ]) {
     // zig's linker lacks this one, which hides what is hidden already.
-    const script = `#!/bin/bash\nexec '${zig()}' ${command} "\${@/#-Wl,--exclude-libs,ALL/-Wl,--gc-sections}"\n`;
+    const script = `#!/bin/bash\nexec '${zig}' ${command} "\${@/#-Wl,--exclude-libs,ALL/-Wl,--gc-sections}"\n`;
     writeFileSync(path.join(programs, name), script, { mode: 0o755 });
   }
   return programs;

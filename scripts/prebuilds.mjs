@@ -1,11 +1,12 @@
 // Builds the prebuilt addons of all platforms on Linux x64, into prebuilds/<platform>-<arch>/node.napi.node (the naming of
 // prebuildify). A platform whose compiler is not installed is named, with what to install, and the others are built.
 //   node scripts/prebuilds.mjs [--only linux-arm64,win32-x64] [--jobs 2]
-import { execFileSync, spawnSync } from "node:child_process";
+import { execFileSync } from "node:child_process";
 import { copyFileSync, existsSync, mkdirSync, statSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { findZig } from "./find-zig.mjs";
 import { prebuildFaults } from "./prebuild-faults.mjs";
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..");
@@ -31,16 +32,6 @@ if (unknown.length > 0) {
 
 execFileSync(process.execPath, [path.join(root, "scripts", "build.mjs"), "ts"], { stdio: "inherit" });
 const { buildAddon, findProgram, packageFolder, runs } = await import("../lib/native-build.js");
-
-function findZig() {
-  if (process.env.BGE_ZIG) return process.env.BGE_ZIG;
-  for (const python of [path.join(root, "build", "zig", "bin", "python3"), "python3"]) {
-    const code = "import ziglang, os; print(os.path.join(os.path.dirname(ziglang.__file__), 'zig'))";
-    const { status, stdout } = spawnSync(python, ["-c", code], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] });
-    if (status === 0) return stdout.trim();
-  }
-  return spawnSync("zig", ["version"]).status === 0 ? "zig" : undefined;
-}
 
 /** Compiler and linker for macOS, as native/toolchains/darwin.cmake wants them, or undefined. */
 function darwinTools() {
