@@ -9,7 +9,9 @@ namespace bge {
 namespace {
 
 struct Layer {
-    Linear qkv, attn_output, ffn_up, ffn_down;
+    Linear qkv;
+    Linear q, kv; // in place of qkv in the last layer, which asks for the first token of each pair only
+    Linear attn_output, ffn_up, ffn_down;
     Norm attn_norm, ffn_norm;
 };
 
@@ -61,7 +63,12 @@ struct Bert : Architecture {
         for (int32_t i = 0; i < n_layer; i++) {
             const std::string blk = "blk." + std::to_string(i) + ".";
             Layer & l = layers[i];
-            l.qkv = w.linear({blk + "attn_q", blk + "attn_k", blk + "attn_v"}, n_embd, {n_embd, n_embd, n_embd}, true);
+            if (i < n_layer - 1) {
+                l.qkv = w.linear({blk + "attn_q", blk + "attn_k", blk + "attn_v"}, n_embd, {n_embd, n_embd, n_embd}, true);
+            } else {
+                l.q = w.linear(blk + "attn_q", n_embd, n_embd, true);
+                l.kv = w.linear({blk + "attn_k", blk + "attn_v"}, n_embd, {n_embd, n_embd}, true);
+            }
             l.attn_output = w.linear(blk + "attn_output", n_embd, n_embd, true);
             l.attn_norm = w.norm(blk + "attn_output_norm", n_embd, eps, true);
             l.ffn_up = w.linear(blk + "ffn_up", n_embd, n_ff, true);
@@ -104,11 +111,13 @@ struct Bert : Architecture {
 
     // x [n_embd, n_tokens]; the last layer computes the first token of each pair only, which is all the head reads.
     ggml_tensor * build_layer(GraphBuilder & g, const Layer & l, ggml_tensor * x, const Rows & rows, Pick pick) const {
-        const std::vector<ggml_tensor *> qkv = g.linear_parts(l.qkv, x);
-        AttentionShape shape = attn;
-        shape.codes = l.qkv.packed && l.qkv.packed.is_int8();
-        ggml_tensor * mixed = g.attention(shape, g.select(qkv[0], rows, pick), qkv[1], qkv[2], rows, pick);
+        const Linear & source = pick == Pick::all ? l.qkv : l.kv;
+        std::vector<ggml_tensor *> qkv = g.linear_parts(source, x);
         x = g.select(x, rows, pick);
+        if (pick != Pick::all) qkv.insert(qkv.begin(), g.linear(l.q, x));
+        AttentionShape shape = attn;
+        shape.codes = source.packed && source.packed.is_int8();
+        ggml_tensor * mixed = g.attention(shape, qkv[0], qkv[1], qkv[2], rows, pick);
         x = g.layer_norm(l.attn_norm, g.linear(l.attn_output, mixed, {cpu::Activation::none, x, 1.0f}));
         return g.layer_norm(l.ffn_norm, g.feed_forward(l.ffn_up, l.ffn_down, x, activation, {cpu::Activation::none, x, 1.0f}));
     }
