@@ -61,13 +61,16 @@ function isLoaded({ name }: GgufTensor, maxLayer: number): boolean {
   return !NOT_LOADED.has(name) && (maxLayer === 0 || layer === undefined || Number(layer) < maxLayer);
 }
 
-/** Panels of native/cpu/pack.cpp: 8-bit weights with a scale, F32, for every 32 inputs or for every row; floats as they are. */
+/**
+ * Panels of native/cpu/pack.cpp: 8-bit weights with a scale, F32, for every 32 or 64 inputs, as the chip has it, or for every
+ * row; floats as they are. Rows are padded to whole blocks.
+ */
 function loadedBytes({ name, type, shape, sizeBytes }: GgufTensor, { kernels, weightMode }: Placement): number {
   const [inputs = 1, outputs = 1] = shape;
   if (!kernels || outputs === 1 || TABLES.has(name)) return sizeBytes;
-  const blocks = Math.ceil(inputs / 32);
-  if (weightMode === "row-int8") return outputs * (blocks * 32 + 4);
-  return type === "F32" || type === "F16" || type === "BF16" ? sizeBytes : outputs * blocks * 36;
+  const ofBlocks = (block: number, scale: number) => Math.ceil(inputs / block) * (block + scale);
+  if (weightMode === "row-int8") return outputs * (ofBlocks(64, 0) + 4);
+  return type === "F32" || type === "F16" || type === "BF16" ? sizeBytes : outputs * Math.max(ofBlocks(32, 4), ofBlocks(64, 4));
 }
 
 // Scratch of the kernels' threads and what a graph holds beside its activations.

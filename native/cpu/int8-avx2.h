@@ -10,11 +10,12 @@
 namespace cpu::detail {
 namespace {
 
+constexpr int block_size = 32; // inputs that share a scale
 constexpr int block_rows = 3; // sums of 3 rows x 2 vectors in int32 and in f32 fill the 16 registers
 constexpr int row_rows   = 4;
 constexpr int row_groups = 2; // that dot_small() takes
 
-constexpr Format format = {float_rows, lanes * panel_vectors, lanes * panel_vectors, /*group*/ 4, /*x_max*/ 64,
+constexpr Format format = {float_rows, lanes * panel_vectors, lanes * panel_vectors, /*group*/ 4, block_size, /*x_max*/ 64,
                            block_rows, /*block_offset*/ 128,  row_rows,              /*row_max*/ 63, /*row_offset*/ 64};
 
 inline ivec dot(ivec sums, ivec w, ivec x) {

@@ -7,11 +7,12 @@
 namespace cpu::detail {
 namespace {
 
+constexpr int block_size = 64; // inputs that share a scale
 constexpr int block_rows = 3;
 constexpr int row_rows   = 4;
 constexpr int row_groups = 1;
 
-constexpr Format format = {float_rows, lanes * panel_vectors, lanes * panel_vectors, /*group*/ 4, /*x_max*/ 127,
+constexpr Format format = {float_rows, lanes * panel_vectors, lanes * panel_vectors, /*group*/ 4, block_size, /*x_max*/ 127,
                            block_rows, /*block_offset*/ 128,  row_rows,              /*row_max*/ 127, /*row_offset*/ 128,
                            /*scale_bits*/ 2, /*sum_start*/ 0x4b400000};
 

@@ -7,10 +7,11 @@
 namespace cpu::detail {
 namespace {
 
+constexpr int block_size = 64; // inputs that share a scale
 constexpr int block_rows = 4;
 constexpr int row_rows   = 4;
 
-constexpr Format format = {float_rows, lanes * panel_vectors, lanes * panel_vectors, /*group*/ 8, /*x_max*/ 127,
+constexpr Format format = {float_rows, lanes * panel_vectors, lanes * panel_vectors, /*group*/ 8, block_size, /*x_max*/ 127,
                            block_rows, /*block_offset*/ 0,    row_rows,              /*row_max*/ 127, /*row_offset*/ 0};
 
 constexpr int columns       = lanes * panel_vectors;

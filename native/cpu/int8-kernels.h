@@ -18,7 +18,7 @@ template <int rows> inline void keep_all(ivec (&sums)[rows][panel_vectors]) {
 
 constexpr int panel_columns = panel_vectors * lanes;
 
-// The sums of one block of 32 inputs, on top of x_sum.
+// The sums of one block of inputs, on top of x_sum.
 template <int rows> inline void block_sums(ivec (&sums)[rows][panel_vectors], const int8_t * x, const int32_t * x_sum, const uint8_t * w) {
     CPU_UNROLL
     for (int r = 0; r < rows; ++r) {
@@ -46,14 +46,14 @@ template <int rows> inline void block_sums(ivec (&sums)[rows][panel_vectors], co
     }
 }
 
-// Scale per 32 inputs: a block is summed in int32, scaled and added to the f32 sums.
+// A scale per block: it is summed in int32, scaled and added to the f32 sums.
 //
-// The product of both scales would cost a third as much again as the multiplies on chips with VNNI. There the scales of
+// The product of both scales would cost much beside the multiplies of chips with VNNI. There the scales of
 // activations are a power of two times 1, 1.25, 1.5 or 1.75: the weights' scales are multiplied with these four once for
 // many rows (`table`), and the power of two is added to their exponent. And a sum that starts at the bits of
 // 1.5 * 2^23 is a float when it is done, less that number.
 constexpr bool  has_table    = format.scale_bits == 2;
-constexpr int   slice_blocks = 24; // whose weights and table stay in the first-level cache
+constexpr int   slice_blocks = 384 / block_size; // whose weights and table stay in the first-level cache
 constexpr float sum_zero     = 12582912.0f;
 
 using ScaleTable = float[slice_blocks][4][panel_columns];

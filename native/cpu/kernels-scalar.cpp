@@ -65,17 +65,18 @@ void block_tiles(const Int8Tiles & t) {
     const Format & f       = *t.format;
     const int      rows    = f.block_rows;
     const int      columns = f.int8_columns;
+    const int      block   = f.block;
     for (int r = 0; r < t.n_rows; ++r) {
         const size_t   block_of_rows = size_t(r / rows);
-        const int8_t * x             = t.x + block_of_rows * t.n_blocks * block_size * rows + r % rows * x_group(f);
+        const int8_t * x             = t.x + block_of_rows * t.n_blocks * block * rows + r % rows * x_group(f);
         for (int c = 0; c < columns; ++c) {
             const uint8_t * w   = t.w;
             float           sum = 0;
-            for (int b = 0; b < t.n_blocks; ++b, w += size_t(block_size + 4) * columns) {
+            for (int b = 0; b < t.n_blocks; ++b, w += size_t(block + 4) * columns) {
                 const size_t  at = (block_of_rows * t.n_blocks + b) * rows + r % rows;
-                const int32_t s  = t.x_sum[at] - f.sum_start + dot(t, w, rows, x + size_t(b) * block_size * rows, c, block_size, f.block_offset == 0);
+                const int32_t s  = t.x_sum[at] - f.sum_start + dot(t, w, rows, x + size_t(b) * block * rows, c, block, f.block_offset == 0);
                 float         scale;
-                std::memcpy(&scale, w + size_t(block_size) * columns + size_t(c) * 4, sizeof(scale));
+                std::memcpy(&scale, w + size_t(block) * columns + size_t(c) * 4, sizeof(scale));
                 sum += float(s) * (scale * t.x_scale[at]);
             }
             t.y[size_t(r) * columns + c] = sum;
@@ -87,7 +88,7 @@ void row_tiles(const Int8Tiles & t) {
     const Format & f       = *t.format;
     const int      rows    = f.row_rows;
     const int      columns = f.int8_columns;
-    const int      n       = t.n_blocks * block_size;
+    const int      n       = t.n_blocks * f.block;
     for (int r = 0; r < t.n_rows; ++r) {
         const size_t   block_of_rows = size_t(r / rows);
         const size_t   at            = block_of_rows * rows + r % rows;
@@ -136,16 +137,18 @@ void quantize(const Quantize & q, int row, int first, int n, size_t scale_at, bo
 }
 
 void quantize_blocks(const Quantize & q) {
+    const int block = q.format->block;
     for (int row = 0; row < q.n_rows; ++row) {
-        for (int first = 0; first < q.n; first += block_size) {
-            quantize(q, row, first, block_size, size_t(first / block_size), true);
+        for (int first = 0; first < q.n; first += block) {
+            quantize(q, row, first, block, size_t(first / block), true);
         }
     }
 }
 
 void quantize_rows(const Quantize & q) {
+    const int block = q.format->block;
     for (int row = 0; row < q.n_rows; ++row) {
-        quantize(q, row, 0, (q.n + block_size - 1) / block_size * block_size, 0, false);
+        quantize(q, row, 0, (q.n + block - 1) / block * block, 0, false);
     }
 }
 
@@ -325,7 +328,7 @@ void pair_columns(const float * from, size_t from_row, int n_rows, int n, int32_
 
 constexpr PairKernels pair_kernels = {pair_tiles, pair_rows, pair_weights, pair_columns};
 
-constexpr Format format = {/*float_rows*/ 4, /*float_columns*/ 8, /*int8_columns*/ 8, /*group*/ 4, /*x_max*/ 127,
+constexpr Format format = {/*float_rows*/ 4, /*float_columns*/ 8, /*int8_columns*/ 8, /*group*/ 4, /*block*/ 32, /*x_max*/ 127,
                            /*block_rows*/ 4, /*block_offset*/ 0,  /*row_rows*/ 4,     /*row_max*/ 127, /*row_offset*/ 0};
 
 } // namespace

@@ -21,25 +21,24 @@ struct Format {
 
     int int8_columns;
     int group;       // 4, or 8 for i8mm
+    int block;       // inputs that share a scale
     int x_max;       // activations are quantised to [-x_max, x_max]
-    int block_rows;  // int8 with a scale per 32 inputs; weights reach [-127, 127]
+    int block_rows;  // int8 with a scale per block; weights reach [-127, 127]
     int block_offset;
     int row_rows;    // int8 with a scale per row
     int row_max;     // weights reach [-row_max, row_max]
     int row_offset;
 
-    // Scales of 32 activations keep this many bits of their mantissa, and their sums start at `sum_start`: see int8-kernels.h.
+    // Scales of blocks of activations keep this many bits of their mantissa, and their sums start at `sum_start`: see int8-kernels.h.
     int     scale_bits = 23;
     int32_t sum_start  = 0;
 };
-
-constexpr int block_size = 32; // inputs that share a scale
 
 // Where scales keep few bits, values of 2^60 and more count as infinite, and as nothing below 2^-60.
 constexpr float reach = 1.15292150e18f;
 
 // Neighbouring inputs of a row of activations: i8mm loads 8 of two rows at once, others take 4 from anywhere.
-constexpr int x_group(const Format & f) { return f.group == 4 ? block_size : f.group; }
+constexpr int x_group(const Format & f) { return f.group == 4 ? f.block : f.group; }
 
 // y [n_rows, n_panels * columns] = x [n_rows, n_k] times panels [n_k, columns], added to y when `accumulate`.
 // Strides are in floats; x may lie either way round.
@@ -59,8 +58,8 @@ struct Int8Tiles {
     const Format *  format;
     const int8_t *  x;       // [ceil(n_rows / rows)][n_in / x_group][rows][x_group]
     const float *   x_scale; // [ceil(n_rows / rows)][n_blocks][rows], or [..][rows] with a scale per row
-    const int32_t * x_sum;   // likewise: -offset * sum of the codes, plus sum_start with a scale per 32
-    const uint8_t * w;       // blocks of 32 inputs: codes [32 / group][columns][group], then f32 scales [columns];
+    const int32_t * x_sum;   // likewise: -offset * sum of the codes, plus sum_start with a scale per block
+    const uint8_t * w;       // blocks of inputs: codes [block / group][columns][group], then f32 scales [columns];
                              // with a scale per row: codes [n_groups][columns][group], then scales [columns]
     int             n_rows, n_blocks;
     float *         y;       // rows of `columns` floats
@@ -71,7 +70,7 @@ struct Quantize {
     const Format * format;
     const float *  x; // [n_rows, n]
     size_t         x_stride;
-    int            n_rows, n; // the last block of 32 values is filled with zeros
+    int            n_rows, n; // the last block of values is filled with zeros
     int            rows, offset;
     int8_t *       codes; // of the first block of rows; that of the next lies block_codes further on
     float *        scale; // a row's entries are `rows` apart; the next block of rows lies block_scales further on

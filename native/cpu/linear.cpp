@@ -6,7 +6,6 @@
 
 namespace cpu {
 
-using detail::block_size;
 using detail::FloatTiles;
 using detail::Kernels;
 using detail::PackedWeights;
@@ -105,7 +104,7 @@ struct QuantizedRows {
         const bool             per_row = w.type == PanelType::int8_row;
         rows       = per_row ? f.row_rows : f.block_rows;
         offset     = per_row ? f.row_offset : f.block_offset;
-        code_bytes = size_t(w.n_blocks) * block_size * rows;
+        code_bytes = size_t(w.n_blocks) * w.block() * rows;
         n_scales   = size_t(per_row ? 1 : w.n_blocks) * rows;
     }
 
@@ -127,7 +126,7 @@ struct QuantizedRows {
 void quantize(const PackedWeights & w, const QuantizedRows & q, const float * x, size_t x_stride, int n_rows, int n, int first_row, int first_input) {
     const bool   per_row = w.type == PanelType::int8_row;
     const size_t block   = size_t(first_row / q.rows);
-    const size_t scale   = block * q.n_scales + (per_row ? 0 : size_t(first_input / block_size) * q.rows);
+    const size_t scale   = block * q.n_scales + (per_row ? 0 : size_t(first_input / w.block()) * q.rows);
 
     detail::Quantize args;
     args.format       = &w.kernels->format;
@@ -163,7 +162,7 @@ void int8_panel(const PackedWeights & w, const QuantizedRows & q, int first_row,
 
 void run_int8(ThreadPool & pool, const Call & call, Workspace & workspace) {
     const PackedWeights & w      = call.w;
-    const size_t          row_in = size_t(w.n_blocks) * block_size;
+    const size_t          row_in = size_t(w.n_blocks) * w.block();
 
     QuantizedRows q(w);
     const int     pass_rows = std::min(round_up(call.n_rows, q.rows), std::max(q.rows, int(pass_bytes / row_in) / q.rows * q.rows));
@@ -207,7 +206,7 @@ constexpr size_t max_hidden_weights = 16 * 1024 * 1024; // they are read once a 
 
 // With a scale per row the codes are made last, and the floats they are made of wait as well.
 int hidden_rows(const PackedWeights & down) {
-    const size_t row_bytes = size_t(down.n_blocks) * block_size * (down.type == PanelType::int8_row ? 2 : 1);
+    const size_t row_bytes = size_t(down.n_blocks) * down.block() * (down.type == PanelType::int8_row ? 2 : 1);
     return std::min(max_hidden_rows, int(hidden_bytes / row_bytes));
 }
 
@@ -215,11 +214,11 @@ int hidden_rows(const PackedWeights & down) {
 struct FeedForwardScratch {
     QuantizedRows x, hidden;
     float *       sums;   // of one panel
-    float *       floats; // [rows, 32] activations on their way to codes, or all of them with a scale per row
+    float *       floats; // [rows, block] activations on their way to codes, or all of them with a scale per row
     size_t        floats_stride, size_bytes;
 
     FeedForwardScratch(const PackedWeights & up, const PackedWeights & down, int n_rows) : x(up), hidden(down) {
-        floats_stride = down.type == PanelType::int8_row ? size_t(down.n_blocks) * block_size + 16 : block_size;
+        floats_stride = down.type == PanelType::int8_row ? size_t(down.n_blocks) * down.block() + 16 : size_t(down.block());
         size_bytes    = x.size_bytes(n_rows) + hidden.size_bytes(n_rows) + sums_bytes(up, n_rows) + aligned(n_rows * floats_stride * sizeof(float));
     }
 
@@ -241,7 +240,7 @@ void feed_forward_task(const Call & up, const Call & down, const FeedForwardScra
     const int  n_in      = up.w.n_in;
     const int  n_hidden  = up.w.n_out;
     const int  of_panel  = up.w.columns_out();
-    const int  at_a_time = per_row ? round_up(n_hidden, of_panel) : block_size;
+    const int  at_a_time = per_row ? round_up(n_hidden, of_panel) : down.w.block();
 
     quantize(up.w, s.x, up.x + size_t(first) * up.x_stride, up.x_stride, n, n_in, 0, 0);
     for (int begin = 0; begin < n_hidden; begin += at_a_time) {

@@ -11,7 +11,6 @@
 
 namespace cpu {
 
-using detail::block_size;
 using detail::Format;
 using detail::PackedWeights;
 using detail::PanelType;
@@ -19,7 +18,8 @@ using detail::PanelType;
 namespace {
 
 // Q8_0 as in the file: the scale in f16, then 32 codes.
-constexpr size_t q8_0_bytes = 2 + block_size;
+constexpr int    q8_0_block = 32;
+constexpr size_t q8_0_bytes = 2 + q8_0_block;
 
 size_t row_bytes(const WeightSource & source, int n_in) {
     if (source.row_bytes != 0) {
@@ -29,7 +29,7 @@ size_t row_bytes(const WeightSource & source, int n_in) {
         case SourceType::f32:   return size_t(n_in) * 4;
         case SourceType::f16:
         case SourceType::bf16:  return size_t(n_in) * 2;
-        case SourceType::q8_0:  return size_t(n_in) / block_size * q8_0_bytes;
+        case SourceType::q8_0:  return size_t(n_in) / q8_0_block * q8_0_bytes;
         case SourceType::other: break;
     }
     throw std::invalid_argument("Expected `row_bytes` of a weight source of another type");
@@ -67,10 +67,10 @@ void row_to_floats(const WeightSource & source, const unsigned char * row, float
             return;
         case SourceType::q8_0:
             for (int i = 0; i < n_in; ++i) {
-                const unsigned char * block = row + size_t(i / block_size) * q8_0_bytes;
+                const unsigned char * block = row + size_t(i / q8_0_block) * q8_0_bytes;
                 uint16_t              scale;
                 std::memcpy(&scale, block, sizeof(scale));
-                out[i] = f16_to_float(scale) * float(int8_t(block[2 + i % block_size]));
+                out[i] = f16_to_float(scale) * float(int8_t(block[2 + i % q8_0_block]));
             }
             return;
         case SourceType::other:
@@ -98,8 +98,10 @@ float quantize(const float * x, int n, int code_max, int8_t * codes) {
 
 // Writes single rows into their column of a panel.
 class RowPacker {
+    static constexpr int max_parts = 2; // blocks of Q8_0 in one of the format's
+
 public:
-    RowPacker(const PackedWeights & w) : w_(w), f_(w.kernels->format), floats_(size_t(w.n_blocks) * block_size), codes_(floats_.size()) {}
+    RowPacker(const PackedWeights & w) : w_(w), f_(w.kernels->format), floats_(size_t(w.n_blocks) * f_.block), codes_(floats_.size()) {}
 
     void pack(const WeightSource & source, const unsigned char * row, unsigned char * panel, int column) {
         switch (w_.type) {
@@ -137,25 +139,45 @@ private:
         if (source.type != SourceType::q8_0) {
             row_to_floats(source, row, floats_.data(), w_.n_in);
         }
-        const size_t block_bytes = size_t(block_size + 4) * w_.columns;
-        for (int b = 0; b < w_.n_blocks; ++b, panel += block_bytes) {
-            float scale;
-            if (source.type == SourceType::q8_0) { // as they are
-                uint16_t half;
-                std::memcpy(&half, row + b * q8_0_bytes, sizeof(half));
-                scale = f16_to_float(half);
-                std::memcpy(codes_.data(), row + b * q8_0_bytes + 2, block_size);
-            } else {
-                scale = quantize(&floats_[size_t(b) * block_size], block_size, 127, codes_.data());
-            }
-            finite_ = finite_ && std::isfinite(scale);
+        const int    block       = f_.block;
+        const size_t block_bytes = size_t(block + 4) * w_.columns;
+        for (int first = 0; first < w_.n_in; first += block, panel += block_bytes) {
+            float scale = source.type == SourceType::q8_0 ? q8_0_codes(row, first) : quantize(&floats_[size_t(first)], block, 127, codes_.data());
+            finite_     = finite_ && std::isfinite(scale);
             if (std::fabs(scale) < 8.7e-19f) { // 2^-60 and less: kernels that add exponents could not tell it from others
                 scale = 1.0f;
-                std::fill(codes_.begin(), codes_.begin() + block_size, int8_t(0));
+                std::fill(codes_.begin(), codes_.begin() + block, int8_t(0));
             }
-            place(codes_.data(), block_size, f_.block_offset, panel, column);
-            std::memcpy(panel + size_t(block_size) * w_.columns + size_t(column) * 4, &scale, 4);
+            place(codes_.data(), block, f_.block_offset, panel, column);
+            std::memcpy(panel + size_t(block) * w_.columns + size_t(column) * 4, &scale, 4);
         }
+    }
+
+    // Codes of the block at input `first` from the file's blocks of 32: as they are, or where several share a scale, rounded
+    // to multiples of the largest. Returns it, or NaN where one is not finite.
+    float q8_0_codes(const unsigned char * row, int first) {
+        const int n_parts = std::min(f_.block, w_.n_in - first) / q8_0_block;
+        float     scales[max_parts], largest = 0;
+        for (int i = 0; i < n_parts; ++i) {
+            uint16_t half;
+            std::memcpy(&half, row + size_t(first / q8_0_block + i) * q8_0_bytes, sizeof(half));
+            scales[i] = f16_to_float(half);
+            if (!std::isfinite(scales[i])) {
+                return std::numeric_limits<float>::quiet_NaN();
+            }
+            largest = std::max(largest, std::fabs(scales[i]));
+        }
+        std::fill(codes_.begin(), codes_.begin() + f_.block, int8_t(0));
+        for (int i = 0; i < n_parts && largest > 0; ++i) {
+            const auto * from  = reinterpret_cast<const int8_t *>(row + size_t(first / q8_0_block + i) * q8_0_bytes + 2);
+            int8_t *     to    = codes_.data() + i * q8_0_block;
+            const float  share = scales[i] / largest;
+            for (int k = 0; k < q8_0_block; ++k) {
+                const float code = float(from[k]) * share;
+                to[k]            = int8_t(std::min(127, int(code < 0 ? code - 0.5f : code + 0.5f))); // -128 times -1 has no code
+            }
+        }
+        return largest;
     }
 
     void place(const int8_t * codes, int n, int offset, unsigned char * panel, int column) const {
@@ -177,12 +199,12 @@ private:
 
 size_t panel_bytes(const PackedWeights & w) {
     const size_t columns = size_t(w.columns);
-    const size_t padded  = size_t(w.n_blocks) * block_size;
+    const size_t padded  = size_t(w.n_blocks) * w.block();
     switch (w.type) {
         case PanelType::f32:        return columns * w.n_in * 4;
         case PanelType::f16:
         case PanelType::bf16:       return columns * w.n_in * 2;
-        case PanelType::int8_block: return columns * w.n_blocks * (block_size + 4);
+        case PanelType::int8_block: return columns * w.n_blocks * (w.block() + 4);
         case PanelType::int8_row:   return columns * (padded + 4);
     }
     return 0;
@@ -207,7 +229,7 @@ std::unique_ptr<PackedWeights> pack(ThreadPool & pool, int n_in, const std::vect
     w->gated     = gated;
     w->n_out     = 0;
     for (const WeightSource & source : sources) {
-        if (source.type == SourceType::q8_0 && n_in % block_size != 0) {
+        if (source.type == SourceType::q8_0 && n_in % q8_0_block != 0) {
             throw std::invalid_argument("Expected the rows of a Q8_0 weight to be multiples of 32 long, got " + std::to_string(n_in));
         }
         w->n_out += source.n_rows;
@@ -218,7 +240,7 @@ std::unique_ptr<PackedWeights> pack(ThreadPool & pool, int n_in, const std::vect
     const Format & f     = w->kernels->format;
     w->columns           = w->is_int8() ? f.int8_columns : f.float_columns;
     w->n_panels          = (w->n_out + w->columns_out() - 1) / w->columns_out();
-    w->n_blocks          = (n_in + block_size - 1) / block_size;
+    w->n_blocks          = (n_in + w->block() - 1) / w->block();
     w->panel_bytes       = (panel_bytes(*w) + 63) / 64 * 64;
 
     w->panels = Pages(size_t(w->n_panels) * w->panel_bytes);

@@ -6,7 +6,7 @@
 
 namespace cpu::detail {
 
-// How the panels are stored: f32, 16 bits that are widened on the way in, or int8 with scales per 32 inputs or per row.
+// How the panels are stored: f32, 16 bits that are widened on the way in, or int8 with scales per block of inputs or per row.
 enum class PanelType { f32, f16, bf16, int8_block, int8_row };
 
 struct PackedWeights {
@@ -16,13 +16,14 @@ struct PackedWeights {
     bool            gated;
     int             columns;     // outputs of a panel, gate and up counted apart
     int             n_panels;
-    int             n_blocks;    // of 32 inputs; the last one may be partly zeros
+    int             n_blocks;    // of block() inputs; the last one may be partly zeros
     size_t          panel_bytes;
 
     std::vector<float> bias; // padded to whole panels, or empty
     Pages              panels;
 
     bool                  is_int8() const { return type == PanelType::int8_block || type == PanelType::int8_row; }
+    int                   block() const { return kernels->format.block; }
     int                   columns_out() const { return gated ? columns / 2 : columns; } // outputs of a panel
     const unsigned char * panel(int i) const { return panels.data() + size_t(i) * panel_bytes; }
     size_t                size_bytes() const { return panels.size() + bias.size() * sizeof(float); }

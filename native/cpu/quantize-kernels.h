@@ -10,7 +10,7 @@ constexpr int vectors_of_block = block_size / lanes;
 
 inline int n_blocks_of(const Quantize & q) { return (q.n + block_size - 1) / block_size; }
 
-// 32 values at `first` of a row; what lies past its end is zero.
+// A block of values at `first` of a row; what lies past its end is zero.
 inline void load_block(const Quantize & q, const float * row, int first, vec * x) {
     for (int i = 0; i < vectors_of_block; ++i) {
         const int at   = first + i * lanes;
@@ -19,12 +19,26 @@ inline void load_block(const Quantize & q, const float * row, int first, vec * x
     }
 }
 
+// The larger of two values that are not negative. As integers: NaN is then the largest of all and is not lost.
+inline vec larger(vec a, vec b) { return as_float(max_int(as_int(a), as_int(b))); }
+
 inline vec block_largest(const vec * x) {
     vec m = abs(x[0]);
     for (int i = 1; i < vectors_of_block; ++i) {
-        m = max(m, abs(x[i]));
+        m = larger(m, abs(x[i]));
     }
     return m;
+}
+
+inline float largest_lane(vec v) {
+    int32_t bits[lanes], top = 0;
+    memcpy(bits, &v, sizeof(bits));
+    for (int32_t b : bits) {
+        top = b > top ? b : top;
+    }
+    float value;
+    memcpy(&value, &top, sizeof(value));
+    return value;
 }
 
 // Scales of blocks whose largest values are `top`, and what the values are multiplied with. Where scales keep few bits they
@@ -53,14 +67,23 @@ inline int32_t first_sum(const Quantize & q, int32_t total, float top) {
     return few_bits && !(top < reach) ? 0x7fc00000 : format.sum_start - q.offset * total;
 }
 
-// Codes of 32 values to their place in a block of `rows` rows. Returns what adds up to their sum.
+// Codes of a block of values, to_codes() makes 32 at a time. Returns what adds up to their sum.
+inline ivec block_codes(const vec * x, float inverse, int8_t * codes) {
+    ivec sums = to_codes(x, inverse, codes);
+    for (int i = 32; i < block_size; i += 32) {
+        sums = add_int(sums, to_codes(x + i / lanes, inverse, codes + i));
+    }
+    return sums;
+}
+
+// The same to their place in a block of `rows` rows.
 inline ivec place_block(const vec * x, float inverse, int8_t * to, int rows) {
     constexpr int group = x_group(format);
     if constexpr (group == block_size) {
-        return to_codes(x, inverse, to);
+        return block_codes(x, inverse, to);
     }
     int8_t     codes[block_size];
-    const ivec sums = to_codes(x, inverse, codes);
+    const ivec sums = block_codes(x, inverse, codes);
     for (int g = 0; g < block_size / group; ++g) {
         memcpy(to + size_t(g) * rows * group, codes + g * group, group);
     }
@@ -114,7 +137,7 @@ void quantize_blocks(const Quantize & q) {
         transpose(largest);
         vec top = largest[0];
         for (int i = 1; i < lanes; ++i) {
-            top = max(top, largest[i]);
+            top = larger(top, largest[i]);
         }
         const Scales of_top = scales_of(top);
         float        scales[lanes], inverses[lanes], tops[lanes];
@@ -150,9 +173,9 @@ void quantize_rows(const Quantize & q) {
         vec x[vectors_of_block], tops = set(0);
         for (int b = 0; b < n_blocks; ++b) {
             load_block(q, from, b * block_size, x);
-            tops = max(tops, block_largest(x));
+            tops = larger(tops, block_largest(x));
         }
-        const float top     = largest(tops);
+        const float top     = largest_lane(tops);
         const float inverse = top > 0 ? float(format.x_max) / top : 0.0f;
 
         ivec sums = set_int(0);

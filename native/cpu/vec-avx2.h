@@ -130,6 +130,7 @@ inline void keep(ivec & v) {
 }
 
 inline ivec add_int(ivec a, ivec b) { return _mm256_add_epi32(a, b); }
+inline ivec max_int(ivec a, ivec b) { return _mm256_max_epi32(a, b); }
 inline ivec and_int(ivec a, ivec b) { return _mm256_and_si256(a, b); }
 inline vec  as_float(ivec v) { return _mm256_castsi256_ps(v); }
 inline ivec as_int(vec v) { return _mm256_castps_si256(v); }

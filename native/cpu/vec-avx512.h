@@ -122,6 +122,7 @@ inline void keep(ivec & v) {
 }
 
 inline ivec add_int(ivec a, ivec b) { return _mm512_add_epi32(a, b); }
+inline ivec max_int(ivec a, ivec b) { return _mm512_max_epi32(a, b); }
 inline ivec and_int(ivec a, ivec b) { return _mm512_and_si512(a, b); }
 inline vec  as_float(ivec v) { return _mm512_castsi512_ps(v); }
 inline ivec as_int(vec v) { return _mm512_castps_si512(v); }

@@ -100,6 +100,7 @@ inline void keep(ivec & v) {
 }
 
 inline ivec add_int(ivec a, ivec b) { return vaddq_s32(a, b); }
+inline ivec max_int(ivec a, ivec b) { return vmaxq_s32(a, b); }
 inline ivec and_int(ivec a, ivec b) { return vandq_s32(a, b); }
 inline vec  as_float(ivec v) { return vreinterpretq_f32_s32(v); }
 inline ivec as_int(vec v) { return vreinterpretq_s32_f32(v); }

@@ -50,6 +50,13 @@ void append(std::vector<unsigned char> & bytes, const void * data, size_t n) {
     bytes.insert(bytes.end(), p, p + n);
 }
 
+// Scales of Q8_0 blocks, in f16: unlike their neighbours', and some negative.
+uint16_t q8_0_scale(int row, int k) {
+    const int i = row + k / 32;
+    return uint16_t((i % 5 == 4 ? 0x9000 : 0x1000) + i % 3 * 0x180 + row % 7);
+}
+const float largest_q8_0_scale = f16_to_float(0x1000 + 2 * 0x180 + 6);
+
 Weight make_weight(Random & random, SourceType type, int n_out, int n_in) {
     Weight w{type, n_out, n_in, {}, {}};
     for (int row = 0; row < n_out; ++row) {
@@ -77,13 +84,13 @@ Weight make_weight(Random & random, SourceType type, int n_out, int n_in) {
                 }
                 case SourceType::q8_0: {
                     if (k % 32 == 0) {
-                        const uint16_t scale = uint16_t(0x1000 + row % 7);
+                        const uint16_t scale = q8_0_scale(row, k);
                         append(w.bytes, &scale, 2);
                     }
                     // Extreme codes everywhere, so that a sum that saturates shows.
-                    const int8_t code = int8_t(row % 3 == 0 ? (k % 2 ? -127 : 127) : row % 3 == 1 ? 127 : int(value * 800) % 128);
+                    const int8_t code = int8_t(row % 3 == 0 ? (k % 2 ? -127 : 127) : row % 3 == 1 ? (k % 32 == 5 ? -128 : 127) : int(value * 800) % 128);
                     append(w.bytes, &code, 1);
-                    w.values.push_back(f16_to_float(uint16_t(0x1000 + row % 7)) * code);
+                    w.values.push_back(f16_to_float(q8_0_scale(row, k)) * code);
                     break;
                 }
             }
@@ -128,7 +135,7 @@ double tolerance(const Weight & w, WeightMode mode, const float * x, const float
         return 2e-6 * sum_abs + 1e-7;
     }
     // Errors of the codes are uniform and independent: six standard deviations.
-    const double x_step = x_max / f.x_max, w_step = w.type == SourceType::q8_0 && mode == WeightMode::native ? 0 : w_max / std::min(127, f.row_max);
+    const double x_step = x_max / f.x_max, w_step = w.type != SourceType::q8_0 || mode != WeightMode::native ? w_max / std::min(127, f.row_max) : f.block > 32 ? largest_q8_0_scale : 0;
     const double deviation = std::sqrt(x_step * x_step * w_norm + w_step * w_step * x_norm + x_step * x_step * w_step * w_step * w.n_in) / std::sqrt(12.0);
     return 6 * deviation + 2e-6 * sum_abs + 1e-6;
 }
@@ -177,8 +184,8 @@ void twin(Random & random, bool per_row, int n_rows, int n_in) {
     const cpu::detail::Kernels & scalar = cpu::detail::kernels(cpu::Isa::scalar);
     const cpu::detail::Format &  f      = fast.format;
     const int                    rows   = per_row ? f.row_rows : f.block_rows;
-    const int                    n_blocks = (n_in + 31) / 32, n_used = (n_rows + rows - 1) / rows;
-    const size_t                 row_codes = size_t(n_blocks) * 32, n_scales = per_row ? 1 : n_blocks;
+    const int                    n_blocks = (n_in + f.block - 1) / f.block, n_used = (n_rows + rows - 1) / rows;
+    const size_t                 row_codes = size_t(n_blocks) * f.block, n_scales = per_row ? 1 : n_blocks;
 
     auto x = random.normals(size_t(n_rows) * n_in);
     std::vector<int8_t>  codes[2];
@@ -203,10 +210,10 @@ void twin(Random & random, bool per_row, int n_rows, int n_in) {
     // Weights at both ends of their range, activations too: the sum that would saturate first.
     const int    w_max   = per_row ? f.row_max : 127;
     const int    offset  = per_row ? f.row_offset : f.block_offset;
-    const size_t n_bytes = per_row ? row_codes * f.int8_columns + f.int8_columns * 4 : size_t(n_blocks) * f.int8_columns * 36;
+    const size_t n_bytes = per_row ? row_codes * f.int8_columns + f.int8_columns * 4 : size_t(n_blocks) * f.int8_columns * (f.block + 4);
     std::vector<unsigned char> memory(n_bytes + 64);
     unsigned char *            panel = memory.data() + (64 - reinterpret_cast<uintptr_t>(memory.data()) % 64) % 64;
-    const size_t               part  = per_row ? row_codes * f.int8_columns : size_t(32) * f.int8_columns;
+    const size_t               part  = per_row ? row_codes * f.int8_columns : size_t(f.block) * f.int8_columns;
     for (size_t at = 0; at < n_bytes;) {
         for (size_t i = 0; i < part; ++i) {
             const int code = i % 3 == 0 ? w_max : i % 5 == 0 ? -w_max : int(random.normal() * 40) % (w_max + 1);
@@ -306,6 +313,13 @@ void out_of_reach(Random & random, cpu::ThreadPool & pool, WeightMode mode) {
     cpu::Workspace workspace;
     cpu::linear(pool, linear, x.data(), n_in, 5, y.data(), n_out, {}, workspace);
     const std::string label = mode == WeightMode::row_int8 ? "rows" : "blocks";
+    for (int k = 0; k < n_in; ++k) { // a single one, wherever it is
+        auto one = random.normals(n_in);
+        one[k]   = k % 2 ? NAN : INFINITY;
+        std::vector<float> of_one(n_out);
+        cpu::linear(pool, linear, one.data(), n_in, 1, of_one.data(), n_out, {}, workspace);
+        CHECK(std::none_of(of_one.begin(), of_one.end(), [](float v) { return std::isfinite(v); }), label + text(": input %.0f is not finite, the result is", k));
+    }
     for (int c = 0; c < n_out; ++c) {
         CHECK(!std::isfinite(y[c]) && !std::isfinite(y[n_out + c]), label + ": a row that is not finite gives a number");
         CHECK(y[2 * n_out + c] == 0 && std::fabs(y[3 * n_out + c]) < 1e-25f, label + ": a row of nothing gives something");

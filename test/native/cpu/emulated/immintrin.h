@@ -110,6 +110,7 @@ inline Ints   set_int64(long long x) { return ints([&](int i) { return int32_t(i
 inline Ints   add_int(const Ints & a, const Ints & b) { return ints([&](int i) { return int32_t(uint32_t(a.v[i]) + uint32_t(b.v[i])); }); }
 inline Ints   xor_int(const Ints & a, const Ints & b) { return ints([&](int i) { return a.v[i] ^ b.v[i]; }); }
 inline Ints   and_int(const Ints & a, const Ints & b) { return ints([&](int i) { return a.v[i] & b.v[i]; }); }
+inline Ints   max_int(const Ints & a, const Ints & b) { return ints([&](int i) { return a.v[i] > b.v[i] ? a.v[i] : b.v[i]; }); }
 inline Ints   or_int(const Ints & a, const Ints & b) { return ints([&](int i) { return a.v[i] | b.v[i]; }); }
 inline void   store_ints(void * p, const Ints & a) { memcpy(p, a.v, sizeof(a.v)); }
 inline Ints   shift_left(const Ints & a, int n) { return ints([&](int i) { return int32_t(uint32_t(a.v[i]) << n); }); }
@@ -248,6 +249,7 @@ inline __m256i dot_shorts_256(__m256i sum, __m256i a, __m256i b) { return _mm256
 #define _mm512_add_epi16        emulated::add_shorts
 #define _mm512_xor_si512        emulated::xor_int
 #define _mm512_and_si512        emulated::and_int
+#define _mm512_max_epi32        emulated::max_int
 #define _mm512_or_si512         emulated::or_int
 #define _mm512_storeu_si512     emulated::store_ints
 #define _mm512_cvtepi32_epi16   emulated::to_shorts
