@@ -120,6 +120,7 @@ ggml_tensor * GraphBuilder::activate(ggml_tensor * x, cpu::Activation activation
         });
     }
     switch (activation) {
+        case cpu::Activation::gelu_near:
         case cpu::Activation::gelu_erf: return ggml_gelu_erf(ctx(), x);
         case cpu::Activation::silu: return ggml_silu(ctx(), x);
         case cpu::Activation::tanh: return ggml_tanh(ctx(), x);

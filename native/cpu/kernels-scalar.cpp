@@ -155,6 +155,7 @@ void quantize_rows(const Quantize & q) {
 float activated(Activation activation, float x) {
     switch (activation) {
         case Activation::none:      return x;
+        case Activation::gelu_near:
         case Activation::gelu_erf:  return 0.5f * x * (1.0f + std::erf(x * 0.70710678f));
         case Activation::gelu_tanh: return 0.5f * x * (1.0f + std::tanh(0.79788456f * (x + 0.044715f * x * x * x)));
         case Activation::silu:      return x / (1.0f + std::exp(-x));

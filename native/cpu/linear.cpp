@@ -75,7 +75,7 @@ void store_panel(const Call & call, int first_row, int n_rows, int panel, const 
     s.columns         = w.columns;
     s.n_valid         = std::min(columns, w.n_out - column);
     s.bias            = w.bias.empty() ? nullptr : w.bias.data() + column;
-    s.activation      = e.activation;
+    s.activation      = w.is_int8() && e.activation == Activation::gelu_erf ? Activation::gelu_near : e.activation;
     s.gated           = w.gated;
     s.scale           = e.scale;
     s.residual        = e.residual != nullptr ? e.residual + size_t(first_row) * e.residual_stride + column : nullptr;

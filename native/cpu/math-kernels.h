@@ -79,6 +79,22 @@ template <typename V> inline V gelu_erf(V x) {
     return mul(mul(V(set(0.5f)), x), where_less(x, V(set(0.0f)), erfc, sub(V(set(2.0f)), erfc)));
 }
 
+// x/2 + x t P(t²) with t = x clamped to +-4.4, where t P(t²) is 1/2: a third of the steps of gelu_erf(). P was fitted to the
+// smallest error of the result, which is 4e-5, most of it just past 4.4.
+template <typename V> inline V gelu_near(V x) {
+    const V t = max(min(x, V(set(4.4f))), V(set(-4.4f)));
+    const V s = mul(t, t);
+    V       p = fma(V(set(3.569428118e-11f)), s, V(set(-3.754048206e-9f)));
+    p         = fma(p, s, V(set(1.740847070e-7f)));
+    p         = fma(p, s, V(set(-4.724867803e-6f)));
+    p         = fma(p, s, V(set(8.429301210e-5f)));
+    p         = fma(p, s, V(set(-1.054992473e-3f)));
+    p         = fma(p, s, V(set(9.643027866e-3f)));
+    p         = fma(p, s, V(set(-6.607642950e-2f)));
+    p         = fma(p, s, V(set(3.987616084e-1f)));
+    return fma(mul(x, t), p, mul(V(set(0.5f)), x));
+}
+
 // x/2 (1 + tanh u) = x sigmoid(2 u), which does not cancel.
 template <typename V> inline V gelu_tanh(V x) {
     const V u = mul(mul(x, V(set(1.59576912f))), fma(V(set(0.044715f)), mul(x, x), V(set(1.0f))));
@@ -89,6 +105,7 @@ template <Activation activation, typename V> inline V activated(V x) {
     switch (activation) {
         case Activation::none:      return x;
         case Activation::gelu_erf:  return gelu_erf(x);
+        case Activation::gelu_near: return gelu_near(x);
         case Activation::gelu_tanh: return gelu_tanh(x);
         case Activation::silu:      return mul(x, sigmoid(x));
         case Activation::tanh:      return tanh(x);

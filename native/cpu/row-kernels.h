@@ -79,6 +79,7 @@ void store(const Store & s) {
     switch (s.activation) {
         case Activation::none:      return store_as<Activation::none>(s);
         case Activation::gelu_erf:  return store_as<Activation::gelu_erf>(s);
+        case Activation::gelu_near: return store_as<Activation::gelu_near>(s);
         case Activation::gelu_tanh: return store_as<Activation::gelu_tanh>(s);
         case Activation::silu:      return store_as<Activation::silu>(s);
         case Activation::tanh:      return store_as<Activation::tanh>(s);
@@ -96,6 +97,7 @@ void activate(Activation activation, const float * x, float * y, int n) {
     switch (activation) {
         case Activation::none:      return activate_as<Activation::none>(x, y, n);
         case Activation::gelu_erf:  return activate_as<Activation::gelu_erf>(x, y, n);
+        case Activation::gelu_near: return activate_as<Activation::gelu_near>(x, y, n);
         case Activation::gelu_tanh: return activate_as<Activation::gelu_tanh>(x, y, n);
         case Activation::silu:      return activate_as<Activation::silu>(x, y, n);
         case Activation::tanh:      return activate_as<Activation::tanh>(x, y, n);

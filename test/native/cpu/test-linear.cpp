@@ -102,6 +102,7 @@ Weight make_weight(Random & random, SourceType type, int n_out, int n_in) {
 double activated(Activation activation, double x) {
     switch (activation) {
         case Activation::none:      return x;
+        case Activation::gelu_near:
         case Activation::gelu_erf:  return 0.5 * x * (1 + std::erf(x / std::sqrt(2.0)));
         case Activation::gelu_tanh: return 0.5 * x * (1 + std::tanh(std::sqrt(2 / 3.14159265358979323846) * (x + 0.044715 * x * x * x)));
         case Activation::silu:      return x / (1 + std::exp(-x));

@@ -90,6 +90,7 @@ void activations(cpu::ThreadPool & pool) {
     };
     using cpu::Activation;
     CHECK(error(Activation::gelu_erf, [](double v) { return 0.5 * v * std::erfc(-v / std::sqrt(2.0)); }) < 4e-7, "gelu_erf");
+    CHECK(error(Activation::gelu_near, [](double v) { return 0.5 * v * std::erfc(-v / std::sqrt(2.0)); }) < 5e-5, "gelu_near");
     CHECK(error(Activation::gelu_tanh, [](double v) { return 0.5 * v * (1 + std::tanh(0.79788456080286535588 * (v + 0.044715 * v * v * v))); }) < 4e-7, "gelu_tanh");
     CHECK(error(Activation::silu, [](double v) { return v / (1 + std::exp(-v)); }) < 4e-7, "silu");
     CHECK(error(Activation::tanh, [](double v) { return std::tanh(v); }) < 2e-7, "tanh");
