@@ -215,6 +215,23 @@ ggml_tensor * GraphBuilder::feed_forward(const GatedLinear & up, const Linear & 
     return linear(down, gated(up, x, activation), options);
 }
 
+static cpu::PostNormLayer::Norm norm_of(const Norm & norm) { return {row_data(norm.weight), norm.bias ? row_data(norm.bias) : nullptr, norm.eps}; }
+
+ggml_tensor * GraphBuilder::post_norm(const PostNormLayer & l, ggml_tensor * mixed, ggml_tensor * x) {
+    if (l.attn_output.packed && l.ffn_up.packed && l.ffn_down.packed) {
+        const cpu::PostNormLayer layer{&l.attn_output.packed, &l.ffn_up.packed, &l.ffn_down.packed, norm_of(l.attn_norm), norm_of(l.ffn_norm), l.activation};
+        if (cpu::joins_post_norm(layer, int(x->ne[1]), kernels()->pool.n_threads())) {
+            return custom(x->ne[0], x->ne[1], {mixed, x}, [this, layer](ggml_tensor * dst) {
+                const ggml_tensor *mixed = dst->src[0], *x = dst->src[1];
+                cpu::post_norm(kernels()->pool, layer, row_data(mixed), row_stride(mixed), row_data(x), row_stride(x), int(dst->ne[1]), static_cast<float *>(dst->data),
+                               row_stride(dst), kernels()->workspace);
+            });
+        }
+    }
+    ggml_tensor * h = layer_norm(l.attn_norm, linear(l.attn_output, mixed, {cpu::Activation::none, x, 1.0f}));
+    return layer_norm(l.ffn_norm, feed_forward(l.ffn_up, l.ffn_down, h, l.activation, {cpu::Activation::none, h, 1.0f}));
+}
+
 static cpu::NormParams norm_params(const Norm & norm, const ggml_tensor * dst) {
     const ggml_tensor * residual = dst->src[1];
     cpu::NormParams params;
@@ -340,26 +357,45 @@ static std::vector<cpu::AttentionSequence> attention_sequences(const Rows & rows
     return out;
 }
 
+static cpu::AttentionParams attention_params(const AttentionShape & shape, const std::vector<cpu::AttentionSequence> & sequences) {
+    cpu::AttentionParams params;
+    params.n_head = shape.n_head;
+    params.n_head_kv = shape.n_head_kv;
+    params.head_dim = shape.head_dim;
+    params.scale = shape.scale;
+    params.causal = shape.causal;
+    params.window = shape.window;
+    params.soft_cap = shape.soft_cap;
+    params.codes = shape.codes;
+    params.sequences = sequences.data();
+    params.n_sequences = int(sequences.size());
+    return params;
+}
+
+ggml_tensor * GraphBuilder::self_attention(const AttentionShape & shape, const Linear & qkv, ggml_tensor * x, const Rows & rows) {
+    const std::vector<cpu::AttentionSequence> sequences = attention_sequences(rows, Pick::all);
+    if (qkv.packed && cpu::joins_self_attention(qkv.packed, attention_params(shape, sequences), kernels()->pool.n_threads())) {
+        return custom(int64_t(shape.n_head) * shape.head_dim, x->ne[1], {x}, [this, &qkv, shape, sequences](ggml_tensor * dst) {
+            const ggml_tensor * x = dst->src[0];
+            cpu::AttentionParams params = attention_params(shape, sequences);
+            params.out_stride = row_stride(dst);
+            cpu::self_attention(kernels()->pool, qkv.packed, params, row_data(x), row_stride(x), static_cast<float *>(dst->data), kernels()->workspace);
+        });
+    }
+    const std::vector<ggml_tensor *> parts = linear_parts(qkv, x);
+    return attention(shape, parts[0], parts[1], parts[2], rows, Pick::all);
+}
+
 ggml_tensor * GraphBuilder::attention(const AttentionShape & shape, ggml_tensor * q, ggml_tensor * k, ggml_tensor * v, const Rows & rows, Pick pick) {
     const std::vector<cpu::AttentionSequence> sequences = attention_sequences(rows, pick);
     if (kernels()) {
         return custom(q->ne[0], q->ne[1], {q, k, v}, [this, shape, sequences](ggml_tensor * dst) {
             const ggml_tensor *q = dst->src[0], *k = dst->src[1], *v = dst->src[2];
-            cpu::AttentionParams params;
-            params.n_head = shape.n_head;
-            params.n_head_kv = shape.n_head_kv;
-            params.head_dim = shape.head_dim;
-            params.scale = shape.scale;
-            params.causal = shape.causal;
-            params.window = shape.window;
-            params.soft_cap = shape.soft_cap;
-            params.codes = shape.codes;
+            cpu::AttentionParams params = attention_params(shape, sequences);
             params.q_stride = row_stride(q);
             params.k_stride = row_stride(k);
             params.v_stride = row_stride(v);
             params.out_stride = row_stride(dst);
-            params.sequences = sequences.data();
-            params.n_sequences = int(sequences.size());
             cpu::attention(kernels()->pool, params, row_data(q), row_data(k), row_data(v), static_cast<float *>(dst->data), kernels()->workspace);
         });
     }

@@ -28,6 +28,12 @@ struct LinearOptions {
     float scale = 1.0f;
 };
 
+struct PostNormLayer {
+    Linear attn_output, ffn_up, ffn_down;
+    Norm attn_norm, ffn_norm;
+    cpu::Activation activation = cpu::Activation::none;
+};
+
 // Which rows of each scored sequence are meant.
 enum class Pick { all, first, last };
 
@@ -66,6 +72,12 @@ public:
 
     // Attention inside each sequence. q holds the rows `pick` names, k and v all of them. -> [n_head * head_dim, n_query_rows]
     ggml_tensor * attention(const AttentionShape & shape, ggml_tensor * q, ggml_tensor * k, ggml_tensor * v, const Rows & rows, Pick pick);
+
+    // The same of the q, k and v that one layer gives for x, for all rows.
+    ggml_tensor * self_attention(const AttentionShape & shape, const Linear & qkv, ggml_tensor * x, const Rows & rows);
+
+    // y = norm(h + down(act(up h))) with h = norm(x + out mixed): what follows attention in a layer of BERT. [n, n_rows]
+    ggml_tensor * post_norm(const PostNormLayer & layer, ggml_tensor * mixed, ggml_tensor * x);
 
     // Token compression: every document row group's mean. `rows` becomes the rows of the result.
     ggml_tensor * merge_documents(ggml_tensor * x, Rows & rows, int32_t ratio);

@@ -11,8 +11,7 @@ namespace {
 struct Layer {
     Linear qkv;
     Linear q, kv; // in place of qkv in the last layer, which asks for the first token of each pair only
-    Linear attn_output, ffn_up, ffn_down;
-    Norm attn_norm, ffn_norm;
+    PostNormLayer rest;
 };
 
 struct Bert : Architecture {
@@ -69,11 +68,12 @@ struct Bert : Architecture {
                 l.q = w.linear(blk + "attn_q", n_embd, n_embd, true);
                 l.kv = w.linear({blk + "attn_k", blk + "attn_v"}, n_embd, {n_embd, n_embd}, true);
             }
-            l.attn_output = w.linear(blk + "attn_output", n_embd, n_embd, true);
-            l.attn_norm = w.norm(blk + "attn_output_norm", n_embd, eps, true);
-            l.ffn_up = w.linear(blk + "ffn_up", n_embd, n_ff, true);
-            l.ffn_down = w.linear(blk + "ffn_down", n_ff, n_embd, true);
-            l.ffn_norm = w.norm(blk + "layer_output_norm", n_embd, eps, true);
+            l.rest.attn_output = w.linear(blk + "attn_output", n_embd, n_embd, true);
+            l.rest.attn_norm = w.norm(blk + "attn_output_norm", n_embd, eps, true);
+            l.rest.ffn_up = w.linear(blk + "ffn_up", n_embd, n_ff, true);
+            l.rest.ffn_down = w.linear(blk + "ffn_down", n_ff, n_embd, true);
+            l.rest.ffn_norm = w.norm(blk + "layer_output_norm", n_embd, eps, true);
+            l.rest.activation = activation;
         }
         position_rows = file.data_of("position_embd.weight");
         if (file.has("reranker.position.pad_row") && file.has("tokenizer.ggml.padding_token_id")) {
@@ -112,14 +112,12 @@ struct Bert : Architecture {
     // x [n_embd, n_tokens]; the last layer computes the first token of each pair only, which is all the head reads.
     ggml_tensor * build_layer(GraphBuilder & g, const Layer & l, ggml_tensor * x, const Rows & rows, Pick pick) const {
         const Linear & source = pick == Pick::all ? l.qkv : l.kv;
-        std::vector<ggml_tensor *> qkv = g.linear_parts(source, x);
-        x = g.select(x, rows, pick);
-        if (pick != Pick::all) qkv.insert(qkv.begin(), g.linear(l.q, x));
         AttentionShape shape = attn;
         shape.codes = source.packed && source.packed.is_int8();
-        ggml_tensor * mixed = g.attention(shape, qkv[0], qkv[1], qkv[2], rows, pick);
-        x = g.layer_norm(l.attn_norm, g.linear(l.attn_output, mixed, {cpu::Activation::none, x, 1.0f}));
-        return g.layer_norm(l.ffn_norm, g.feed_forward(l.ffn_up, l.ffn_down, x, activation, {cpu::Activation::none, x, 1.0f}));
+        if (pick == Pick::all) return g.post_norm(l.rest, g.self_attention(shape, l.qkv, x, rows), x);
+        const std::vector<ggml_tensor *> kv = g.linear_parts(l.kv, x);
+        x = g.select(x, rows, pick);
+        return g.post_norm(l.rest, g.attention(shape, g.linear(l.q, x), kv[0], kv[1], rows, pick), x);
     }
 
     Forward build(GraphBuilder & g, const Ubatch & ubatch, const ScoreParams &) const override {

@@ -1,7 +1,7 @@
 // attention(): tiles of keys against blocks of queries with a running softmax, so that no n x n matrix exists.
 // A tile's K is transposed into panels and both products are the f32 kernel of the linear layers, or that of 16-bit codes.
-#include "cpu.h"
-#include "kernels.h"
+#include "attention.h"
+#include "sizes.h"
 
 #include <algorithm>
 #include <cmath>
@@ -10,34 +10,27 @@
 
 namespace cpu {
 
+using detail::AttentionCall;
 using detail::FloatTiles;
+using detail::Head;
 using detail::Kernels;
 
 namespace {
 
-// Query rows of one task. They share the packing of K and V.
+// Query rows of one task.
 constexpr int max_task_rows = 192;
 
 // Floats of a K tile: it and the V tile stay in the second-level cache.
 constexpr int tile_floats = 16 * 1024;
 
-int round_up(int n, int step) { return (n + step - 1) / step * step; }
-int ceil_div(int n, int d) { return (n + d - 1) / d; }
-
 struct Task {
     int sequence, first_query, n_queries, head;
 };
 
-struct Call {
-    const AttentionParams & p;
-    const Kernels &         kernels;
-    const float *           q;
-    const float *           k;
-    const float *           v;
-    float *                 out;
-    int                     tile;  // keys
-    int                     dim;   // head_dim, padded to whole panels
-    bool                    codes;
+// Query rows of one head.
+struct Queries {
+    const float * rows;
+    int           first; // in the sequence
 };
 
 // Scratch of one thread.
@@ -45,22 +38,22 @@ struct Scratch {
     float * k;      // panels of keys: [tile / columns][head_dim][columns]
     float * v;      // panels of dimensions: [dim / columns][tile][columns]
     float * scores; // [float_rows][tile]
-    float * sums;   // [max_task_rows][dim]
-    float * max;    // [max_task_rows]
-    float * total;  // [max_task_rows]
+    float * sums;   // [max_queries][dim]
+    float * max;    // [max_queries]
+    float * total;  // [max_queries]
 
-    static size_t n_floats(const Call & c) {
+    static size_t n_floats(const AttentionCall & c) {
         return size_t(c.tile) * c.p.head_dim + size_t(c.tile) * c.dim + size_t(c.kernels.format.float_rows) * c.tile +
-               size_t(max_task_rows) * (c.dim + 2) + 16;
+               size_t(c.max_queries) * (c.dim + 2) + 16;
     }
 
-    Scratch(const Call & c, float * memory) {
+    Scratch(const AttentionCall & c, float * memory) {
         k      = memory;
         v      = k + size_t(c.tile) * c.p.head_dim;
         scores = v + size_t(c.tile) * c.dim;
         sums   = scores + size_t(c.kernels.format.float_rows) * c.tile;
-        max    = sums + size_t(max_task_rows) * c.dim;
-        total  = max + max_task_rows;
+        max    = sums + size_t(c.max_queries) * c.dim;
+        total  = max + c.max_queries;
     }
 };
 
@@ -76,12 +69,12 @@ struct CodeScratch {
     float *   q_scale;  // [float_rows], as the next
     float *   weights_scale;
 
-    static size_t n_floats(const Call & c) {
+    static size_t n_floats(const AttentionCall & c) {
         const size_t rows = size_t(c.kernels.format.float_rows);
         return (size_t(c.tile) * (2 * c.p.head_dim + c.dim) + rows * (c.p.head_dim + c.tile)) / 2 + size_t(c.tile) + c.dim + 2 * rows + 16;
     }
 
-    CodeScratch(const Call & c, float * memory) {
+    CodeScratch(const AttentionCall & c, float * memory) {
         const size_t rows = size_t(c.kernels.format.float_rows), half = size_t(c.p.head_dim) / 2;
         k             = reinterpret_cast<int32_t *>(memory);
         v             = k + c.tile * half;
@@ -128,7 +121,7 @@ template <typename F> void for_runs(const AttentionSequence & s, int first, int 
 }
 
 // Columns past the last key keep what they held: softmax reads only what a query sees.
-void pack_k(const Call & c, const AttentionSequence & s, const float * k, int first, int n, float * to) {
+void pack_k(const AttentionCall & c, const AttentionSequence & s, const float * k, int first, int n, float * to) {
     const int columns = c.kernels.format.float_columns;
     const int dim     = c.p.head_dim;
     for_runs(s, first, n, [&](int begin, int n_run, size_t row) {
@@ -141,7 +134,7 @@ void pack_k(const Call & c, const AttentionSequence & s, const float * k, int fi
     });
 }
 
-void pack_v(const Call & c, const AttentionSequence & s, const float * v, int first, int n, float * to) {
+void pack_v(const AttentionCall & c, const AttentionSequence & s, const float * v, int first, int n, float * to) {
     const int columns = c.kernels.format.float_columns;
     for_runs(s, first, n, [&](int begin, int n_run, size_t row) {
         c.kernels.to_panels(v + row * c.p.v_stride, c.p.v_stride, n_run, c.p.head_dim, to + size_t(begin) * columns, size_t(c.tile) * columns);
@@ -149,7 +142,7 @@ void pack_v(const Call & c, const AttentionSequence & s, const float * v, int fi
 }
 
 // Scores of queries against n keys become weights, in place; row i counts keys [begins[i], ends[i]).
-void to_weights(const Call & c, const Scratch & scratch, int r, int n_rows, int n, const int * begins, const int * ends, float * rescale) {
+void to_weights(const AttentionCall & c, const Scratch & scratch, int r, int n_rows, int n, const int * begins, const int * ends, float * rescale) {
     detail::Softmax softmax;
     softmax.scores   = scratch.scores;
     softmax.stride   = size_t(c.tile);
@@ -167,9 +160,9 @@ void to_weights(const Call & c, const Scratch & scratch, int r, int n_rows, int 
 
 // One block of at most float_rows queries, from row `r` of the task, against the packed tile of n keys at `first`.
 // The first tile of a task starts the sums.
-void attend(const Call & c, const AttentionSequence & s, const Task & t, const Scratch & scratch, int r, int n_rows, int first, int n, bool is_first) {
+void attend(const AttentionCall & c, const AttentionSequence & s, const Queries & queries, const Scratch & scratch, int r, int n_rows, int first, int n, bool is_first) {
     const detail::Format & f        = c.kernels.format;
-    const int              position = s.q_position + t.first_query + r;
+    const int              position = s.q_position + queries.first + r;
 
     int begins[16], ends[16]; // of what each row sees in this tile; float_rows is at most 12
     int last = 0;
@@ -188,7 +181,7 @@ void attend(const Call & c, const AttentionSequence & s, const Task & t, const S
     }
 
     FloatTiles qk;
-    qk.x          = c.q + size_t(s.q_begin + t.first_query + r) * c.p.q_stride + size_t(t.head) * c.p.head_dim;
+    qk.x          = queries.rows + size_t(r) * c.p.q_stride;
     qk.x_row      = ptrdiff_t(c.p.q_stride);
     qk.x_k        = 1;
     qk.w          = scratch.k;
@@ -233,7 +226,7 @@ float largest_code(int n) { return std::min(32767.0f, std::floor(std::sqrt(21474
 int16_t * shorts(int32_t * pairs) { return reinterpret_cast<int16_t *>(pairs); }
 
 // Keys and values [first, first + n) of a sequence as codes, with scales of this tile: one for the keys, one for each value's column.
-void pack_codes(const Call & c, const AttentionSequence & s, const float * k, const float * v, int first, int n, const CodeScratch & scratch) {
+void pack_codes(const AttentionCall & c, const AttentionSequence & s, const float * k, const float * v, int first, int n, const CodeScratch & scratch) {
     const int    columns = c.kernels.format.float_columns;
     const int    half    = c.p.head_dim / 2;
     const size_t row     = size_t(key_row(s, first));
@@ -248,14 +241,12 @@ void pack_codes(const Call & c, const AttentionSequence & s, const float * k, co
 }
 
 // As attend(), in codes: every query sees all n keys.
-void attend_codes(const Call & c, const AttentionSequence & s, const Task & t, const Scratch & scratch, const CodeScratch & codes, int r, int n_rows, int n,
-                  bool is_first) {
+void attend_codes(const AttentionCall & c, const Queries & queries, const Scratch & scratch, const CodeScratch & codes, int r, int n_rows, int n, bool is_first) {
     const detail::Format & f    = c.kernels.format;
     const int              half = c.p.head_dim / 2;
     const float            code_max = largest_code(c.p.head_dim);
     for (int i = 0; i < n_rows; ++i) {
-        const float * q  = c.q + size_t(s.q_begin + t.first_query + r + i) * c.p.q_stride + size_t(t.head) * c.p.head_dim;
-        codes.q_scale[i] = c.kernels.pairs.rows(q, 0, 1, c.p.head_dim, code_max, shorts(codes.q + i * half));
+        codes.q_scale[i] = c.kernels.pairs.rows(queries.rows + size_t(r + i) * c.p.q_stride, 0, 1, c.p.head_dim, code_max, shorts(codes.q + i * half));
     }
     detail::PairTiles qk;
     qk.x            = codes.q;
@@ -301,47 +292,6 @@ void attend_codes(const Call & c, const AttentionSequence & s, const Task & t, c
     c.kernels.pairs.tiles(pv);
 }
 
-// `code_memory` is for CodeScratch, where c.codes asks for one.
-void run_task(const Call & c, const Task & t, const Scratch & scratch, float * code_memory) {
-    const AttentionSequence & s       = c.p.sequences[t.sequence];
-    const int                 head_kv = t.head / (c.p.n_head / c.p.n_head_kv);
-    const float *             k       = c.k + size_t(head_kv) * c.p.head_dim;
-    const float *             v       = c.v + size_t(head_kv) * c.p.head_dim;
-    const int                 rows    = c.kernels.format.float_rows;
-
-    std::fill(scratch.max, scratch.max + t.n_queries, -std::numeric_limits<float>::infinity());
-    std::fill(scratch.total, scratch.total + t.n_queries, 0.0f);
-
-    // Tiles begin at multiples of their size, whichever queries look: a row is summed in the same order in any batch.
-    const int first = Visible(c.p, s, s.q_position + t.first_query).first / c.tile * c.tile;
-    const int end   = Visible(c.p, s, s.q_position + t.first_query + t.n_queries - 1).end;
-    for (int key = first; key < end; key += c.tile) {
-        const int n = std::min(c.tile, end - key);
-        if (c.codes) {
-            const CodeScratch codes(c, code_memory);
-            pack_codes(c, s, k, v, key, n, codes);
-            for (int r = 0; r < t.n_queries; r += rows) {
-                attend_codes(c, s, t, scratch, codes, r, std::min(rows, t.n_queries - r), n, key == first);
-            }
-            continue;
-        }
-        pack_k(c, s, k, key, n, scratch.k);
-        pack_v(c, s, v, key, n, scratch.v);
-        for (int r = 0; r < t.n_queries; r += rows) {
-            attend(c, s, t, scratch, r, std::min(rows, t.n_queries - r), key, n, key == first);
-        }
-    }
-    if (first >= end) { // no key at all
-        std::fill(scratch.sums, scratch.sums + size_t(t.n_queries) * c.dim, 0.0f);
-    }
-
-    for (int r = 0; r < t.n_queries; ++r) {
-        const float inverse = scratch.total[r] > 0 ? 1.0f / scratch.total[r] : 0.0f;
-        float *     to      = c.out + size_t(s.q_begin + t.first_query + r) * c.p.out_stride + size_t(t.head) * c.p.head_dim;
-        c.kernels.scale_add(inverse, scratch.sums + size_t(r) * c.dim, nullptr, to, c.p.head_dim);
-    }
-}
-
 std::vector<Task> split(const AttentionParams & p, int rows) {
     std::vector<Task> tasks;
     for (int i = 0; i < p.n_sequences; ++i) {
@@ -362,27 +312,69 @@ std::vector<Task> split(const AttentionParams & p, int rows) {
 
 } // namespace
 
+detail::AttentionCall::AttentionCall(const AttentionParams & params, int max_queries)
+    : p(params), kernels(active_kernels()), max_queries(max_queries),
+      // A multiple of every panel width, and one size for all calls with this head size.
+      tile(std::max(64, tile_floats / params.head_dim / 64 * 64)), dim(round_up(params.head_dim, kernels.format.float_columns)),
+      // Values of a shared prefix lie elsewhere and would be scaled apart.
+      codes(params.codes && kernels.pairs.tiles != nullptr && !params.causal && params.soft_cap == 0 &&
+            std::none_of(params.sequences, params.sequences + params.n_sequences, [](const AttentionSequence & s) { return s.n_prefix > 0; })) {}
+
+size_t detail::AttentionCall::scratch_floats() const {
+    return size_t(round_up(int(Scratch::n_floats(*this)), 16)) + (codes ? size_t(round_up(int(CodeScratch::n_floats(*this)), 16)) : 0);
+}
+
+void detail::attend_head(const AttentionCall & c, const AttentionSequence & s, const Head & head, int first_query, int n_queries, float * memory) {
+    const Scratch scratch(c, memory);
+    const Queries queries = {head.q + size_t(s.q_begin + first_query) * c.p.q_stride, first_query};
+    const int     rows    = c.kernels.format.float_rows;
+
+    std::fill(scratch.max, scratch.max + n_queries, -std::numeric_limits<float>::infinity());
+    std::fill(scratch.total, scratch.total + n_queries, 0.0f);
+
+    // Tiles begin at multiples of their size, whichever queries look: a row is summed in the same order in any batch.
+    const int first = Visible(c.p, s, s.q_position + first_query).first / c.tile * c.tile;
+    const int end   = Visible(c.p, s, s.q_position + first_query + n_queries - 1).end;
+    for (int key = first; key < end; key += c.tile) {
+        const int n = std::min(c.tile, end - key);
+        if (c.codes) {
+            const CodeScratch codes(c, memory + round_up(int(Scratch::n_floats(c)), 16));
+            pack_codes(c, s, head.k, head.v, key, n, codes);
+            for (int r = 0; r < n_queries; r += rows) {
+                attend_codes(c, queries, scratch, codes, r, std::min(rows, n_queries - r), n, key == first);
+            }
+            continue;
+        }
+        pack_k(c, s, head.k, key, n, scratch.k);
+        pack_v(c, s, head.v, key, n, scratch.v);
+        for (int r = 0; r < n_queries; r += rows) {
+            attend(c, s, queries, scratch, r, std::min(rows, n_queries - r), key, n, key == first);
+        }
+    }
+    if (first >= end) { // no key at all
+        std::fill(scratch.sums, scratch.sums + size_t(n_queries) * c.dim, 0.0f);
+    }
+
+    for (int r = 0; r < n_queries; ++r) {
+        const float inverse = scratch.total[r] > 0 ? 1.0f / scratch.total[r] : 0.0f;
+        float *     to      = head.out + size_t(s.q_begin + first_query + r) * c.p.out_stride;
+        c.kernels.scale_add(inverse, scratch.sums + size_t(r) * c.dim, nullptr, to, c.p.head_dim);
+    }
+}
+
 void attention(ThreadPool & pool, const AttentionParams & params, const float * q, const float * k, const float * v, float * out,
                Workspace & workspace) {
-    const Kernels & kernels = detail::active_kernels();
-    const int       columns = kernels.format.float_columns;
+    const AttentionCall     call(params, max_task_rows);
+    const std::vector<Task> tasks    = split(params, call.kernels.format.float_rows);
+    const size_t            n_floats = call.scratch_floats();
+    auto *                  memory   = static_cast<float *>(workspace.reserve(n_floats * sizeof(float) * pool.n_threads()));
 
-    // A multiple of every panel width, and one size for all calls with this head size.
-    const int tile = std::max(64, tile_floats / params.head_dim / 64 * 64);
-
-    // Values of a shared prefix lie elsewhere and would be scaled apart.
-    const bool codes = params.codes && kernels.pairs.tiles != nullptr && !params.causal && params.soft_cap == 0 &&
-                       std::none_of(params.sequences, params.sequences + params.n_sequences, [](const AttentionSequence & s) { return s.n_prefix > 0; });
-
-    const Call              call{params, kernels, q, k, v, out, tile, round_up(params.head_dim, columns), codes};
-    const std::vector<Task> tasks    = split(params, kernels.format.float_rows);
-    const size_t            n_floats = size_t(round_up(int(Scratch::n_floats(call)), 16));
-    const size_t            n_codes  = codes ? size_t(round_up(int(CodeScratch::n_floats(call)), 16)) : 0;
-    auto *                  memory   = static_cast<float *>(workspace.reserve((n_floats + n_codes) * sizeof(float) * pool.n_threads()));
-
-    pool.parallel_for(int(tasks.size()), [&](int task, int thread) {
-        float * own = memory + (n_floats + n_codes) * thread;
-        run_task(call, tasks[task], Scratch(call, own), own + n_floats);
+    pool.parallel_for(int(tasks.size()), [&](int i, int thread) {
+        const Task & t       = tasks[i];
+        const size_t column  = size_t(t.head) * params.head_dim;
+        const size_t kv      = size_t(t.head / (params.n_head / params.n_head_kv)) * params.head_dim;
+        detail::attend_head(call, params.sequences[t.sequence], {q + column, k + kv, v + kv, out + column}, t.first_query, t.n_queries,
+                            memory + n_floats * thread);
     });
 }
 

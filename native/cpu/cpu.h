@@ -216,6 +216,32 @@ struct AttentionParams {
 void attention(ThreadPool & pool, const AttentionParams & params, const float * q, const float * k, const float * v, float * out,
                Workspace & workspace);
 
+// attention() among the rows of each sequence, of the q, k and v that `qkv` gives for x: as linear() and then attention()
+// would compute it, bit for bit. Only where joins_self_attention() says so: int8 weights of as many query as key heads, no
+// prefixes, sequences that follow one another and fit the cache. Strides of q, k and v are not looked at.
+bool joins_self_attention(const PackedLinear & qkv, const AttentionParams & params, int n_threads);
+void self_attention(ThreadPool & pool, const PackedLinear & qkv, const AttentionParams & params, const float * x, size_t x_stride, float * out,
+                    Workspace & workspace);
+
+// What follows attention in a layer of BERT: y = norm(h + down(act(up h))) with h = norm(x + out mixed), layer norms both.
+struct PostNormLayer {
+    struct Norm {
+        const float * weight;
+        const float * bias; // or null
+        float         eps;
+    };
+    const PackedLinear * attn_output;
+    const PackedLinear * ffn_up;
+    const PackedLinear * ffn_down;
+    Norm                 attn_norm, ffn_norm;
+    Activation           activation;
+};
+
+// As linear(), layer_norm(), feed_forward() and layer_norm() would compute it, bit for bit. Only where joins_post_norm() says so.
+bool joins_post_norm(const PostNormLayer & layer, int n_rows, int n_threads);
+void post_norm(ThreadPool & pool, const PostNormLayer & layer, const float * mixed, size_t mixed_stride, const float * x, size_t x_stride, int n_rows, float * y,
+               size_t y_stride, Workspace & workspace);
+
 // --- Norms, rope and small things ------------------------------------------------------------------
 
 // Rows of n values. The sum x + add is normed when `add` is given; `residual`, when given, is added to the result.

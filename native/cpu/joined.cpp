@@ -1,0 +1,303 @@
+// Layers joined: what lies between them never leaves the second-level cache.
+#include "attention.h"
+#include "panels.h"
+
+#include <algorithm>
+
+namespace cpu {
+
+using detail::LayerCall;
+using detail::Kernels;
+using detail::PackedWeights;
+using detail::PanelType;
+using detail::pass_bytes;
+using detail::QuantizedRows;
+
+namespace {
+
+// --- A feed-forward block --------------------------------------------------------------------------
+
+// Rows of one task: what lies between the two layers has to stay in the second-level cache. Fewer rows would read the
+// weights too often.
+constexpr size_t hidden_bytes    = 320 * 1024;
+constexpr int    min_hidden_rows = 48, max_hidden_rows = 96;
+constexpr size_t max_hidden_weights = 16 * 1024 * 1024; // they are read once a task: from the last-level cache, it is hoped
+
+// With a scale per row the codes are made last, and the floats they are made of wait as well.
+int hidden_rows(const PackedWeights & down) {
+    const size_t row_bytes = size_t(down.n_blocks) * down.block() * (down.type == PanelType::int8_row ? 2 : 1);
+    return std::min(max_hidden_rows, int(hidden_bytes / row_bytes));
+}
+
+// Scratch of one thread.
+struct FeedForwardScratch {
+    QuantizedRows x, hidden;
+    float *       sums;   // of one panel
+    float *       floats; // [rows, block] activations on their way to codes, or all of them with a scale per row
+    size_t        floats_stride, size_bytes;
+
+    FeedForwardScratch(const PackedWeights & up, const PackedWeights & down, int n_rows) : x(up), hidden(down) {
+        floats_stride = down.type == PanelType::int8_row ? size_t(down.n_blocks) * down.block() + 16 : size_t(down.block());
+        size_bytes    = x.size_bytes(n_rows) + hidden.size_bytes(n_rows) + sums_bytes(up, n_rows) + aligned(n_rows * floats_stride * sizeof(float));
+    }
+
+    static size_t sums_bytes(const PackedWeights & up, int n_rows) { return aligned(size_t(round_up(n_rows, 16)) * up.columns * sizeof(float)); }
+
+    void place(const PackedWeights & up, unsigned char * memory, int n_rows) {
+        x.place(memory, n_rows);
+        memory += x.size_bytes(n_rows);
+        hidden.place(memory, n_rows);
+        memory += hidden.size_bytes(n_rows);
+        sums   = reinterpret_cast<float *>(memory);
+        floats = reinterpret_cast<float *>(memory + sums_bytes(up, n_rows));
+    }
+};
+
+// Rows [first, first + n) of x through both layers.
+void feed_forward_task(const LayerCall & up, const LayerCall & down, const FeedForwardScratch & s, int first, int n) {
+    const bool per_row   = down.w.type == PanelType::int8_row;
+    const int  n_in      = up.w.n_in;
+    const int  n_hidden  = up.w.n_out;
+    const int  of_panel  = up.w.columns_out();
+    const int  at_a_time = per_row ? round_up(n_hidden, of_panel) : down.w.block();
+
+    quantize(up.w, s.x, up.x + size_t(first) * up.x_stride, up.x_stride, n, n_in, 0, 0);
+    for (int begin = 0; begin < n_hidden; begin += at_a_time) {
+        const int end = std::min(n_hidden, begin + at_a_time);
+        for (int panel = begin / of_panel; panel * of_panel < end; ++panel) {
+            int8_panel(up.w, s.x, 0, n, panel, s.sums);
+            store_panel(up, 0, n, panel, s.sums, s.floats + panel * of_panel - begin, s.floats_stride);
+        }
+        quantize(down.w, s.hidden, s.floats, s.floats_stride, n, end - begin, 0, begin);
+    }
+    for (int panel = 0; panel < down.w.n_panels; ++panel) {
+        int8_panel(down.w, s.hidden, 0, n, panel, s.sums);
+        store_panel(down, first, n, panel, s.sums);
+    }
+}
+
+// Rows of one task of n_rows: as many tasks for each thread.
+int feed_forward_rows(const PackedWeights & up, const PackedWeights & down, int n_rows, int n_threads) {
+    const int rows_of_block = std::max(QuantizedRows(up).rows, QuantizedRows(down).rows);
+    const int n_wanted      = round_up(ceil_div(n_rows, hidden_rows(down)), n_threads);
+    return round_up(ceil_div(n_rows, n_wanted), rows_of_block);
+}
+
+// --- The rows of a post-norm layer after attention -------------------------------------------------
+
+struct PostNormScratch {
+    QuantizedRows      mixed;
+    FeedForwardScratch feed_forward;
+    float *            states = nullptr; // [rows, n] between attention and the feed-forward block
+    size_t             size_bytes;
+
+    PostNormScratch(const PackedWeights & out, const PackedWeights & up, const PackedWeights & down, int n_rows)
+        : mixed(out), feed_forward(up, down, n_rows) {
+        size_bytes = mixed.size_bytes(n_rows) + states_bytes(out, n_rows) + feed_forward.size_bytes;
+    }
+
+    static size_t states_bytes(const PackedWeights & out, int n_rows) { return aligned(size_t(n_rows) * out.n_out * sizeof(float)); }
+
+    void place(const PackedWeights & out, const PackedWeights & up, unsigned char * memory, int n_rows) {
+        mixed.place(memory, n_rows);
+        memory += mixed.size_bytes(n_rows);
+        states = reinterpret_cast<float *>(memory);
+        feed_forward.place(up, memory + states_bytes(out, n_rows), n_rows);
+    }
+};
+
+void norm_rows(const Kernels & kernels, const PostNormLayer::Norm & norm, int n_rows, int n, float * x, size_t stride) {
+    for (int row = 0; row < n_rows; ++row, x += stride) {
+        kernels.layer_norm({x, nullptr, norm.weight, norm.bias, nullptr, x, n, norm.eps});
+    }
+}
+
+// n rows at x, mixed and y.
+void post_norm_task(const PostNormLayer & layer, const PostNormScratch & s, const float * mixed, size_t mixed_stride, const float * x, size_t x_stride, int n,
+                    float * y, size_t y_stride) {
+    const PackedWeights & out   = layer.attn_output->weights();
+    const PackedWeights & up    = layer.ffn_up->weights();
+    const PackedWeights & down  = layer.ffn_down->weights();
+    const size_t          width = size_t(out.n_out);
+
+    const LayerCall to_states = {out, *out.kernels, nullptr, 0, n, s.states, width, {Activation::none, 1.0f, x, x_stride}};
+    quantize(out, s.mixed, mixed, mixed_stride, n, out.n_in, 0, 0);
+    for (int panel = 0; panel < out.n_panels; ++panel) {
+        int8_panel(out, s.mixed, 0, n, panel, s.feed_forward.sums);
+        store_panel(to_states, 0, n, panel, s.feed_forward.sums);
+    }
+    norm_rows(*out.kernels, layer.attn_norm, n, out.n_out, s.states, width);
+
+    const LayerCall to_hidden = {up, *up.kernels, s.states, width, n, nullptr, 0, {layer.activation}};
+    const LayerCall to_y      = {down, *down.kernels, nullptr, 0, n, y, y_stride, {Activation::none, 1.0f, s.states, width}};
+    feed_forward_task(to_hidden, to_y, s.feed_forward, 0, n);
+    norm_rows(*out.kernels, layer.ffn_norm, n, out.n_out, y, y_stride);
+}
+
+// --- Self-attention --------------------------------------------------------------------------------
+
+// Sequences of one task are neighbours with about so many rows: fewer would leave tiles of the product empty.
+constexpr int min_group_rows    = 96;
+constexpr int max_sequence_rows = 1024; // whose q, k and v of a head are not too much for the second-level cache
+
+struct Group {
+    int first_sequence, n_sequences;
+    int first_row, n_rows;
+    int first_code; // row among the codes, where each group begins a block
+};
+
+std::vector<Group> groups_of(const AttentionParams & p, int rows_of_block) {
+    std::vector<Group> groups;
+    int                first_code = 0;
+    for (int i = 0; i < p.n_sequences; ++i) {
+        const AttentionSequence & s = p.sequences[i];
+        if (groups.empty() || groups.back().n_rows >= min_group_rows) {
+            first_code += groups.empty() ? 0 : round_up(groups.back().n_rows, rows_of_block);
+            groups.push_back({i, 0, s.kv_begin, 0, first_code});
+        }
+        groups.back().n_sequences++;
+        groups.back().n_rows += s.n_kv;
+    }
+    return groups;
+}
+
+// The sequences' rows counted from the first of their group.
+std::vector<AttentionSequence> within_groups(const AttentionParams & p, const std::vector<Group> & groups) {
+    std::vector<AttentionSequence> sequences(p.sequences, p.sequences + p.n_sequences);
+    for (const Group & g : groups) {
+        for (int i = g.first_sequence; i < g.first_sequence + g.n_sequences; ++i) {
+            sequences[i].kv_begin -= g.first_row;
+            sequences[i].q_begin -= g.first_row;
+        }
+    }
+    return sequences;
+}
+
+} // namespace
+
+bool joins_feed_forward(const PackedLinear & up, const PackedLinear & down, int n_rows, int n_threads) {
+    const PackedWeights & u = up.weights();
+    const PackedWeights & d = down.weights();
+    return d.is_int8() && u.type == d.type && u.kernels == d.kernels && u.n_out == d.n_in && hidden_rows(d) >= min_hidden_rows &&
+           u.panels.size() + d.panels.size() <= max_hidden_weights && n_rows >= n_threads * min_hidden_rows;
+}
+
+void feed_forward(ThreadPool & pool, const PackedLinear & up, const PackedLinear & down, const float * x, size_t x_stride, int n_rows, float * y,
+                  size_t y_stride, Activation activation, const Epilogue & epilogue, Workspace & workspace) {
+    const PackedWeights & u = up.weights();
+    const PackedWeights & d = down.weights();
+    Epilogue              of_up;
+    of_up.activation = activation;
+    const LayerCall to_hidden = {u, *u.kernels, x, x_stride, n_rows, nullptr, 0, of_up};
+    const LayerCall to_y      = {d, *d.kernels, nullptr, 0, n_rows, y, y_stride, epilogue};
+
+    const int                task_rows = feed_forward_rows(u, d, n_rows, pool.n_threads());
+    const FeedForwardScratch scratch(u, d, task_rows);
+    auto *                   memory = static_cast<unsigned char *>(workspace.reserve(scratch.size_bytes * pool.n_threads()));
+    pool.parallel_for(ceil_div(n_rows, task_rows), [&](int task, int thread) {
+        FeedForwardScratch own = scratch;
+        own.place(u, memory + scratch.size_bytes * thread, task_rows);
+        feed_forward_task(to_hidden, to_y, own, task * task_rows, std::min(task_rows, n_rows - task * task_rows));
+    });
+}
+
+bool joins_post_norm(const PostNormLayer & layer, int n_rows, int n_threads) {
+    const PackedWeights & out = layer.attn_output->weights();
+    const PackedWeights & up  = layer.ffn_up->weights();
+    return joins_feed_forward(*layer.ffn_up, *layer.ffn_down, n_rows, n_threads) && out.type == up.type && out.kernels == up.kernels;
+}
+
+void post_norm(ThreadPool & pool, const PostNormLayer & layer, const float * mixed, size_t mixed_stride, const float * x, size_t x_stride, int n_rows, float * y,
+               size_t y_stride, Workspace & workspace) {
+    const PackedWeights & out  = layer.attn_output->weights();
+    const PackedWeights & up   = layer.ffn_up->weights();
+    const PackedWeights & down = layer.ffn_down->weights();
+
+    const int             task_rows = feed_forward_rows(up, down, n_rows, pool.n_threads());
+    const PostNormScratch scratch(out, up, down, task_rows);
+    auto *                memory = static_cast<unsigned char *>(workspace.reserve(scratch.size_bytes * pool.n_threads()));
+    pool.parallel_for(ceil_div(n_rows, task_rows), [&](int task, int thread) {
+        PostNormScratch own = scratch;
+        own.place(out, up, memory + scratch.size_bytes * thread, task_rows);
+        const size_t first = size_t(task) * task_rows;
+        post_norm_task(layer, own, mixed + first * mixed_stride, mixed_stride, x + first * x_stride, x_stride, std::min(task_rows, n_rows - int(first)),
+                       y + first * y_stride, y_stride);
+    });
+}
+
+bool joins_self_attention(const PackedLinear & qkv, const AttentionParams & p, int n_threads) {
+    const PackedWeights & w       = qkv.weights();
+    const int             columns = w.columns_out();
+    int                   n_rows  = 0;
+    for (int i = 0; i < p.n_sequences; ++i) {
+        const AttentionSequence & s = p.sequences[i];
+        if (s.n_prefix > 0 || s.kv_begin != n_rows || s.q_begin != n_rows || s.n_q != s.n_kv || s.n_kv > max_sequence_rows) {
+            return false;
+        }
+        n_rows += s.n_kv;
+    }
+    return w.is_int8() && p.n_head == p.n_head_kv && w.n_out == 3 * p.n_head * p.head_dim && p.head_dim % columns == 0 &&
+           size_t(n_rows) * w.n_blocks * w.block() <= pass_bytes && int(groups_of(p, 1).size()) * p.n_head >= 2 * n_threads;
+}
+
+void self_attention(ThreadPool & pool, const PackedLinear & qkv, const AttentionParams & params, const float * x, size_t x_stride, float * out,
+                    Workspace & workspace) {
+    const PackedWeights &    w       = qkv.weights();
+    const int                columns = w.columns_out();
+    const int                width   = 3 * params.head_dim;
+    QuantizedRows            codes(w);
+    const std::vector<Group> groups = groups_of(params, codes.rows);
+    if (groups.empty()) {
+        return;
+    }
+    const int n_codes  = groups.back().first_code + groups.back().n_rows;
+    int       max_rows = 0;
+    for (const Group & g : groups) {
+        max_rows = std::max(max_rows, g.n_rows);
+    }
+
+    // A head by itself.
+    const std::vector<AttentionSequence> sequences = within_groups(params, groups);
+    AttentionParams                      single    = params;
+    single.n_head = single.n_head_kv = 1;
+    single.q_stride = single.k_stride = single.v_stride = size_t(width);
+    single.sequences = sequences.data();
+    const detail::AttentionCall call(single, max_rows);
+
+    const size_t code_bytes = codes.size_bytes(n_codes);
+    const size_t qkv_bytes  = aligned(size_t(max_rows) * width * sizeof(float));
+    const size_t sums_bytes = aligned(size_t(round_up(max_rows, 16)) * w.columns * sizeof(float));
+    const size_t own_bytes  = qkv_bytes + sums_bytes + call.scratch_floats() * sizeof(float);
+    auto *       memory     = static_cast<unsigned char *>(workspace.reserve(code_bytes + own_bytes * pool.n_threads()));
+    codes.place(memory, n_codes);
+
+    const int part_rows = round_up(min_group_rows / 2, codes.rows), n_parts = ceil_div(max_rows, part_rows);
+    pool.parallel_for(int(groups.size()) * n_parts, [&](int task, int) {
+        const Group & g = groups[task / n_parts];
+        const int     first = task % n_parts * part_rows, n = std::min(part_rows, g.n_rows - first);
+        if (n > 0) {
+            quantize(w, codes, x + size_t(g.first_row + first) * x_stride, x_stride, n, w.n_in, g.first_code + first, 0);
+        }
+    });
+    pool.parallel_for(int(groups.size()) * params.n_head, [&](int task, int thread) {
+        const Group &   g    = groups[task / params.n_head];
+        const int       head = task % params.n_head;
+        auto *          own  = memory + code_bytes + own_bytes * thread;
+        auto *          rows = reinterpret_cast<float *>(own);
+        auto *          sums = reinterpret_cast<float *>(own + qkv_bytes);
+        const LayerCall to_rows = {w, *w.kernels, nullptr, 0, g.n_rows, nullptr, 0, {}};
+        for (int column = 0; column < width; column += columns) {
+            const int part  = column / params.head_dim; // of q, k and v
+            const int panel = ((part * params.n_head + head) * params.head_dim + column % params.head_dim) / columns;
+            int8_panel(w, codes, g.first_code, g.n_rows, panel, sums);
+            store_panel(to_rows, 0, g.n_rows, panel, sums, rows + column, size_t(width));
+        }
+        const detail::Head view = {rows, rows + params.head_dim, rows + 2 * params.head_dim,
+                                   out + size_t(g.first_row) * params.out_stride + size_t(head) * params.head_dim};
+        for (int i = g.first_sequence; i < g.first_sequence + g.n_sequences; ++i) {
+            detail::attend_head(call, sequences[i], view, 0, sequences[i].n_q, reinterpret_cast<float *>(own + qkv_bytes + sums_bytes));
+        }
+    });
+}
+
+} // namespace cpu

@@ -1,0 +1,141 @@
+// Joined layers give the bits of the single ones: self-attention, and what follows it in a post-norm layer.
+#include "check.h"
+
+#include <cstring>
+
+namespace test {
+
+namespace {
+
+using cpu::WeightMode;
+
+cpu::PackedLinear random_layer(Random & random, cpu::ThreadPool & pool, WeightMode mode, int n_in, int n_out) {
+    std::vector<float> values = random.normals(size_t(n_in) * n_out);
+    for (float & v : values) {
+        v *= 0.05f;
+    }
+    cpu::WeightSource source;
+    source.data           = values.data();
+    source.type           = cpu::SourceType::other;
+    source.n_rows         = n_out;
+    source.row_bytes      = size_t(n_in) * 4;
+    source.dequantize_row = [](const void * row, float * out, int64_t n) { std::memcpy(out, row, size_t(n) * 4); };
+    const auto bias       = random.normals(n_out);
+    return cpu::pack_linear(pool, n_in, {source}, bias.data(), mode);
+}
+
+std::vector<cpu::AttentionSequence> sequences_of(const std::vector<int> & lengths) {
+    std::vector<cpu::AttentionSequence> out;
+    int                                 row = 0;
+    for (int n : lengths) {
+        cpu::AttentionSequence s;
+        s.kv_begin = s.q_begin = row;
+        s.n_kv = s.n_q = n;
+        out.push_back(s);
+        row += n;
+    }
+    return out;
+}
+
+void self_attention(Random & random, cpu::ThreadPool & pool, WeightMode mode, int n_in, int n_head, int head_dim, const std::vector<int> & lengths) {
+    const auto sequences = sequences_of(lengths);
+    const int  n_rows    = sequences.back().kv_begin + sequences.back().n_kv, n = n_head * head_dim;
+    const auto qkv       = random_layer(random, pool, mode, n_in, 3 * n);
+    const auto x         = random.normals(size_t(n_rows) * (n_in + 3));
+
+    cpu::AttentionParams p;
+    p.n_head = p.n_head_kv = n_head;
+    p.head_dim             = head_dim;
+    p.scale                = 1.0f / std::sqrt(float(head_dim));
+    p.codes                = true;
+    p.out_stride           = size_t(n) + 5;
+    p.q_stride = p.k_stride = p.v_stride = size_t(3 * n);
+    p.sequences            = sequences.data();
+    p.n_sequences          = int(sequences.size());
+
+    cpu::Workspace     workspace;
+    std::vector<float> parts(size_t(n_rows) * 3 * n), apart(n_rows * p.out_stride, 777.0f), at_once(apart);
+    cpu::linear(pool, qkv, x.data(), n_in + 3, n_rows, parts.data(), 3 * n, {}, workspace);
+    cpu::attention(pool, p, parts.data(), parts.data() + n, parts.data() + 2 * n, apart.data(), workspace);
+
+    const std::string label = text("self-attention, %.0f heads of %.0f, %.0f rows", n_head, head_dim, n_rows);
+    CHECK(cpu::joins_self_attention(qkv, p, pool.n_threads()), label + ": not joined");
+    p.q_stride = p.k_stride = p.v_stride = 0; // not looked at
+    cpu::self_attention(pool, qkv, p, x.data(), n_in + 3, at_once.data(), workspace);
+    CHECK(apart == at_once, label + text(": joined layers differ by %g", difference(apart, at_once)));
+}
+
+// What cannot be joined is told.
+void not_joined(Random & random, cpu::ThreadPool & pool) {
+    const auto           qkv = random_layer(random, pool, WeightMode::native, 64, 3 * 256);
+    auto                 sequences = sequences_of({20, 30});
+    cpu::AttentionParams p;
+    p.n_head = p.n_head_kv = 4;
+    p.head_dim             = 64;
+    p.sequences            = sequences.data();
+    p.n_sequences          = 2;
+    CHECK(cpu::joins_self_attention(qkv, p, 1), "two sequences are not joined");
+    CHECK(!cpu::joins_self_attention(qkv, p, 16), "joined, with more threads than heads");
+    p.n_head_kv = 2;
+    CHECK(!cpu::joins_self_attention(qkv, p, 1), "joined, with grouped heads");
+    p.n_head_kv          = 4;
+    sequences[1].n_prefix = 10;
+    CHECK(!cpu::joins_self_attention(qkv, p, 1), "joined, with a prefix");
+    sequences           = sequences_of({20, 30});
+    sequences[1].n_q    = 1;
+    CHECK(!cpu::joins_self_attention(qkv, p, 1), "joined, for some of the queries");
+    sequences           = sequences_of({20, 3000});
+    CHECK(!cpu::joins_self_attention(qkv, p, 1), "joined, for a sequence too long");
+}
+
+void post_norm(Random & random, cpu::ThreadPool & pool, WeightMode mode, int n_rows, int n_in, int n, int n_hidden) {
+    const auto out = random_layer(random, pool, mode, n_in, n), up = random_layer(random, pool, mode, n, n_hidden), down = random_layer(random, pool, mode, n_hidden, n);
+    const auto weight = random.normals(n), bias = random.normals(n), mixed = random.normals(size_t(n_rows) * (n_in + 1)), x = random.normals(size_t(n_rows) * (n + 2));
+
+    const cpu::PostNormLayer layer = {&out, &up, &down, {weight.data(), bias.data(), 1e-5f}, {bias.data(), nullptr, 1e-3f}, cpu::Activation::gelu_erf};
+    cpu::Workspace           workspace;
+    const size_t             stride = size_t(n) + 3;
+    std::vector<float>       states(n_rows * stride, 777.0f), apart(states), at_once(states);
+
+    cpu::Epilogue of_out;
+    of_out.residual        = x.data();
+    of_out.residual_stride = size_t(n) + 2;
+    cpu::linear(pool, out, mixed.data(), n_in + 1, n_rows, states.data(), stride, of_out, workspace);
+    cpu::NormParams norm;
+    norm.n_rows = n_rows;
+    norm.n      = n;
+    norm.eps    = layer.attn_norm.eps;
+    norm.weight = layer.attn_norm.weight;
+    norm.bias   = layer.attn_norm.bias;
+    cpu::layer_norm(pool, norm, states.data(), stride, states.data(), stride);
+    cpu::Epilogue of_down;
+    of_down.residual        = states.data();
+    of_down.residual_stride = stride;
+    cpu::feed_forward(pool, up, down, states.data(), stride, n_rows, apart.data(), stride, layer.activation, of_down, workspace);
+    norm.eps    = layer.ffn_norm.eps;
+    norm.weight = layer.ffn_norm.weight;
+    norm.bias   = layer.ffn_norm.bias;
+    cpu::layer_norm(pool, norm, apart.data(), stride, apart.data(), stride);
+
+    const std::string label = text("post-norm layer %.0f x %.0f x %.0f x %.0f", n_rows, n_in, n, n_hidden);
+    CHECK(cpu::joins_post_norm(layer, n_rows, pool.n_threads()), label + ": not joined");
+    CHECK(!cpu::joins_post_norm(layer, 1, pool.n_threads()), label + ": joined for one row");
+    cpu::post_norm(pool, layer, mixed.data(), n_in + 1, x.data(), n + 2, n_rows, at_once.data(), stride, workspace);
+    CHECK(apart == at_once, label + text(": joined layers differ by %g", difference(apart, at_once)));
+}
+
+} // namespace
+
+void joined(cpu::Isa isa) {
+    Random          random(unsigned(isa) + 31);
+    cpu::ThreadPool pool(3);
+    for (WeightMode mode : {WeightMode::native, WeightMode::row_int8}) {
+        self_attention(random, pool, mode, 96, 6, 32, {1, 7, 40, 100, 3, 95, 1, 2});
+        self_attention(random, pool, mode, 71, 8, 64, {300, 13, 200});
+        post_norm(random, pool, mode, 145, 64, 96, 160);
+        post_norm(random, pool, mode, 331, 71, 100, 205);
+    }
+    not_joined(random, pool);
+}
+
+} // namespace test
