@@ -193,6 +193,8 @@ void attend(const AttentionCall & c, const AttentionSequence & s, const Queries 
     qk.y          = scratch.scores;
     qk.y_row      = size_t(c.tile);
     qk.y_panel    = size_t(f.float_columns);
+    qk.next       = reinterpret_cast<const uint8_t *>(scratch.v); // which comes next
+    qk.next_step  = 0;
     c.kernels.float_tiles(qk);
 
     float rescale[16];
@@ -217,6 +219,8 @@ void attend(const AttentionCall & c, const AttentionSequence & s, const Queries 
     pv.y          = sums;
     pv.y_row      = size_t(c.dim);
     pv.y_panel    = size_t(f.float_columns);
+    pv.next       = qk.next;
+    pv.next_step  = 0;
     c.kernels.float_tiles(pv);
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels.h"
+#include "prefetch.h"
 
 namespace cpu::detail {
 namespace {
@@ -19,7 +20,10 @@ template <int rows> void float_tile(const FloatTiles & t, const float * w, float
 
     const float *   x     = t.x;
     const ptrdiff_t x_row = t.x_row, x_k = t.x_k;
-    for (int k = t.n_k; k > 0; --k, x += x_k, w += panel_vectors * lanes) {
+    const uint8_t * next      = t.next;
+    const size_t    next_step = t.next_step;
+    for (int k = t.n_k; k > 0; --k, x += x_k, w += panel_vectors * lanes, next += next_step) {
+        prefetch(next);
         vec weights[panel_vectors];
         CPU_UNROLL
         for (int v = 0; v < panel_vectors; ++v) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels.h"
+#include "prefetch.h"
 
 namespace cpu::detail {
 namespace {
@@ -58,8 +59,14 @@ constexpr float sum_zero     = 12582912.0f;
 
 using ScaleTable = float[slice_blocks][4][panel_columns];
 
+// Memory to ask for meanwhile: some bytes of it for each block of inputs.
+struct Next {
+    const uint8_t * p;
+    size_t          step;
+};
+
 template <int rows>
-void block_tile(const Int8Tiles & t, const ScaleTable * table, bool accumulate, const int8_t * x, const float * x_scale, const int32_t * x_sum, float * y) {
+void block_tile(const Int8Tiles & t, const ScaleTable * table, bool accumulate, Next next, const int8_t * x, const float * x_scale, const int32_t * x_sum, float * y) {
     vec total[rows][panel_vectors];
     CPU_UNROLL
     for (int r = 0; r < rows; ++r) {
@@ -71,6 +78,8 @@ void block_tile(const Int8Tiles & t, const ScaleTable * table, bool accumulate, 
 
     const uint8_t * w = t.w;
     for (int b = 0; b < t.n_blocks; ++b, x += block_rows * block_size, x_scale += block_rows, x_sum += block_rows, w += panel_columns * (block_size + 4)) {
+        prefetch(next.p, next.step);
+        next.p += next.step;
         ivec sums[rows][panel_vectors];
         block_sums<rows>(sums, x, x_sum, w);
         if constexpr (has_table) {
@@ -121,7 +130,7 @@ inline void fill_table(const uint8_t * w, int n_blocks, ScaleTable & table) {
 }
 
 // One scale per row: sums stay in int32 to the end.
-template <int rows> void row_tile(const Int8Tiles & t, const int8_t * x, const float * x_scale, const int32_t * x_sum, float * y) {
+template <int rows> void row_tile(const Int8Tiles & t, Next next, const int8_t * x, const float * x_scale, const int32_t * x_sum, float * y) {
     ivec sums[rows][panel_vectors];
     CPU_UNROLL
     for (int r = 0; r < rows; ++r) {
@@ -133,6 +142,8 @@ template <int rows> void row_tile(const Int8Tiles & t, const int8_t * x, const f
     constexpr int group_bytes = panel_columns * 4;
     const uint8_t * w = t.w;
     for (int b = 0; b < t.n_blocks; ++b, x += row_rows * block_size, w += block_size / 4 * group_bytes) {
+        prefetch(next.p, next.step);
+        next.p += next.step;
         CPU_UNROLL
         for (int g = 0; g < block_size / 4; g += row_groups) {
             keep_all(sums);
@@ -173,45 +184,38 @@ template <int rows> void row_tile(const Int8Tiles & t, const int8_t * x, const f
     }
 }
 
-template <int rows> void block_tile_at(const Int8Tiles & t, const ScaleTable * table, int first_block, int n_blocks, int block) {
+template <int rows> void block_tile_at(const Int8Tiles & t, const ScaleTable * table, int first_block, int n_blocks, Next next, int block) {
     const size_t scales = (size_t(block) * n_blocks + first_block) * block_rows; // of all the row's n_blocks
-    block_tile<rows>(t, table, first_block > 0, t.x + scales * block_size, t.x_scale + scales, t.x_sum + scales,
+    block_tile<rows>(t, table, first_block > 0, next, t.x + scales * block_size, t.x_scale + scales, t.x_sum + scales,
                      t.y + size_t(block) * block_rows * panel_columns);
 }
 
-template <int rows> void row_tile_at(const Int8Tiles & t, int block) {
+template <int rows> void row_tile_at(const Int8Tiles & t, Next next, int block) {
     const size_t first = size_t(block) * row_rows;
-    row_tile<rows>(t, t.x + first * t.n_blocks * block_size, t.x_scale + first, t.x_sum + first, t.y + first * panel_columns);
+    row_tile<rows>(t, next, t.x + first * t.n_blocks * block_size, t.x_scale + first, t.x_sum + first, t.y + first * panel_columns);
 }
 
 // Whole blocks of rows, then what is left over; each of the latter counts has a kernel of its own.
-template <int n> void last_block_rows(const Int8Tiles & t, const ScaleTable * table, int first_block, int n_blocks, int n_left, int block) {
+template <int n> void last_block_rows(const Int8Tiles & t, const ScaleTable * table, int first_block, int n_blocks, Next next, int n_left, int block) {
     if constexpr (n > 0) {
-        n_left == n ? block_tile_at<n>(t, table, first_block, n_blocks, block) : last_block_rows<n - 1>(t, table, first_block, n_blocks, n_left, block);
+        n_left == n ? block_tile_at<n>(t, table, first_block, n_blocks, next, block)
+                    : last_block_rows<n - 1>(t, table, first_block, n_blocks, next, n_left, block);
     }
 }
 
-template <int n> void last_row_rows(const Int8Tiles & t, int n_left, int block) {
+template <int n> void last_row_rows(const Int8Tiles & t, Next next, int n_left, int block) {
     if constexpr (n > 0) {
-        n_left == n ? row_tile_at<n>(t, block) : last_row_rows<n - 1>(t, n_left, block);
+        n_left == n ? row_tile_at<n>(t, next, block) : last_row_rows<n - 1>(t, next, n_left, block);
     }
 }
 
-// Asks for a share of the weights that come next in memory, while the tiles of these are computed: each weight is read from
-// afar once a call, and with few rows that takes as long as the products.
-inline void prefetch_next(const uint8_t * w, size_t n_bytes, int share, int n_shares) {
-#if defined(__GNUC__)
-    const size_t n_lines = n_bytes / 64, first = n_lines * size_t(share) / size_t(n_shares), end = n_lines * size_t(share + 1) / size_t(n_shares);
-    for (size_t line = first; line < end; ++line) {
-        __builtin_prefetch(w + n_bytes + line * 64, 0, 2);
-    }
-#else
-    (void) w, (void) n_bytes, (void) share, (void) n_shares;
-#endif
+// Share `share` of n_shares of the n_bytes that follow the weights.
+inline Next next_of(const Int8Tiles & t, size_t n_bytes, int share, int n_shares) {
+    return {t.w + n_bytes + n_bytes / size_t(n_shares) * size_t(share), n_bytes / size_t(n_shares) / size_t(t.n_blocks)};
 }
 
 void block_tiles(const Int8Tiles & t) {
-    const int n_full = t.n_rows / block_rows;
+    const int n_full = t.n_rows / block_rows, n_left = t.n_rows % block_rows, n_shares = n_full + (n_left > 0);
     const int step   = has_table ? slice_blocks : t.n_blocks;
     alignas(64) ScaleTable table;
     for (int first = 0; first < t.n_blocks; first += step) {
@@ -223,21 +227,19 @@ void block_tiles(const Int8Tiles & t) {
         }
         const size_t n_bytes = size_t(slice.n_blocks) * panel_columns * (block_size + 4);
         for (int i = 0; i < n_full; ++i) {
-            prefetch_next(slice.w, n_bytes, i, n_full);
-            block_tile_at<block_rows>(slice, &table, first, t.n_blocks, i);
+            block_tile_at<block_rows>(slice, &table, first, t.n_blocks, next_of(slice, n_bytes, i, n_shares), i);
         }
-        last_block_rows<block_rows - 1>(slice, &table, first, t.n_blocks, t.n_rows % block_rows, n_full);
+        last_block_rows<block_rows - 1>(slice, &table, first, t.n_blocks, next_of(slice, n_bytes, n_full, n_shares), n_left, n_full);
     }
 }
 
 void row_tiles(const Int8Tiles & t) {
-    const int    n_full  = t.n_rows / row_rows;
+    const int    n_full = t.n_rows / row_rows, n_left = t.n_rows % row_rows, n_shares = n_full + (n_left > 0);
     const size_t n_bytes = size_t(panel_columns) * (size_t(t.n_blocks) * block_size + 4);
     for (int i = 0; i < n_full; ++i) {
-        prefetch_next(t.w, n_bytes, i, n_full);
-        row_tile_at<row_rows>(t, i);
+        row_tile_at<row_rows>(t, next_of(t, n_bytes, i, n_shares), i);
     }
-    last_row_rows<row_rows - 1>(t, t.n_rows % row_rows, n_full);
+    last_row_rows<row_rows - 1>(t, next_of(t, n_bytes, n_full, n_shares), n_left, n_full);
 }
 
 } // namespace

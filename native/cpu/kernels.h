@@ -51,6 +51,8 @@ struct FloatTiles {
     bool          accumulate;
     float *       y;
     size_t        y_row, y_panel;
+    const uint8_t * next;      // memory to ask for meanwhile, from here on; any address will do
+    size_t          next_step; // bytes of it for each of n_k
 };
 
 // y [n_rows, columns] from blocks of quantised rows and one panel.

@@ -15,7 +15,7 @@ using detail::QuantizedRows;
 namespace {
 
 // A slice of inputs whose f32 panel (16 or 32 columns) stays in the first-level cache.
-constexpr int k_slice = 256;
+constexpr int k_slice = 192;
 
 // Rows in flight: they bound what a chunk takes of the second-level cache, and how often weights are read.
 constexpr int    min_chunk_rows  = 128;
@@ -132,7 +132,11 @@ void float_task(const LayerCall & call, const float * x, const Split & split, in
         args.accumulate = k > 0;
         for (int panel = panel_0; panel < panel_1; ++panel) {
             args.w = float_slice(call, panel, k, args.n_k, scratch);
-            for (int r = 0; r < n; r += rows) {
+            // Meanwhile, the same inputs of the next panel as they lie in memory.
+            const size_t n_bytes = call.w.panel_bytes / call.w.n_in * args.n_k, of_block = n_bytes / ceil_div(n, rows);
+            args.next            = call.w.panel(panel) + call.w.panel_bytes + n_bytes / args.n_k * k;
+            args.next_step       = ceil_div(int(of_block), args.n_k);
+            for (int r = 0; r < n; r += rows, args.next += of_block) {
                 args.x      = x + interleaved_at(k, args.n_k, begin + r, round_up(n_rows, rows));
                 args.n_rows = std::min(rows, n - r);
                 args.y      = sums + (panel - panel_0) * of_panel + size_t(r) * call.w.columns;
