@@ -24,22 +24,14 @@ const handlers = {
   },
 
   /**
-   * Scores a whole workload, again and again until `minMs` have passed.
+   * Scores a whole workload, again and again until `minMs` have passed. A short one goes once before, not counted: the
+   * other engines had the processor and its caches meanwhile.
    * @returns Median wall time and mean CPU time of one pass, the logits, and each caller's own wait.
    */
   async run({ name, minMs, settings }) {
-    const workload = workloads.get(name);
-    const wall = [];
-    const waits = [];
-    let logits;
-    const cpuStart = cpuMs();
-    const start = performance.now();
-    do {
-      const before = performance.now();
-      logits = await pass({ ...workload, ...settings }, waits);
-      wall.push(performance.now() - before);
-    } while (performance.now() - start < minMs);
-    return { wallMs: median(wall), cpuMs: (cpuMs() - cpuStart) / wall.length, passes: wall.length, waitMs: median(waits), logits };
+    const workload = { ...workloads.get(name), ...settings };
+    const once = await measured(workload, 0);
+    return once.wallMs < minMs ? measured(workload, minMs) : once;
   },
 
   async usage() {
@@ -51,6 +43,21 @@ const handlers = {
     return {};
   },
 };
+
+/** Scores the workload again and again until `minMs` have passed, once at least. */
+async function measured(workload, minMs) {
+  const wall = [];
+  const waits = [];
+  let logits;
+  const cpuStart = cpuMs();
+  const start = performance.now();
+  do {
+    const before = performance.now();
+    logits = await pass(workload, waits);
+    wall.push(performance.now() - before);
+  } while (performance.now() - start < minMs);
+  return { wallMs: median(wall), cpuMs: (cpuMs() - cpuStart) / wall.length, passes: wall.length, waitMs: median(waits), logits };
+}
 
 async function pass(workload, waits) {
   const logits = [];

@@ -1,11 +1,11 @@
-// Measures one shape: every engine in its own process, never two at work at once, in rounds A B C, A B C ...
+// Measures one shape: every engine in its own process, never two at work at once, in rounds A B C, B C A ...
 import os from "node:os";
 import { EngineProcess } from "./engine-process.mjs";
 import { BASELINE, ENGINES, REFERENCE_FILE } from "./plan.mjs";
 import { operationsOf } from "./shapes.mjs";
 import { compareLogits, median } from "./statistics.mjs";
 
-const SHORTEST_MS = 400; // short workloads are repeated for so long
+const SHORTEST_MS = 1000; // short workloads are repeated for so long
 const SLOW_MS = 20_000; // an engine that takes longer for a workload has its second round as its last
 const log = (text) => console.error(`  ${text}`);
 
@@ -74,7 +74,10 @@ async function runRound(entries, workloads, round, keepAll, plan) {
     return;
   }
   if (round === 0) for (const entry of entries) await start(entry, workloads, round);
-  for (const workload of workloads) for (const entry of entries) await runOnce(entry, workload, round);
+  // Each round begins with another engine: the first of a workload finds the processor as a longer one left it.
+  const first = round % entries.length;
+  const inTurn = [...entries.slice(first), ...entries.slice(0, first)];
+  for (const workload of workloads) for (const entry of inTurn) await runOnce(entry, workload, round);
 }
 
 async function start(entry, workloads, round) {
