@@ -152,6 +152,7 @@ void to_weights(const AttentionCall & c, const Scratch & scratch, int r, int n_r
     softmax.end      = ends;
     softmax.scale    = c.p.scale;
     softmax.soft_cap = c.p.soft_cap;
+    softmax.near     = c.codes;
     softmax.max      = scratch.max + r;
     softmax.sum      = scratch.total + r;
     softmax.rescale  = rescale;

@@ -103,6 +103,7 @@ struct Softmax {
     const int * first;
     const int * end;
     float       scale, soft_cap;
+    bool        near; // weights within 1e-4 of themselves will do
     float *     max; // running; -inf at the start
     float *     sum;
     float *     rescale; // out: what the sums so far must be multiplied with

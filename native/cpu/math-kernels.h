@@ -25,6 +25,7 @@ inline vec_pair fnma(vec_pair x, vec_pair y, vec_pair z) { return {fnma(x.a, y.a
 inline vec_pair abs(vec_pair x) { return {abs(x.a), abs(x.b)}; }
 inline vec_pair round(vec_pair x) { return {round(x.a), round(x.b)}; }
 inline vec_pair power_of_two(vec_pair n) { return {power_of_two(n.a), power_of_two(n.b)}; }
+inline vec_pair times_power_of_two(vec_pair v, vec_pair n) { return {times_power_of_two(v.a, n.a), times_power_of_two(v.b, n.b)}; }
 inline vec_pair sign_of(vec_pair magnitude, vec_pair x) { return {sign_of(magnitude.a, x.a), sign_of(magnitude.b, x.b)}; }
 inline vec_pair where_less(vec_pair x, vec_pair y, vec_pair yes, vec_pair no) {
     return {where_less(x.a, y.a, yes.a, no.a), where_less(x.b, y.b, yes.b, no.b)};
@@ -45,6 +46,17 @@ template <typename V> inline V exp_not_positive(V x) {
     p         = fma(p, r, V(set(5.0000001201e-1f)));
     p         = fma(p, mul(r, r), add(r, V(set(1.0f))));
     return mul(p, power_of_two(n));
+}
+
+// 2^x for x <= 0, within 8e-5 of itself: a polynomial in what rounding leaves. Below -125 the result stays there.
+template <typename V> inline V exp2_near(V x) {
+    x         = max(x, V(set(-125.0f)));
+    const V n = round(x);
+    const V r = sub(x, n);
+    V       p = fma(V(set(5.517166876e-2f)), r, V(set(2.426111338e-1f)));
+    p         = fma(p, r, V(set(6.932609865e-1f)));
+    p         = fma(p, r, V(set(9.999280729e-1f)));
+    return times_power_of_two(p, n);
 }
 
 // Cephes' tanhf: a polynomial near 0, where (1 - e) / (1 + e) with e = exp(-2 |x|) would cancel.

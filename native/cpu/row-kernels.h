@@ -123,7 +123,7 @@ float softmax_top(const Softmax & s, float * scores, int first, int end) {
     return largest(top);
 }
 
-void softmax_row(const Softmax & s, int r) {
+template <bool near> void softmax_row(const Softmax & s, int r) {
     float *     scores = s.scores + r * s.stride;
     const int   first = s.first[r], end = s.end[r];
     const float scale = s.soft_cap > 0 ? 1.0f : s.scale; // the cap has applied it
@@ -133,11 +133,13 @@ void softmax_row(const Softmax & s, int r) {
     s.max[r]            = top > old_max ? top : old_max;
     s.rescale[r]        = top > old_max ? expf(old_max - top) : 1.0f; // 0 at the first tile
 
-    const vec by = set(scale), minus_max = set(-s.max[r]);
-    vec       total = set(0);
+    constexpr float of_base = near ? 1.44269504f : 1.0f; // logarithm of e
+    const vec       by = set(scale * of_base), minus_max = set(-s.max[r] * of_base);
+    auto            power = [](auto x) { return near ? exp2_near(x) : exp_not_positive(x); };
+    vec             total = set(0);
     for (int j = 0; j < s.n; j += 2 * lanes) { // n is a multiple of 16
         if (j >= first && j + 2 * lanes <= end) {
-            const vec_pair weights = exp_not_positive(fma(load_pair(scores + j), vec_pair(by), vec_pair(minus_max)));
+            const vec_pair weights = power(fma(load_pair(scores + j), vec_pair(by), vec_pair(minus_max)));
             store_pair(scores + j, weights);
             total = add(total, add(weights.a, weights.b));
             continue;
@@ -145,7 +147,7 @@ void softmax_row(const Softmax & s, int r) {
         for (int i = j; i < j + 2 * lanes && i < s.n; i += lanes) {
             vec weights = set(0);
             if (i < end && i + lanes > first) {
-                weights = in_range(first - i, end - i, exp_not_positive(fma(load(scores + i), by, minus_max)), set(0));
+                weights = in_range(first - i, end - i, power(fma(load(scores + i), by, minus_max)), set(0));
             }
             store(scores + i, weights);
             total = add(total, weights);
@@ -156,7 +158,7 @@ void softmax_row(const Softmax & s, int r) {
 
 void softmax(const Softmax & s) {
     for (int r = 0; r < s.n_rows; ++r) {
-        softmax_row(s, r);
+        s.near ? softmax_row<true>(s, r) : softmax_row<false>(s, r);
     }
 }
 

@@ -40,6 +40,11 @@ inline vec power_of_two(vec n) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127)), 23));
 }
 
+// v times 2^n, for normal numbers.
+inline vec times_power_of_two(vec v, vec n) {
+    return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(v), _mm512_slli_epi32(_mm512_cvtps_epi32(n), 23)));
+}
+
 inline __m256 upper_half(vec v) { return _mm512_extractf32x8_ps(v, 1); }
 
 inline float sum(vec v) {

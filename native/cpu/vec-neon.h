@@ -33,6 +33,11 @@ inline vec where_less(vec a, vec b, vec yes, vec no) { return vbslq_f32(vcltq_f3
 
 inline vec power_of_two(vec n) { return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vcvtnq_s32_f32(n), vdupq_n_s32(127)), 23)); }
 
+// v times 2^n, for normal numbers.
+inline vec times_power_of_two(vec v, vec n) {
+    return vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(v), vshlq_n_s32(vcvtnq_s32_f32(n), 23)));
+}
+
 inline float sum(vec v) { return vaddvq_f32(v); }
 inline float largest(vec v) { return vmaxvq_f32(v); }
 
