@@ -6,8 +6,8 @@
 
 namespace cpu {
 
-using detail::LayerCall;
 using detail::Kernels;
+using detail::LayerCall;
 using detail::PackedWeights;
 using detail::PanelType;
 using detail::pass_bytes;
