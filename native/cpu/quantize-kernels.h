@@ -62,9 +62,12 @@ inline Scales scales_of(vec top) {
     return {within(rounded, set(1.0f)), within(div(set(1.0f), rounded), set(0))};
 }
 
+// start - offset * total. What is not finite gives any code, and then this wraps; the scale tells.
+inline int32_t less_offset(int32_t start, int offset, uint32_t total) { return int32_t(uint32_t(start) - uint32_t(offset) * total); }
+
 // What sums start from: NaN for a block with NaN, infinities or values out of reach, whose scale does not tell.
 inline int32_t first_sum(const Quantize & q, int32_t total, float top) {
-    return few_bits && !(top < reach) ? 0x7fc00000 : format.sum_start - q.offset * total;
+    return few_bits && !(top < reach) ? 0x7fc00000 : less_offset(format.sum_start, q.offset, uint32_t(total));
 }
 
 // Codes of a block of values, to_codes() makes 32 at a time. Returns what adds up to their sum.
@@ -183,13 +186,13 @@ void quantize_rows(const Quantize & q) {
             load_block(q, from, b * block_size, x);
             sums = add_int(sums, place_block(x, inverse, codes, q.rows));
         }
-        int32_t lanes_of[lanes], total = 0;
+        uint32_t lanes_of[lanes], total = 0;
         memcpy(lanes_of, &sums, sizeof(lanes_of));
-        for (int32_t s : lanes_of) {
+        for (uint32_t s : lanes_of) {
             total += s;
         }
         q.scale[at * q.block_scales + row % q.rows] = top / float(format.x_max);
-        q.sum[at * q.block_scales + row % q.rows]   = -q.offset * total;
+        q.sum[at * q.block_scales + row % q.rows]   = less_offset(0, q.offset, total);
     }
 }
 

@@ -67,25 +67,27 @@ void self_attention(Random & random, cpu::ThreadPool & pool, WeightMode mode, in
 
 // What cannot be joined is told.
 void not_joined(Random & random, cpu::ThreadPool & pool) {
-    const auto           qkv = random_layer(random, pool, WeightMode::native, 64, 3 * 256);
-    auto                 sequences = sequences_of({20, 30});
+    const auto qkv = random_layer(random, pool, WeightMode::native, 64, 3 * 256);
     cpu::AttentionParams p;
     p.n_head = p.n_head_kv = 4;
     p.head_dim             = 64;
-    p.sequences            = sequences.data();
-    p.n_sequences          = 2;
-    CHECK(cpu::joins_self_attention(qkv, p, 1), "two sequences are not joined");
-    CHECK(!cpu::joins_self_attention(qkv, p, 16), "joined, with more threads than heads");
+    auto joins = [&](const std::vector<cpu::AttentionSequence> & sequences, int n_threads = 1) {
+        p.sequences   = sequences.data();
+        p.n_sequences = int(sequences.size());
+        return cpu::joins_self_attention(qkv, p, n_threads);
+    };
+    const auto two = sequences_of({20, 30});
+    CHECK(joins(two), "two sequences are not joined");
+    CHECK(!joins(two, 16), "joined, with more threads than heads");
+    CHECK(!joins(sequences_of({20, 3000})), "joined, for a sequence too long");
+    auto changed        = two;
+    changed[1].n_prefix = 10;
+    CHECK(!joins(changed), "joined, with a prefix");
+    changed        = two;
+    changed[1].n_q = 1;
+    CHECK(!joins(changed), "joined, for some of the queries");
     p.n_head_kv = 2;
-    CHECK(!cpu::joins_self_attention(qkv, p, 1), "joined, with grouped heads");
-    p.n_head_kv          = 4;
-    sequences[1].n_prefix = 10;
-    CHECK(!cpu::joins_self_attention(qkv, p, 1), "joined, with a prefix");
-    sequences           = sequences_of({20, 30});
-    sequences[1].n_q    = 1;
-    CHECK(!cpu::joins_self_attention(qkv, p, 1), "joined, for some of the queries");
-    sequences           = sequences_of({20, 3000});
-    CHECK(!cpu::joins_self_attention(qkv, p, 1), "joined, for a sequence too long");
+    CHECK(!joins(two), "joined, with grouped heads");
 }
 
 void post_norm(Random & random, cpu::ThreadPool & pool, WeightMode mode, int n_rows, int n_in, int n, int n_hidden) {
