@@ -33,6 +33,8 @@ struct Queries {
     int           first; // in the sequence
 };
 
+size_t whole_lines(size_t n_floats) { return aligned(n_floats * sizeof(float)) / sizeof(float); }
+
 // Scratch of one thread.
 struct Scratch {
     float * k;      // panels of keys: [tile / columns][head_dim][columns]
@@ -43,8 +45,8 @@ struct Scratch {
     float * total;  // [max_queries]
 
     static size_t n_floats(const AttentionCall & c) {
-        return size_t(c.tile) * c.p.head_dim + size_t(c.tile) * c.dim + size_t(c.kernels.format.float_rows) * c.tile +
-               size_t(c.max_queries) * (c.dim + 2) + 16;
+        return whole_lines(size_t(c.tile) * c.p.head_dim + size_t(c.tile) * c.dim + size_t(c.kernels.format.float_rows) * c.tile +
+                           size_t(c.max_queries) * (c.dim + 2) + 16);
     }
 
     Scratch(const AttentionCall & c, float * memory) {
@@ -71,7 +73,7 @@ struct CodeScratch {
 
     static size_t n_floats(const AttentionCall & c) {
         const size_t rows = size_t(c.kernels.format.float_rows);
-        return (size_t(c.tile) * (2 * c.p.head_dim + c.dim) + rows * (c.p.head_dim + c.tile)) / 2 + size_t(c.tile) + c.dim + 2 * rows + 16;
+        return whole_lines((size_t(c.tile) * (2 * c.p.head_dim + c.dim) + rows * (c.p.head_dim + c.tile)) / 2 + size_t(c.tile) + c.dim + 2 * rows + 16);
     }
 
     CodeScratch(const AttentionCall & c, float * memory) {
@@ -326,7 +328,7 @@ detail::AttentionCall::AttentionCall(const AttentionParams & params, int max_que
             std::none_of(params.sequences, params.sequences + params.n_sequences, [](const AttentionSequence & s) { return s.n_prefix > 0; })) {}
 
 size_t detail::AttentionCall::scratch_floats() const {
-    return size_t(round_up(int(Scratch::n_floats(*this)), 16)) + (codes ? size_t(round_up(int(CodeScratch::n_floats(*this)), 16)) : 0);
+    return Scratch::n_floats(*this) + (codes ? CodeScratch::n_floats(*this) : 0);
 }
 
 void detail::attend_head(const AttentionCall & c, const AttentionSequence & s, const Head & head, int first_query, int n_queries, float * memory) {
@@ -343,7 +345,7 @@ void detail::attend_head(const AttentionCall & c, const AttentionSequence & s, c
     for (int key = first; key < end; key += c.tile) {
         const int n = std::min(c.tile, end - key);
         if (c.codes) {
-            const CodeScratch codes(c, memory + round_up(int(Scratch::n_floats(c)), 16));
+            const CodeScratch codes(c, memory + Scratch::n_floats(c));
             pack_codes(c, s, head.k, head.v, key, n, codes);
             for (int r = 0; r < n_queries; r += rows) {
                 attend_codes(c, queries, scratch, codes, r, std::min(rows, n_queries - r), n, key == first);

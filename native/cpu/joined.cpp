@@ -29,6 +29,9 @@ int hidden_rows(const PackedWeights & down) {
     return std::min(max_hidden_rows, int(hidden_bytes / row_bytes));
 }
 
+// Sums of one panel: whole tiles of rows.
+size_t sums_bytes(const PackedWeights & w, int n_rows) { return aligned(size_t(round_up(n_rows, 16)) * w.columns * sizeof(float)); }
+
 // Scratch of one thread.
 struct FeedForwardScratch {
     QuantizedRows x, hidden;
@@ -40,8 +43,6 @@ struct FeedForwardScratch {
         floats_stride = down.type == PanelType::int8_row ? size_t(down.n_blocks) * down.block() + 16 : size_t(down.block());
         size_bytes    = x.size_bytes(n_rows) + hidden.size_bytes(n_rows) + sums_bytes(up, n_rows) + aligned(n_rows * floats_stride * sizeof(float));
     }
-
-    static size_t sums_bytes(const PackedWeights & up, int n_rows) { return aligned(size_t(round_up(n_rows, 16)) * up.columns * sizeof(float)); }
 
     void place(const PackedWeights & up, unsigned char * memory, int n_rows) {
         x.place(memory, n_rows);
@@ -266,8 +267,8 @@ void self_attention(ThreadPool & pool, const PackedLinear & qkv, const Attention
 
     const size_t code_bytes = codes.size_bytes(n_codes);
     const size_t qkv_bytes  = aligned(size_t(max_rows) * width * sizeof(float));
-    const size_t sums_bytes = aligned(size_t(round_up(max_rows, 16)) * w.columns * sizeof(float));
-    const size_t own_bytes  = qkv_bytes + sums_bytes + call.scratch_floats() * sizeof(float);
+    const size_t of_sums    = sums_bytes(w, max_rows);
+    const size_t own_bytes  = qkv_bytes + of_sums + call.scratch_floats() * sizeof(float);
     auto *       memory     = static_cast<unsigned char *>(workspace.reserve(code_bytes + own_bytes * pool.n_threads()));
     codes.place(memory, n_codes);
 
@@ -295,7 +296,7 @@ void self_attention(ThreadPool & pool, const PackedLinear & qkv, const Attention
         const detail::Head view = {rows, rows + params.head_dim, rows + 2 * params.head_dim,
                                    out + size_t(g.first_row) * params.out_stride + size_t(head) * params.head_dim};
         for (int i = g.first_sequence; i < g.first_sequence + g.n_sequences; ++i) {
-            detail::attend_head(call, sequences[i], view, 0, sequences[i].n_q, reinterpret_cast<float *>(own + qkv_bytes + sums_bytes));
+            detail::attend_head(call, sequences[i], view, 0, sequences[i].n_q, reinterpret_cast<float *>(own + qkv_bytes + of_sums));
         }
     });
 }

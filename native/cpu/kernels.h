@@ -43,14 +43,14 @@ constexpr int x_group(const Format & f) { return f.group == 4 ? f.block : f.grou
 // y [n_rows, n_panels * columns] = x [n_rows, n_k] times panels [n_k, columns], added to y when `accumulate`.
 // Strides are in floats; x may lie either way round.
 struct FloatTiles {
-    const float * x;
-    ptrdiff_t     x_row, x_k;
-    const float * w;
-    size_t        w_panel; // distance of two panels
-    int           n_rows, n_k, n_panels;
-    bool          accumulate;
-    float *       y;
-    size_t        y_row, y_panel;
+    const float *   x;
+    ptrdiff_t       x_row, x_k;
+    const float *   w;
+    size_t          w_panel; // distance of two panels
+    int             n_rows, n_k, n_panels;
+    bool            accumulate;
+    float *         y;
+    size_t          y_row, y_panel;
     const uint8_t * next;      // memory to ask for meanwhile, from here on; any address will do
     size_t          next_step; // bytes of it for each of n_k
 };

@@ -133,9 +133,9 @@ void float_task(const LayerCall & call, const float * x, const Split & split, in
         for (int panel = panel_0; panel < panel_1; ++panel) {
             args.w = float_slice(call, panel, k, args.n_k, scratch);
             // Meanwhile, the same inputs of the next panel as they lie in memory.
-            const size_t n_bytes = call.w.panel_bytes / call.w.n_in * args.n_k, of_block = n_bytes / ceil_div(n, rows);
-            args.next            = call.w.panel(panel) + call.w.panel_bytes + n_bytes / args.n_k * k;
-            args.next_step       = ceil_div(int(of_block), args.n_k);
+            const size_t of_input = call.w.panel_bytes / call.w.n_in, of_block = of_input * args.n_k / ceil_div(n, rows);
+            args.next             = call.w.panel(panel + 1) + of_input * k;
+            args.next_step        = ceil_div(int(of_block), args.n_k);
             for (int r = 0; r < n; r += rows, args.next += of_block) {
                 args.x      = x + interleaved_at(k, args.n_k, begin + r, round_up(n_rows, rows));
                 args.n_rows = std::min(rows, n - r);

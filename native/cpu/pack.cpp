@@ -1,6 +1,7 @@
 // Repacks weights from the model file's rows into panels. See Format in kernels.h for the layouts.
 #include "half.h"
 #include "packed-weights.h"
+#include "sizes.h"
 
 #include <algorithm>
 #include <atomic>
@@ -239,9 +240,9 @@ std::unique_ptr<PackedWeights> pack(ThreadPool & pool, int n_in, const std::vect
     }
     const Format & f     = w->kernels->format;
     w->columns           = w->is_int8() ? f.int8_columns : f.float_columns;
-    w->n_panels          = (w->n_out + w->columns_out() - 1) / w->columns_out();
-    w->n_blocks          = (n_in + w->block() - 1) / w->block();
-    w->panel_bytes       = (panel_bytes(*w) + 63) / 64 * 64;
+    w->n_panels          = ceil_div(w->n_out, w->columns_out());
+    w->n_blocks          = ceil_div(n_in, w->block());
+    w->panel_bytes       = aligned(panel_bytes(*w));
 
     w->panels = Pages(size_t(w->n_panels) * w->panel_bytes);
     if (bias != nullptr) {

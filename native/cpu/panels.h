@@ -31,7 +31,7 @@ struct QuantizedRows {
 
     explicit QuantizedRows(const PackedWeights & w) {
         const Format & f       = w.kernels->format;
-        const bool             per_row = w.type == PanelType::int8_row;
+        const bool     per_row = w.type == PanelType::int8_row;
         rows       = per_row ? f.row_rows : f.block_rows;
         offset     = per_row ? f.row_offset : f.block_offset;
         code_bytes = size_t(w.n_blocks) * w.block() * rows;

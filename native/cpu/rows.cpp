@@ -1,6 +1,7 @@
 // Norms, rope and other work row by row: groups of rows are shared among the threads.
 #include "cpu.h"
 #include "kernels.h"
+#include "sizes.h"
 
 #include <algorithm>
 #include <cmath>
@@ -18,7 +19,7 @@ constexpr int task_values = 32 * 1024;
 
 template <typename F> void for_rows(ThreadPool & pool, int n_rows, int n, const F & fn) {
     const int per_task = std::max(1, task_values / std::max(1, n));
-    pool.parallel_for((n_rows + per_task - 1) / per_task, [&](int task, int) {
+    pool.parallel_for(ceil_div(n_rows, per_task), [&](int task, int) {
         const int end = std::min(n_rows, (task + 1) * per_task);
         for (int row = task * per_task; row < end; ++row) {
             fn(row);
