@@ -1,0 +1,220 @@
+// NativeModel: an engine as a JavaScript object. Calls become jobs of the engine; its thread's answers come back to the JS
+// thread through a thread-safe function, in order.
+#include "exports.h"
+#include "requests.h"
+#include "task.h"
+#include <map>
+
+namespace bge::binding {
+namespace {
+
+// Shutting down is safe because the engine's thread is joined before the thread-safe function it calls can go: at
+// close(), at collection, and at the end of the environment by a hook that is added after (so runs before) its own.
+class Model : public Napi::ObjectWrap<Model> {
+public:
+    static Napi::Function define(Napi::Env env) {
+        return DefineClass(env, "NativeModel", {
+            InstanceAccessor<&Model::info>("info"),
+            InstanceMethod<&Model::encode>("encode"),
+            InstanceMethod<&Model::encode_pair>("encodePair"),
+            InstanceMethod<&Model::score>("score"),
+            InstanceMethod<&Model::close>("close"),
+        });
+    }
+
+    // Made by load_model() only, from an External<std::shared_ptr<Engine>>.
+    Model(const Napi::CallbackInfo & call) : ObjectWrap(call) {
+        const Napi::Env env = call.Env();
+        if (!call[0].IsExternal()) throw Napi::TypeError::New(env, "Use loadModel()");
+        engine_ = *call[0].As<Napi::External<std::shared_ptr<Engine>>>().Data();
+        events_ = Napi::ThreadSafeFunction::New(env, Napi::Function(), "bge-reranker", 0, 1);
+        events_.Unref(env);
+        napi_add_env_cleanup_hook(env, at_environment_end, this);
+        hooked_ = true;
+    }
+
+    ~Model() override { stop(); }
+
+private:
+    // One call of score(), as the JS thread sees it. Owned by calls_, so made and destroyed on the JS thread.
+    struct Call {
+        Call(Napi::Env env, const Napi::Object & model) : deferred(Napi::Promise::Deferred::New(env)), keep_alive(Napi::Persistent(model)) {}
+        Napi::Promise::Deferred deferred;
+        Napi::FunctionReference on_progress;
+        Napi::ObjectReference keep_alive; // the model must not be collected while it works for this call
+        std::shared_ptr<Job> job;
+    };
+
+    static void at_environment_end(void * model) {
+        static_cast<Model *>(model)->hooked_ = false;
+        static_cast<Model *>(model)->stop();
+    }
+
+    void stop() {
+        if (engine_) engine_->abandon();
+        release();
+        if (hooked_) napi_remove_env_cleanup_hook(Env(), at_environment_end, this);
+        hooked_ = false;
+    }
+
+    void release() {
+        if (!released_) events_.Release();
+        released_ = true;
+    }
+
+    Engine & engine(Napi::Env env) const {
+        if (!engine_ || closing_) throw to_js(env, "CLOSED", "The reranker was disposed");
+        return *engine_;
+    }
+
+    // Runs `f` on the JS thread, in order. While the environment ends it is dropped there instead.
+    template <class F> void on_js_thread(F f) {
+        auto * held = new F(std::move(f));
+        const auto run = [](Napi::Env env, Napi::Function, F * held) {
+            std::unique_ptr<F> owned(held);
+            if (env != nullptr) (*owned)(env);
+        };
+        if (events_.NonBlockingCall(held, run) != napi_ok) delete held;
+    }
+
+    // Settles a call's promise on the JS thread and forgets the call.
+    template <class F> void finish(Call * call, F settle) {
+        on_js_thread([this, call, settle](Napi::Env env) {
+            Napi::HandleScope scope(env);
+            const auto owned = calls_.extract(call); // destroyed here, after its promise is settled
+            settle(env, call->deferred);
+            if (calls_.empty() && !closing_) events_.Unref(env);
+        });
+    }
+
+    Napi::Value info(const Napi::CallbackInfo & call) {
+        const Napi::Env env = call.Env();
+        const Engine & e = engine(env);
+        Napi::Object o = Napi::Object::New(env);
+        o["architecture"] = Napi::String::New(env, e.file().architecture());
+        o["device"] = Napi::String::New(env, e.backend().info().name);
+        o["isa"] = Napi::String::New(env, e.backend().kernels() ? cpu::isa_name(cpu::isa()) : "");
+        o["layerCount"] = Napi::Number::New(env, e.architecture().n_layer);
+        o["hiddenSize"] = Napi::Number::New(env, e.architecture().n_embd);
+        o["headCount"] = Napi::Number::New(env, e.architecture().n_head);
+        o["vocabularySize"] = Napi::Number::New(env, e.architecture().n_vocab);
+        o["contextLength"] = Napi::Number::New(env, e.architecture().n_ctx);
+        o["maxGraphTokens"] = Napi::Number::New(env, e.options().max_graph_tokens);
+        o["weightsSizeBytes"] = Napi::Number::New(env, double(e.weights_size()));
+        o["weightsLoaded"] = Napi::Boolean::New(env, e.weights_loaded());
+        return o;
+    }
+
+    Napi::Value encode(const Napi::CallbackInfo & call) {
+        return guarded(call.Env(), [&] { return ids_to_js(call.Env(), engine(call.Env()).tokenizer().encode(text(call[0]), {call[1].ToBoolean(), SIZE_MAX})); });
+    }
+
+    Napi::Value encode_pair(const Napi::CallbackInfo & call) {
+        const Napi::Env env = call.Env();
+        return guarded(env, [&] {
+            const auto spec = call[2].As<Napi::Object>();
+            const EncodedPair pair = engine(env).encode(text(call[0]), text(call[1]), length_limits(spec), boolean(spec, "parseSpecial"));
+            std::vector<int32_t> types(pair.ids.size());
+            for (size_t i = 0; i < types.size(); i++) types[i] = int32_t(i) >= pair.document_begin;
+            Napi::Object o = Napi::Object::New(env);
+            o["inputIds"] = ids_to_js(env, pair.ids);
+            o["tokenTypes"] = ids_to_js(env, types);
+            o["truncated"] = Napi::Number::New(env, pair.truncated);
+            o["queryLength"] = Napi::Number::New(env, pair.query_length);
+            o["promptLength"] = Napi::Number::New(env, pair.prompt_length);
+            return o;
+        });
+    }
+
+    Napi::Value score(const Napi::CallbackInfo & info) {
+        const Napi::Env env = info.Env();
+        Engine & target = engine(env);
+        auto owned = std::make_unique<Call>(env, info.This().As<Napi::Object>());
+        Call * call = owned.get();
+        const std::shared_ptr<Job> job = call->job = std::make_shared<Job>();
+        job->request = request_from(info[0].As<Napi::Object>());
+        if (info[1].IsFunction()) {
+            call->on_progress = Napi::Persistent(info[1].As<Napi::Function>());
+            job->on_progress = [this, call](size_t done, size_t total) {
+                on_js_thread([call, done, total](Napi::Env env) {
+                    Napi::HandleScope scope(env);
+                    call->on_progress.Call({Napi::Number::New(env, double(done)), Napi::Number::New(env, double(total))});
+                });
+            };
+        }
+        job->on_done = [this, call](Response && response) {
+            auto kept = std::make_shared<Response>(std::move(response));
+            finish(call, [kept](Napi::Env env, Napi::Promise::Deferred & deferred) {
+                Napi::Object o = Napi::Object::New(env);
+                o["logits"] = typed_array<Napi::Float32Array>(env, kept->logits);
+                o["tokens"] = ids_to_js(env, kept->tokens);
+                o["truncated"] = typed_array<Napi::Uint8Array>(env, kept->truncated);
+                deferred.Resolve(o);
+            });
+        };
+        job->on_error = [this, call](const Error & e) {
+            finish(call, [e](Napi::Env env, Napi::Promise::Deferred & deferred) { deferred.Reject(to_js(env, e.code, e.what()).Value()); });
+        };
+        Napi::Object handle = Napi::Object::New(env);
+        handle["promise"] = call->deferred.Promise();
+        handle["cancel"] = Napi::Function::New(env, [job = std::weak_ptr<Job>(job)](const Napi::CallbackInfo &) {
+            if (auto alive = job.lock()) alive->cancelled = true;
+        });
+        if (calls_.empty()) events_.Ref(env);
+        calls_.emplace(call, std::move(owned));
+        try {
+            target.submit(job);
+        } catch (const Error & e) {
+            job->on_error(e);
+        }
+        return handle;
+    }
+
+    Napi::Value close(const Napi::CallbackInfo & call) {
+        const Napi::Env env = call.Env();
+        if (closing_) return closed_.Value();
+        closing_ = true;
+        // Work in flight is waited for on the engine's thread: a libuv thread that waited would hold the end of a worker.
+        const auto deferred = Napi::Promise::Deferred::New(env);
+        closed_ = Napi::Persistent(deferred.Promise().As<Napi::Object>());
+        keep_alive_ = Napi::Persistent(call.This().As<Napi::Object>()); // until then
+        events_.Ref(env);
+        engine_->close([this, deferred] {
+            on_js_thread([this, deferred](Napi::Env env) {
+                Napi::HandleScope scope(env);
+                engine_->close(); // its thread has nothing left to do
+                engine_.reset();
+                release(); // answers queued before are delivered by now
+                keep_alive_.Reset();
+                deferred.Resolve(env.Undefined());
+            });
+        });
+        return deferred.Promise();
+    }
+
+    std::shared_ptr<Engine> engine_; // null once closed
+    Napi::ThreadSafeFunction events_;
+    bool released_ = false, hooked_ = false, closing_ = false;
+    Napi::ObjectReference closed_, keep_alive_;
+    std::map<Call *, std::unique_ptr<Call>> calls_;
+};
+
+} // namespace
+
+static Napi::Value load_model(const Napi::CallbackInfo & call) {
+    const Napi::Env env = call.Env();
+    const std::string path = text(call[0]);
+    const EngineOptions options = engine_options(call[1].As<Napi::Object>());
+    return Task<std::shared_ptr<Engine>>::run(
+        env, [path, options] { return std::make_shared<Engine>(std::make_shared<ModelFile>(path), options); },
+        [](Napi::Env env, std::shared_ptr<Engine> && engine) -> Napi::Value {
+            return env.GetInstanceData<Environment>()->model_class.New({Napi::External<std::shared_ptr<Engine>>::New(env, &engine)});
+        });
+}
+
+void export_models(Napi::Env env, Napi::Object exports) {
+    env.GetInstanceData<Environment>()->model_class = Napi::Persistent(Model::define(env));
+    add(exports, "loadModel", load_model);
+}
+
+} // namespace bge::binding

@@ -1,0 +1,108 @@
+// A GGUF file's header as JavaScript values.
+#include "exports.h"
+#include "gguf-types.h"
+#include "model-file.h"
+#include "tensor-types.h"
+#include "values.h"
+
+namespace bge::binding {
+namespace {
+
+std::string kv_type_name(gguf_type type) {
+    for (const auto & t : kv_types) if (t.type == type) return t.name;
+    return "unknown";
+}
+
+Napi::Value scalar_to_js(Napi::Env env, const gguf_context * g, int64_t id) {
+    switch (gguf_get_kv_type(g, id)) {
+        case GGUF_TYPE_UINT8: return Napi::Number::New(env, gguf_get_val_u8(g, id));
+        case GGUF_TYPE_INT8: return Napi::Number::New(env, gguf_get_val_i8(g, id));
+        case GGUF_TYPE_UINT16: return Napi::Number::New(env, gguf_get_val_u16(g, id));
+        case GGUF_TYPE_INT16: return Napi::Number::New(env, gguf_get_val_i16(g, id));
+        case GGUF_TYPE_UINT32: return Napi::Number::New(env, gguf_get_val_u32(g, id));
+        case GGUF_TYPE_INT32: return Napi::Number::New(env, gguf_get_val_i32(g, id));
+        case GGUF_TYPE_UINT64: return Napi::BigInt::New(env, gguf_get_val_u64(g, id));
+        case GGUF_TYPE_INT64: return Napi::BigInt::New(env, gguf_get_val_i64(g, id));
+        case GGUF_TYPE_FLOAT32: return Napi::Number::New(env, gguf_get_val_f32(g, id));
+        case GGUF_TYPE_FLOAT64: return Napi::Number::New(env, gguf_get_val_f64(g, id));
+        case GGUF_TYPE_BOOL: return Napi::Boolean::New(env, gguf_get_val_bool(g, id));
+        default: return Napi::String::New(env, gguf_get_val_str(g, id));
+    }
+}
+
+template <class Array> Napi::Value numbers_to_js(Napi::Env env, const void * data, size_t n) {
+    Array out = Array::New(env, n);
+    if (n) std::memcpy(out.Data(), data, out.ByteLength());
+    return out;
+}
+
+Napi::Value array_to_js(Napi::Env env, const gguf_context * g, int64_t id) {
+    const size_t n = gguf_get_arr_n(g, id);
+    const gguf_type type = gguf_get_arr_type(g, id);
+    if (type == GGUF_TYPE_STRING) {
+        Napi::Array out = Napi::Array::New(env, n);
+        for (size_t i = 0; i < n; i++) {
+            Napi::HandleScope scope(env); // a vocabulary has 250,000 strings
+            out.Set(uint32_t(i), Napi::String::New(env, gguf_get_arr_str(g, id, i)));
+        }
+        return out;
+    }
+    const void * data = gguf_get_arr_data(g, id);
+    switch (type) {
+        case GGUF_TYPE_UINT8: case GGUF_TYPE_BOOL: return numbers_to_js<Napi::Uint8Array>(env, data, n);
+        case GGUF_TYPE_INT8: return numbers_to_js<Napi::Int8Array>(env, data, n);
+        case GGUF_TYPE_UINT16: return numbers_to_js<Napi::Uint16Array>(env, data, n);
+        case GGUF_TYPE_INT16: return numbers_to_js<Napi::Int16Array>(env, data, n);
+        case GGUF_TYPE_UINT32: return numbers_to_js<Napi::Uint32Array>(env, data, n);
+        case GGUF_TYPE_INT32: return numbers_to_js<Napi::Int32Array>(env, data, n);
+        case GGUF_TYPE_UINT64: return numbers_to_js<Napi::BigUint64Array>(env, data, n);
+        case GGUF_TYPE_INT64: return numbers_to_js<Napi::BigInt64Array>(env, data, n);
+        case GGUF_TYPE_FLOAT32: return numbers_to_js<Napi::Float32Array>(env, data, n);
+        default: return numbers_to_js<Napi::Float64Array>(env, data, n);
+    }
+}
+
+Napi::Object header_to_js(Napi::Env env, const ModelFile & file) {
+    const gguf_context * g = file.gguf();
+    Napi::Object metadata = Napi::Object::New(env);
+    for (int64_t i = 0; i < gguf_get_n_kv(g); i++) {
+        const bool array = gguf_get_kv_type(g, i) == GGUF_TYPE_ARRAY;
+        Napi::Object entry = Napi::Object::New(env);
+        entry["type"] = Napi::String::New(env, array ? kv_type_name(gguf_get_arr_type(g, i)) + "[]" : kv_type_name(gguf_get_kv_type(g, i)));
+        entry["value"] = array ? array_to_js(env, g, i) : scalar_to_js(env, g, i);
+        metadata.Set(gguf_get_key(g, i), entry);
+    }
+    const int64_t n_tensors = gguf_get_n_tensors(g);
+    Napi::Array tensors = Napi::Array::New(env, size_t(n_tensors));
+    for (int64_t i = 0; i < n_tensors; i++) {
+        const char * name = gguf_get_tensor_name(g, i);
+        const ggml_tensor * meta = file.find(name);
+        Napi::Array shape = Napi::Array::New(env);
+        for (int d = 0; d < ggml_n_dims(meta); d++) shape.Set(uint32_t(d), Napi::Number::New(env, double(meta->ne[d])));
+        Napi::Object o = Napi::Object::New(env);
+        o["name"] = Napi::String::New(env, name);
+        o["type"] = Napi::String::New(env, tensor_type_name(meta->type));
+        o["shape"] = shape;
+        o["offset"] = Napi::Number::New(env, double(file.offset_of(name)));
+        o["sizeBytes"] = Napi::Number::New(env, double(ggml_nbytes(meta)));
+        tensors.Set(uint32_t(i), o);
+    }
+    Napi::Object out = Napi::Object::New(env);
+    out["version"] = Napi::Number::New(env, gguf_get_version(g));
+    out["alignment"] = Napi::Number::New(env, double(gguf_get_alignment(g)));
+    out["dataOffset"] = Napi::Number::New(env, double(gguf_get_data_offset(g)));
+    out["fileSizeBytes"] = Napi::Number::New(env, double(file.file().size()));
+    out["metadata"] = metadata;
+    out["tensors"] = tensors;
+    return out;
+}
+
+Napi::Value read_gguf(const Napi::CallbackInfo & call) {
+    return guarded(call.Env(), [&] { return header_to_js(call.Env(), ModelFile(text(call[0]))); });
+}
+
+} // namespace
+
+void export_gguf_reader(Napi::Env, Napi::Object exports) { add(exports, "readGguf", read_gguf); }
+
+} // namespace bge::binding
