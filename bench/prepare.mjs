@@ -6,8 +6,8 @@ import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } 
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { gunzipSync } from "node:zlib";
+import { loadNative } from "../lib/addon/native.js";
 import { convert, Reranker } from "../lib/index.js";
-import { loadNative } from "../lib/native.js";
 import { writeXlmRoberta } from "./onnx/xlm-roberta.mjs";
 import { PREFIX_WORKLOADS } from "./plan.mjs";
 import { SHAPES } from "./shapes.mjs";

@@ -41,7 +41,7 @@ function installPackage() {
 
 /** The environment in which the runtime libraries are found: the machine's own, else with wheels from PyPI. */
 async function withRuntime() {
-  const { runtimeLibraries } = await import(path.join(root, "lib", "gpu-runtimes.js"));
+  const { runtimeLibraries } = await import(path.join(root, "lib", "addon", "gpu-runtimes.js"));
   const missing = (env) => runtimeLibraries("cuda", false, { platform: process.platform, env, root: "/" }).filter((l) => !l.path);
   if (missing(process.env).length === 0) return process.env;
   const venv = path.join(folder, "venv");

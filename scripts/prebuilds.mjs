@@ -31,7 +31,7 @@ if (unknown.length > 0) {
 }
 
 execFileSync(process.execPath, [path.join(root, "scripts", "build.mjs"), "ts"], { stdio: "inherit" });
-const { buildAddon, findProgram, packageFolder, runs } = await import("../lib/native-build.js");
+const { buildAddon, findProgram, packageFolder, runs } = await import("../lib/addon/native-build.js");
 
 /** Compiler and linker for macOS, as native/toolchains/darwin.cmake wants them, or undefined. */
 function darwinTools() {

@@ -5,7 +5,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { findGgml, modulesIn } from "../lib/ggml-libraries.js";
+import { findGgml, modulesIn } from "../lib/addon/ggml-libraries.js";
 import { convert } from "../lib/index.js";
 import { readRecords, writeRecords } from "./platform-records.mjs";
 

@@ -1,7 +1,12 @@
 // What users may import, and nothing else.
-export { type ConvertOptions, type ConvertProgress, type ConvertResult, convert } from "./convert.js";
+
+export { packageVersion as version } from "./addon/native.js";
+export { type ConvertOptions, type ConvertProgress, type ConvertResult, convert } from "./convert/convert.js";
+export { type QuantizeOptions, type QuantizeResult, quantize } from "./convert/quantize.js";
 export { RerankerError, type RerankerErrorCode } from "./errors.js";
-export * from "./eval.js";
+export * from "./eval/index.js";
+export { type DeviceList, inspectModel, listDevices, type MemoryEstimate, type ModelFile } from "./gguf/inspect.js";
+export type { RerankClass } from "./models/index.js";
 export {
   type AutoOptions,
   FlagAutoReranker,
@@ -9,13 +14,8 @@ export {
   FlagReranker,
   LayerWiseFlagLLMReranker,
   LightWeightFlagLLMReranker,
-} from "./flag-rerankers.js";
-export { type DeviceList, inspectModel, listDevices, type MemoryEstimate, type ModelFile } from "./inspect.js";
-export type { RerankerModel } from "./model-description.js";
-export { type KnownModel, type LocalModel, listModels, type ModelList } from "./model-list.js";
-export { type FindOptions, findCheckpoint } from "./model-source.js";
-export type { RerankClass } from "./models/index.js";
-export { packageVersion as version } from "./native.js";
+} from "./reranker/flag-rerankers.js";
+export type { RerankerModel } from "./reranker/model-description.js";
 export {
   type CascadeStage,
   type EncodeOptions,
@@ -24,11 +24,12 @@ export {
   RERANK_PROMPTS,
   type RerankOptions,
   type ScoreOptions,
-} from "./options.js";
-export type { TextSpan } from "./overflow.js";
-export type { PlannedBatch, PlannedPair, RerankPlan } from "./plan.js";
-export { type PullOptions, pullModel } from "./pull.js";
-export { type QuantizeOptions, type QuantizeResult, quantize } from "./quantize.js";
-export { type EncodedInput, type RerankDocument, Reranker, type RerankResult } from "./reranker.js";
-export type { Pair } from "./scoring.js";
-export { type Verification, type VerifyCheck, type VerifyOptions, verifyModel } from "./verify.js";
+} from "./reranker/options.js";
+export type { TextSpan } from "./reranker/overflow.js";
+export type { PlannedBatch, PlannedPair, RerankPlan } from "./reranker/plan.js";
+export { type EncodedInput, type RerankDocument, Reranker, type RerankResult } from "./reranker/reranker.js";
+export type { Pair } from "./reranker/scoring.js";
+export { type KnownModel, type LocalModel, listModels, type ModelList } from "./sources/model-list.js";
+export { type FindOptions, findCheckpoint } from "./sources/model-source.js";
+export { type PullOptions, pullModel } from "./sources/pull.js";
+export { type Verification, type VerifyCheck, type VerifyOptions, verifyModel } from "./verify/verify.js";

@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { convert } from "../src/convert.js";
+import { convert } from "../src/convert/convert.js";
 
 const folder = path.join(path.dirname(fileURLToPath(import.meta.url)), "golden");
 

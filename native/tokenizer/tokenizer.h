@@ -21,7 +21,7 @@ struct AddedToken {
     bool single_word = false;
 };
 
-// The same as TokenizerSpec of src/native.ts. Steps stand in normalizer.h and pre-tokenizer.h, options in model.h.
+// The same as TokenizerSpec of src/addon/native.ts. Steps stand in normalizer.h and pre-tokenizer.h, options in model.h.
 struct TokenizerSpec {
     using Step = std::vector<std::string>; // a name and its arguments
     std::string model;                     // "unigram", "bpe" or "wordpiece"

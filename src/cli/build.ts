@@ -4,11 +4,11 @@ import { accessSync, constants, existsSync, mkdirSync, readdirSync, readFileSync
 import { availableParallelism } from "node:os";
 import path from "node:path";
 import type { Command } from "commander";
-import { cachedAddon, localAddon, packageRoot, whyNotPrebuilt } from "../addon-files.js";
-import { userCacheFolder } from "../cache-folder.js";
-import { cpuPackage, librariesOf } from "../ggml-libraries.js";
+import { cachedAddon, localAddon, packageRoot, whyNotPrebuilt } from "../addon/addon-files.js";
+import { cpuPackage, librariesOf } from "../addon/ggml-libraries.js";
+import { BuildError, type BuildTools, buildAddon, findProgram, packageFolder } from "../addon/native-build.js";
+import { userCacheFolder } from "../files/cache-folder.js";
 import { RerankerError, version } from "../index.js";
-import { BuildError, type BuildTools, buildAddon, findProgram, packageFolder } from "../native-build.js";
 import { parseInteger } from "./arguments.js";
 
 interface Options {

@@ -3,10 +3,10 @@ import { createHash } from "node:crypto";
 import { stat } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import { RerankerError } from "../errors.js";
-import { type LoraAdapter, readLora } from "../lora.js";
-import { readSafetensorsFiles, readSafetensorsFolder, type SafeTensor, type SafeTensorSet } from "../safetensors.js";
+import { readJsonObject } from "../files/json.js";
 import { type CheckpointConfig, readConfig } from "./config.js";
-import { readJsonObject } from "./json.js";
+import { type LoraAdapter, readLora } from "./lora.js";
+import { readSafetensorsFiles, readSafetensorsFolder, type SafeTensor, type SafeTensorSet } from "./safetensors.js";
 import { planTensors, type TensorPlan } from "./tensor-plan.js";
 import { hashInto, type WeightFile } from "./weight-file.js";
 

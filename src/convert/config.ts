@@ -1,8 +1,8 @@
 // From config.json to the numbers a GGUF states. What would be scored wrong is refused here, saying what to do.
 import { RerankerError } from "../errors.js";
+import type { JsonObject } from "../files/json.js";
+import { isObject } from "../files/json.js";
 import { type Activation, type CheckpointProfile, findCheckpoint, type ModelProfile, profiles, type Quantity } from "../models/index.js";
-import type { JsonObject } from "./json.js";
-import { isObject } from "./json.js";
 
 export interface CheckpointConfig {
   readonly profile: ModelProfile;

@@ -2,12 +2,12 @@
 // size, so that the place of every tensor is known while the weights are still on their way.
 import { createHash } from "node:crypto";
 import type { FileHandle } from "node:fs/promises";
+import type { NativeAddon } from "../addon/native.js";
 import { RerankerError } from "../errors.js";
-import type { NativeAddon } from "../native.js";
+import { readAt, writeAt } from "../files/output-file.js";
 import type { Checkpoint } from "./checkpoint.js";
 import { type CheckpointConfig, quantity } from "./config.js";
 import { PAD_ROW_KEY, SHA256_KEY } from "./metadata.js";
-import { readAt, writeAt } from "./output-file.js";
 import { reservedPositions } from "./tensor-plan.js";
 import { hashInto, type WeightFile } from "./weight-file.js";
 

@@ -1,6 +1,7 @@
 // The metadata of a converted file: llama.cpp's keys, the vocabulary's, and our own under `reranker.`.
+
+import type { GgufType, GgufValue, TensorType } from "../addon/native.js";
 import { RerankerError } from "../errors.js";
-import type { GgufType, GgufValue, TensorType } from "../native.js";
 import { type CheckpointConfig, quantity } from "./config.js";
 import { fileType } from "./tensor-type.js";
 

@@ -3,10 +3,10 @@
 
 import type { FileHandle } from "node:fs/promises";
 import { availableParallelism } from "node:os";
+import type { NativeAddon, TensorType } from "../addon/native.js";
 import { RerankerError } from "../errors.js";
-import type { NativeAddon, TensorType } from "../native.js";
+import { writeAt } from "../files/output-file.js";
 import { together } from "../together.js";
-import { writeAt } from "./output-file.js";
 import type { WeightReader } from "./weight-file.js";
 
 /** Elements of a chunk: 16 MB as float32. */

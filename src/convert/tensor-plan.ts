@@ -1,9 +1,10 @@
 // Accounts for every tensor of a checkpoint: mapped to a GGUF tensor, or dropped by name. Anything else is an error.
+
+import type { TensorType } from "../addon/native.js";
 import { RerankerError } from "../errors.js";
 import type { Quantity, TensorRule, Transform } from "../models/index.js";
-import type { TensorType } from "../native.js";
-import type { SafeTensor } from "../safetensors.js";
 import { type CheckpointConfig, quantity } from "./config.js";
+import type { SafeTensor } from "./safetensors.js";
 
 /** Whole rows of a source tensor that become rows of the target, from `targetRow` on. */
 export interface PlannedPart {

@@ -1,7 +1,8 @@
 // Which type each tensor gets when a file is asked for in one type. Shared by convert and quantize.
+
+import type { TensorType, TensorTypeInfo } from "../addon/native.js";
 import { RerankerError } from "../errors.js";
 import type { ModelProfile } from "../models/index.js";
-import type { TensorType, TensorTypeInfo } from "../native.js";
 
 /** A tensor that did not get the type asked for, and why. */
 export interface TypeFallback {

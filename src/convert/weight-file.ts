@@ -3,7 +3,7 @@ import type { Hash } from "node:crypto";
 import { type FileHandle, open } from "node:fs/promises";
 import { basename } from "node:path";
 import { RerankerError } from "../errors.js";
-import { readAt } from "./output-file.js";
+import { readAt } from "../files/output-file.js";
 
 export interface WeightFile {
   /** File name without its folder. */

@@ -1,12 +1,12 @@
 // The weights of a conversion: from the checkpoint's files to the tensors' places in the GGUF.
 import { type FileHandle, open } from "node:fs/promises";
-import type { ConvertOptions, ConvertResult } from "../convert.js";
-import type { GgufTensor, NativeAddon, TensorTypeInfo } from "../native.js";
+import type { GgufTensor, NativeAddon, TensorTypeInfo } from "../addon/native.js";
+import { throwIfDiskFull } from "../files/output-file.js";
 import { together } from "../together.js";
 import { type Checkpoint, countParameters, throwIfUntied } from "./checkpoint.js";
+import type { ConvertOptions, ConvertResult } from "./convert.js";
 import { hashWeights, patchMetadata, readPadPosition } from "./late-metadata.js";
 import type { MetadataEntry } from "./metadata.js";
-import { throwIfDiskFull } from "./output-file.js";
 import { type RowEdit, type RowJob, streamRows } from "./row-stream.js";
 import type { PlannedPart, PlannedTensor, TensorPlan } from "./tensor-plan.js";
 import { rowBytes, tensorTypeChooser, typeExceptions } from "./tensor-type.js";

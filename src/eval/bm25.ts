@@ -1,5 +1,5 @@
 // BM25 over an inverted index of its own: candidates when a data set brings none.
-import { show } from "../option-checks.js";
+import { show } from "../checks.js";
 import { type Ranked, TopDocuments } from "./run.js";
 
 export interface Bm25Options {

@@ -2,8 +2,8 @@
 import { readdir, stat } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
+import { abortSignal, boolean, callback, checkOptions, integer, string } from "../checks.js";
 import { RerankerError } from "../errors.js";
-import { abortSignal, boolean, callback, checkOptions, integer, string } from "../option-checks.js";
 import { Bm25 } from "./bm25.js";
 import { badLine, type Line, parseId, parseJsonLine, readLines } from "./lines.js";
 import { type QrelsFile, readQrels } from "./qrels.js";

@@ -1,5 +1,5 @@
 // The figures of a ranking, by the definitions of NIST's trec_eval.
-import { show } from "../option-checks.js";
+import { show } from "../checks.js";
 import { compareRanked, type Qrels, type Ranked, type Run } from "./run.js";
 
 /** What a grade is worth to nDCG: 2^grade - 1, or the grade itself as in trec_eval. With grades 0 and 1 they are the same. */

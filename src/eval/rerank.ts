@@ -1,6 +1,6 @@
 // A data set's candidates, scored by a reranker.
-import type { Progress } from "../options.js";
-import type { Reranker } from "../reranker.js";
+import type { Progress } from "../reranker/options.js";
+import type { Reranker } from "../reranker/reranker.js";
 import type { Dataset, DatasetQuery } from "./dataset.js";
 import type { Run } from "./run.js";
 

@@ -1,6 +1,6 @@
 // ModelProfile: all there is to know about an architecture outside its graph, as data. The loader reads the defaults,
 // prompts and score head; the converter reads the checkpoints.
-import type { GgufType } from "../native.js";
+import type { GgufType } from "../addon/native.js";
 
 /** FlagEmbedding's own names for its four reranker classes. */
 export type RerankClass = "encoder-only-base" | "decoder-only-base" | "decoder-only-layerwise" | "decoder-only-lightweight";

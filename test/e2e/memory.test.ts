@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { convert } from "../../src/convert.js";
+import { convert } from "../../src/convert/convert.js";
 import { checkpointFolder, goldenGguf } from "../golden.js";
 import { safetensorsBytes, type TestTensor } from "../unit/convert-fixtures.js";
 

@@ -5,7 +5,7 @@ import path from "node:path";
 import { afterAll, describe, expect, it, vi } from "vitest";
 import { run } from "../../src/cli/program.js";
 import { convert, verifyModel } from "../../src/index.js";
-import { referenceModels } from "../../src/models/reference-cases.js";
+import { referenceModels } from "../../src/verify/reference-cases.js";
 import { checkpointFolder, checkpoints, goldenGguf, readCases } from "../golden.js";
 
 const folder = mkdtempSync(path.join(tmpdir(), "bge-verify-"));

@@ -1,10 +1,10 @@
 // Seeds of the native targets and what those find in their environment, for `npm run fuzz` and the test that replays them.
 import { readFileSync } from "node:fs";
 import path from "node:path";
-import { convert } from "../../lib/convert.js";
-import { findGgml, modulesIn } from "../../lib/ggml-libraries.js";
-import { loadNative } from "../../lib/native.js";
-import { defaultTokenizerSpec, tokenizerSpecOf } from "../../lib/tokenizer-spec.js";
+import { findGgml, modulesIn } from "../../lib/addon/ggml-libraries.js";
+import { loadNative } from "../../lib/addon/native.js";
+import { convert } from "../../lib/convert/convert.js";
+import { defaultTokenizerSpec, tokenizerSpecOf } from "../../lib/tokenizer/tokenizer-spec.js";
 import { CHECKPOINTS, makeNativeSeeds, makeTextSeeds } from "./seeds.mjs";
 
 const { ggml } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"));

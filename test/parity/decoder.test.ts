@@ -3,9 +3,9 @@ import { closeSync, copyFileSync, mkdtempSync, openSync, readSync, rmSync, write
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
+import { type GgufValue, loadNative } from "../../src/addon/native.js";
 import { FlagAutoReranker, type Pair, type RerankResult } from "../../src/index.js";
-import { type GgufValue, loadNative } from "../../src/native.js";
-import { tokenizerSpecOf } from "../../src/tokenizer-spec.js";
+import { tokenizerSpecOf } from "../../src/tokenizer/tokenizer-spec.js";
 import { goldenGguf } from "../golden.js";
 
 const device = process.env.BGE_TEST_DEVICE ?? "cpu";

@@ -7,10 +7,10 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gunzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { loadNative, type NativeTokenizer, type TokenizerSpec } from "../../src/addon/native.js";
 import type { MetadataEntry } from "../../src/convert/metadata.js";
-import { loadNative, type NativeTokenizer, type TokenizerSpec } from "../../src/native.js";
-import { compileTokenizerSpec, tokenizerSpecOf } from "../../src/tokenizer-spec.js";
-import { readVocabulary } from "../../src/vocabulary.js";
+import { compileTokenizerSpec, tokenizerSpecOf } from "../../src/tokenizer/tokenizer-spec.js";
+import { readVocabulary } from "../../src/tokenizer/vocabulary.js";
 import { checkpoints } from "../golden.js";
 
 const here = dirname(fileURLToPath(import.meta.url));

@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { afterAll, describe, expect, it } from "vitest";
 import { type PlatformRecord, writeRecords } from "../../scripts/platform-records.mjs";
-import { runtimeLibraries } from "../../src/gpu-runtimes.js";
+import { runtimeLibraries } from "../../src/addon/gpu-runtimes.js";
 import { checkpoints, type GoldenCase, goldenGguf, optionsOf, readCases } from "../golden.js";
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../..");

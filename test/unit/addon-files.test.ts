@@ -1,6 +1,6 @@
 // Whether the prebuilt files run here, and mistakes in calls of `bge-reranker build`. The compilation itself takes minutes.
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { glibcVersion, whyNotPrebuilt } from "../../src/addon-files.js";
+import { glibcVersion, whyNotPrebuilt } from "../../src/addon/addon-files.js";
 import { run } from "../../src/cli/program.js";
 
 afterEach(() => {

@@ -9,12 +9,12 @@ import { type FakeOptions, fakeNative, MODELS, withMetadata } from "./fake-nativ
 let fake: FakeOptions = {};
 const state = vi.hoisted(() => ({ requests: [] as { pairs: Int32Array; texts: readonly string[] }[] }));
 
-vi.mock("../../src/native.js", () => ({
+vi.mock("../../src/addon/native.js", () => ({
   packageVersion: "1.2.3",
   loadNative: () => ({ readGguf: () => fake.header, cpu: () => ({ isa: "avx2", physicalCores: 2 }) }),
 }));
 
-vi.mock("../../src/gpu-modules.js", () => ({
+vi.mock("../../src/addon/gpu-modules.js", () => ({
   bestOf: () => "cpu",
   ensureDevice: () => "cpu",
   loadGpuModules: () => ({
@@ -25,8 +25,8 @@ vi.mock("../../src/gpu-modules.js", () => ({
 }));
 
 // The machine's place is taken by the fake; all else is as it ships.
-vi.mock("../../src/load.js", async (original) => {
-  const load = await original<typeof import("../../src/load.js")>();
+vi.mock("../../src/reranker/load.js", async (original) => {
+  const load = await original<typeof import("../../src/reranker/load.js")>();
   return {
     ...load,
     openModel: (name: string, options: never, wanted: never) => {

@@ -1,9 +1,9 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import type { NativeAddon } from "../../src/addon/native.js";
 import { readCheckpoint } from "../../src/convert/checkpoint.js";
-import { readLora } from "../../src/lora.js";
-import type { NativeAddon } from "../../src/native.js";
+import { readLora } from "../../src/convert/lora.js";
 import { floatTensor, GOLDEN, safetensorsBytes, type TestTensor, temporaryFolder } from "./convert-fixtures.js";
 
 // Adapters here are F32, so rows need no converting.

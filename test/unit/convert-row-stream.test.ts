@@ -1,9 +1,9 @@
 import { open, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import type { NativeAddon } from "../../src/addon/native.js";
 import { type RowJob, streamRows } from "../../src/convert/row-stream.js";
 import { localFile } from "../../src/convert/weight-file.js";
-import type { NativeAddon } from "../../src/native.js";
 import { temporaryFolder } from "./convert-fixtures.js";
 
 const COLUMNS = 1024;

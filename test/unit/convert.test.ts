@@ -3,9 +3,9 @@ import { createHash } from "node:crypto";
 import { readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { type ConvertProgress, convert } from "../../src/convert.js";
-import { type GgufHeader, loadNative } from "../../src/native.js";
-import { quantize } from "../../src/quantize.js";
+import { type GgufHeader, loadNative } from "../../src/addon/native.js";
+import { type ConvertProgress, convert } from "../../src/convert/convert.js";
+import { quantize } from "../../src/convert/quantize.js";
 import {
   copyGolden,
   editConfig,

@@ -2,8 +2,8 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import { runtimeLibraries } from "../../src/gpu-runtimes.js";
-import { shareOut } from "../../src/scoring.js";
+import { runtimeLibraries } from "../../src/addon/gpu-runtimes.js";
+import { shareOut } from "../../src/reranker/scoring.js";
 
 const root = mkdtempSync(path.join(tmpdir(), "bge-runtimes-"));
 afterAll(() => rmSync(root, { recursive: true }));

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { wordsOf } from "../../src/eval/bm25.js";
-import { Bm25 } from "../../src/eval.js";
+import { Bm25 } from "../../src/eval/index.js";
 
 describe("words", () => {
   it.each([

@@ -7,8 +7,8 @@ import { type FakeOptions, fakeNative } from "./fake-native.js";
 
 // The machine's place is taken by the fake; all else is as it ships.
 let fake: FakeOptions = {};
-vi.mock("../../src/load.js", async (original) => {
-  const load = await original<typeof import("../../src/load.js")>();
+vi.mock("../../src/reranker/load.js", async (original) => {
+  const load = await original<typeof import("../../src/reranker/load.js")>();
   return {
     ...load,
     openModel: (name: string, options: never, wanted: never) => load.openModel(name, options, wanted, fakeNative(fake).environment),

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { gzipSync } from "node:zlib";
 import { afterAll, describe, expect, it } from "vitest";
-import { type DatasetOptions, evaluate, loadDataset } from "../../src/eval.js";
+import { type DatasetOptions, evaluate, loadDataset } from "../../src/eval/index.js";
 
 const root = mkdtempSync(join(tmpdir(), "bge-reranker-eval-"));
 afterAll(() => rmSync(root, { recursive: true }));

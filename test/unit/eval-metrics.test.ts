@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { type Evaluation, evaluate, formatRun, type Gain, type Qrels, type Run, rank } from "../../src/eval.js";
+import { type Evaluation, evaluate, formatRun, type Gain, type Qrels, type Run, rank } from "../../src/eval/index.js";
 
 type Json = Record<string, Record<string, number>>;
 const fixture = JSON.parse(readFileSync(new URL("../data/trec-eval/random.json", import.meta.url), "utf8")) as Record<string, Json>;

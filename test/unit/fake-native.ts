@@ -1,5 +1,5 @@
 // A fake addon: models whose texts are one token per character and whose logit is a rule of the test's own.
-import type { Environment } from "../../src/load.js";
+
 import type {
   EncodeSpec,
   GgufHeader,
@@ -10,7 +10,8 @@ import type {
   NativeModel,
   ScoreRequest,
   ScoreResult,
-} from "../../src/native.js";
+} from "../../src/addon/native.js";
+import type { Environment } from "../../src/reranker/load.js";
 
 type Metadata = Record<string, readonly [GgufType, GgufValue]>;
 

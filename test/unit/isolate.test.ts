@@ -19,7 +19,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { inPlace, privateCopies, privateRoots } from "../../src/isolate.js";
+import { inPlace, privateCopies, privateRoots } from "../../src/addon/isolate.js";
 
 let work = "";
 let root = "";
@@ -138,7 +138,7 @@ describe("private copies", () => {
 
   it("come out whole when several processes make them at once", async () => {
     writeFileSync(library("libggml-base.so"), Buffer.concat([Buffer.from("libggml-base.so\0"), Buffer.alloc(4 << 20, 7)]));
-    const program = `import { privateCopies } from ${JSON.stringify(fileURLToPath(new URL("../../lib/isolate.js", import.meta.url)))};
+    const program = `import { privateCopies } from ${JSON.stringify(fileURLToPath(new URL("../../lib/addon/isolate.js", import.meta.url)))};
       import { readFileSync } from "node:fs";
       const { base } = privateCopies(${JSON.stringify(libraries())}, ${JSON.stringify(root)});
       process.exit(readFileSync(base).length === ${16 + (4 << 20)} ? 0 : 3);`;

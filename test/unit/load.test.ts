@@ -2,9 +2,9 @@ import { mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from "node:
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { afterAll, afterEach, describe, expect, it, vi } from "vitest";
-import { openModel } from "../../src/load.js";
-import { describeModel } from "../../src/model-facts.js";
-import { type Converter, modelKey, resolveModelSource } from "../../src/model-source.js";
+import { describeModel } from "../../src/gguf/model-facts.js";
+import { openModel } from "../../src/reranker/load.js";
+import { type Converter, modelKey, resolveModelSource } from "../../src/sources/model-source.js";
 import { fakeNative, header, MODELS, withMetadata } from "./fake-native.js";
 
 const folder = mkdtempSync(join(tmpdir(), "bge-reranker-"));

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { openModel } from "../../src/load.js";
-import { budgetWithin, parseBytes, residentBytes, workBytes } from "../../src/memory.js";
-import { describeModel } from "../../src/model-facts.js";
+import { budgetWithin, parseBytes, residentBytes, workBytes } from "../../src/gguf/memory.js";
+import { describeModel } from "../../src/gguf/model-facts.js";
+import { openModel } from "../../src/reranker/load.js";
 import { fakeNative, header, MODELS, withMetadata } from "./fake-native.js";
 
 describe("parseBytes", () => {

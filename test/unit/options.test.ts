@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
-import { compileInstruction } from "../../src/instruction.js";
-import { describeModel } from "../../src/model-facts.js";
-import { checkLoadOptions, RERANK_PROMPTS } from "../../src/options.js";
-import { resolveEncodeOptions, resolveRerankOptions, resolveScoreOptions } from "../../src/settings.js";
+import { describeModel } from "../../src/gguf/model-facts.js";
+import { compileInstruction } from "../../src/reranker/instruction.js";
+import { checkLoadOptions, RERANK_PROMPTS } from "../../src/reranker/options.js";
+import { resolveEncodeOptions, resolveRerankOptions, resolveScoreOptions } from "../../src/reranker/settings.js";
 import { MODELS } from "./fake-native.js";
 
 const facts = {

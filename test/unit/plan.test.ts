@@ -2,9 +2,9 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import { openModel } from "../../src/load.js";
-import type { LoadOptions } from "../../src/options.js";
-import { Reranker } from "../../src/reranker.js";
+import { openModel } from "../../src/reranker/load.js";
+import type { LoadOptions } from "../../src/reranker/options.js";
+import { Reranker } from "../../src/reranker/reranker.js";
 import { type FakeOptions, fakeNative, MODELS } from "./fake-native.js";
 
 const folder = mkdtempSync(join(tmpdir(), "bge-reranker-"));

@@ -3,9 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, expectTypeOf, it, vi } from "vitest";
 import type { RerankerError } from "../../src/errors.js";
-import { openModel } from "../../src/load.js";
-import type { LoadOptions } from "../../src/options.js";
-import { Reranker } from "../../src/reranker.js";
+import { openModel } from "../../src/reranker/load.js";
+import type { LoadOptions } from "../../src/reranker/options.js";
+import { Reranker } from "../../src/reranker/reranker.js";
 import { type FakeOptions, fakeNative, MODELS } from "./fake-native.js";
 
 const folder = mkdtempSync(join(tmpdir(), "bge-reranker-"));

@@ -1,7 +1,7 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { readSafetensors, readSafetensorsFolder } from "../../src/safetensors.js";
+import { readSafetensors, readSafetensorsFolder } from "../../src/convert/safetensors.js";
 import { floatTensor, frame, safetensorsBytes, temporaryFolder } from "./convert-fixtures.js";
 
 async function fileOf(bytes: Uint8Array): Promise<string> {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { convertGemma, convertLlama, convertXlmRoberta, readSentencePieceModel } from "../../src/sentencepiece.js";
+import { convertGemma, convertLlama, convertXlmRoberta, readSentencePieceModel } from "../../src/tokenizer/sentencepiece.js";
 
 /** Protobuf by hand: [field number, value]. Numbers are varints, floats are wrapped in an array. */
 type Value = number | string | Uint8Array | readonly [float: number] | readonly Field[];

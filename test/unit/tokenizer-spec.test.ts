@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { compileTokenizerSpec, defaultTokenizerSpec, tokenizerSpecOf } from "../../src/tokenizer-spec.js";
+import { compileTokenizerSpec, defaultTokenizerSpec, tokenizerSpecOf } from "../../src/tokenizer/tokenizer-spec.js";
 
 const unigram = { type: "Unigram", unk_id: 3 };
 const normalizer = (value: unknown) => compileTokenizerSpec({ model: unigram, normalizer: value }).normalizer;

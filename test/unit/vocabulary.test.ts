@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { readVocabulary } from "../../src/vocabulary.js";
+import { readVocabulary } from "../../src/tokenizer/vocabulary.js";
 
 let folder: string;
 beforeEach(() => {

@@ -13,6 +13,6 @@ void require(bool holds, const std::string & what);
 // Opens the libraries that BGE_FUZZ_GGML names, a line each: ggml's version, libggml-base, libggml, the CPU modules.
 void open_ggml();
 
-// The rules of a seed's tokenizer. src/tokenizer-spec.ts compiles them of JSON, which native code does not read, so seeds
+// The rules of a seed's tokenizer. src/tokenizer/tokenizer-spec.ts compiles them of JSON, which native code does not read, so seeds
 // carry the result under `fuzz.tokenizer`: one string a step, its parts divided by U+001F.
 bge::TokenizerSpec fuzz_spec(const bge::ModelFile & file);

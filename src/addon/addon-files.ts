@@ -1,0 +1,42 @@
+// Where the addon may lie, and which one this machine takes.
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { userCacheFolder } from "../files/cache-folder.js";
+
+/** Folder of this package, in a checkout or installed. */
+export const packageRoot = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..", "..");
+
+/** What the prebuilt addons and the prebuilt ggml libraries for Linux need. */
+export const MINIMUM_GLIBC = "2.34";
+
+/** Version of glibc, or undefined where it is another C library (musl) or another system than Linux. */
+export function glibcVersion(): string | undefined {
+  const report = process.report as (NodeJS.ProcessReport & { excludeNetwork?: boolean }) | undefined;
+  if (process.platform !== "linux" || !report) return undefined;
+  const { excludeNetwork } = report;
+  report.excludeNetwork = true; // else it may look host names up, for seconds
+  const { header } = report.getReport() as unknown as { header: { glibcVersionRuntime?: string } };
+  report.excludeNetwork = excludeNetwork as boolean;
+  return header.glibcVersionRuntime;
+}
+
+/** Why the prebuilt files for Linux do not run on this machine; undefined: they do, or it is no Linux. */
+export function whyNotPrebuilt(): string | undefined {
+  if (process.platform !== "linux") return undefined;
+  const version = glibcVersion();
+  if (version === undefined) return "this system has another C library than glibc (Alpine Linux has musl)";
+  const [major = 0, minor = 0] = version.split(".").map(Number);
+  const [wantedMajor = 0, wantedMinor = 0] = MINIMUM_GLIBC.split(".").map(Number);
+  if (major > wantedMajor || (major === wantedMajor && minor >= wantedMinor)) return undefined;
+  return `this system has glibc ${version}, and they need ${MINIMUM_GLIBC}`;
+}
+
+const platform = `${process.platform}-${process.arch}`;
+
+/** Where `bge-reranker build`, or a build in a checkout, puts the addon. */
+export const localAddon = path.join(packageRoot, "build", "Release", "bge_reranker.node");
+
+/** Where `bge-reranker build` puts it when the package's folder cannot be written to. */
+export const cachedAddon = (version: string): string => path.join(userCacheFolder(), "addon", version, platform, "bge_reranker.node");
+
+export const prebuiltAddon = path.join(packageRoot, "prebuilds", platform, "node.napi.node");

@@ -1,0 +1,6 @@
+// Evaluation of rerankers on retrieval data sets: what users may import of it.
+export { Bm25, type Bm25Options } from "./bm25.js";
+export { type Dataset, type DatasetOptions, type DatasetProblems, type DatasetQuery, loadDataset } from "./dataset.js";
+export { type EvaluateOptions, type Evaluation, evaluate, type Figures, type Gain, rank } from "./metrics.js";
+export { type RerankDatasetOptions, type RerankedDataset, rerankDataset } from "./rerank.js";
+export { formatRun, type Qrels, type Ranked, type Run } from "./run.js";

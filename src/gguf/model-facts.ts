@@ -1,0 +1,259 @@
+// What a GGUF says of the reranker in it: class, layout, score head, defaults. Refuses what cannot be scored right.
+
+import type { GgufHeader, GgufValue, InputLayout } from "../addon/native.js";
+import { RerankerError } from "../errors.js";
+import {
+  type ClassOption,
+  findProfile,
+  type ModelProfile,
+  type PairLayout,
+  profiles,
+  type RerankClass,
+  type TokenRole,
+} from "../models/index.js";
+
+export interface ModelFacts {
+  /** Such as `bge-reranker-v2-m3`; null when the file does not say. */
+  readonly name: string | null;
+  readonly architecture: string;
+  readonly class: RerankClass;
+  /** Options of this class that others lack. */
+  readonly options: readonly ClassOption[];
+  readonly layerCount: number;
+  readonly hiddenSize: number;
+  readonly feedForwardSize: number;
+  readonly headCount: number;
+  /** Tokens the model was made for. */
+  readonly contextLength: number;
+  /** Legal cutoff layers, ascending; empty for classes without cutoffs. */
+  readonly cutoffLayers: readonly number[];
+  readonly headSelection: "rank" | "layer";
+  /** Rows of the head matrix; 0 for other score heads. */
+  readonly scoreHeadCount: number;
+  /** Vocabulary id whose logit is the score, else -1. */
+  readonly tokenId: number;
+  readonly layout: InputLayout;
+  readonly defaults: {
+    readonly queryInstruction: string | null;
+    readonly documentInstruction: string | null;
+    readonly separator: string;
+    readonly prompt: string | null;
+    readonly maxLength: number;
+    readonly batchSize: number;
+    readonly attentionSoftcap: boolean;
+  };
+  /** Ids the converter found for separator and prompt, to check the tokenizer with; null when the file has none. */
+  readonly separatorIds: readonly number[] | null;
+  readonly promptIds: readonly number[] | null;
+  readonly compress: { readonly ratios: readonly number[]; readonly layers: readonly number[] } | null;
+  /** Tensors by type. */
+  readonly tensorTypes: Readonly<Record<string, number>>;
+  readonly sizeBytes: number;
+}
+
+// Far above any model; a file that says more is damaged, and arrays of that length must not be made from it.
+const MAX_LAYERS = 1024;
+
+/** @throws {RerankerError} `MODEL_UNSUPPORTED` saying what is missing, `MODEL_INVALID` naming the damaged key. */
+export function describeModel(header: GgufHeader, file: string): ModelFacts {
+  const metadata = new Metadata(header, file);
+  const architecture = metadata.string("general.architecture") ?? "";
+  const profile = findProfile(architecture);
+  if (!profile) {
+    const known = profiles.map((each) => each.architecture).join(", ");
+    throw unsupported(file, `its architecture is "${architecture}"; supported: ${known}`);
+  }
+  throwIfNotOfClass(metadata, profile, file);
+  throwIfHeadless(header, profile, file);
+  const layerCount = metadata.count(`${architecture}.block_count`, MAX_LAYERS);
+  const cutoffLayers = profile.score.kind === "layer-head" ? legalCutoffs(metadata, layerCount) : [];
+  const heads = header.tensors.find((tensor) => tensor.name === "reranker.head.weight");
+  const scoreHeadCount = heads ? (heads.shape[1] ?? 1) : 0;
+  if (scoreHeadCount !== 1 && scoreHeadCount < cutoffLayers.length) {
+    throw metadata.invalid("reranker.head.weight", `${scoreHeadCount} heads for ${cutoffLayers.length} cutoff layers`);
+  }
+  const headSelection = profile.score.kind === "layer-head" ? (metadata.headSelection() ?? profile.score.select) : "layer";
+  return {
+    name: metadata.string("reranker.model") ?? metadata.string("general.name") ?? null,
+    architecture,
+    class: profile.class,
+    options: profile.options,
+    layerCount,
+    hiddenSize: metadata.count(`${architecture}.embedding_length`),
+    feedForwardSize: metadata.optionalCount(`${architecture}.feed_forward_length`) ?? 0,
+    headCount: metadata.count(`${architecture}.attention.head_count`),
+    contextLength: metadata.count(`${architecture}.context_length`),
+    cutoffLayers,
+    headSelection,
+    scoreHeadCount,
+    tokenId: profile.score.kind === "token-logit" ? metadata.count("reranker.token_id") : -1,
+    layout: inputLayout(metadata, profile),
+    defaults: {
+      queryInstruction: metadata.string("reranker.query_instruction") ?? profile.defaults.queryInstruction,
+      documentInstruction: metadata.string("reranker.document_instruction") ?? profile.defaults.documentInstruction,
+      separator: metadata.string("reranker.separator") ?? (profile.layout.kind === "prompt" ? profile.layout.separator : ""),
+      prompt: metadata.string("reranker.prompt") ?? profile.defaults.prompt,
+      maxLength: metadata.optionalCount("reranker.max_length") || profile.defaults.maxLength,
+      batchSize: profile.defaults.batchSize,
+      attentionSoftcap: metadata.boolean("reranker.attention.softcap") ?? false,
+    },
+    separatorIds: metadata.integers("reranker.separator_ids") ?? null,
+    promptIds: metadata.integers("reranker.prompt_ids") ?? null,
+    compress: compression(metadata, profile),
+    tensorTypes: countTypes(header),
+    sizeBytes: header.fileSizeBytes,
+  };
+}
+
+function throwIfNotOfClass(metadata: Metadata, profile: ModelProfile, file: string): void {
+  const name = metadata.string("reranker.class");
+  if (name === profile.class) return;
+  if (name !== undefined) throw unsupported(file, `it says class "${name}", but ${profile.architecture} models are "${profile.class}"`);
+  // A language model of the same architecture would load and give plausible numbers without meaning.
+  if (profile.score.kind !== "cls")
+    throw unsupported(
+      file,
+      `\`reranker.class\` is missing, so it may be any ${profile.architecture} model; convert the checkpoint with \`bge-reranker convert\``,
+    );
+}
+
+function throwIfHeadless(header: GgufHeader, profile: ModelProfile, file: string): void {
+  const shapeOf = (name: string) => header.tensors.find((tensor) => tensor.name === name)?.shape;
+  if (profile.score.kind === "cls") {
+    const output = shapeOf("cls.output.weight");
+    const missing = output === undefined ? "cls.output.weight" : shapeOf("cls.weight") === undefined ? "cls.weight" : undefined;
+    if (missing)
+      throw unsupported(file, `it has no score head (tensor \`${missing}\`): an embedding model, or a conversion that dropped it`);
+    const outputs = output?.[1] ?? 1;
+    if (outputs !== 1) throw unsupported(file, `its head has ${outputs} outputs; a reranker has 1`);
+  }
+  if (profile.score.kind === "layer-head" && shapeOf("reranker.head.weight") === undefined) {
+    throw unsupported(file, "it has no score heads (tensor `reranker.head.weight`); convert the checkpoint with `bge-reranker convert`");
+  }
+}
+
+function legalCutoffs(metadata: Metadata, layerCount: number): readonly number[] {
+  const start = metadata.count("reranker.head.start_layer", layerCount);
+  const step = metadata.optionalCount("reranker.head.layer_step") ?? 1;
+  if (start < 1 || step < 1) throw metadata.invalid("reranker.head.start_layer", "start and step must be at least 1");
+  const layers: number[] = [];
+  for (let layer = start; layer <= layerCount; layer += step) layers.push(layer);
+  return layers;
+}
+
+function inputLayout(metadata: Metadata, profile: ModelProfile): InputLayout {
+  if (profile.layout.kind === "prompt") return { kind: "prompt", bos: beginning(metadata, profile) };
+  const tokenizer = metadata.string("tokenizer.ggml.model") ?? "";
+  const layout: PairLayout | undefined = Object.hasOwn(profile.layout.byTokenizer, tokenizer)
+    ? profile.layout.byTokenizer[tokenizer]
+    : undefined;
+  if (!layout) {
+    throw new RerankerError(
+      "TOKENIZER_UNSUPPORTED",
+      `${metadata.file} has tokenizer "${tokenizer}"; known: ${Object.keys(profile.layout.byTokenizer).join(", ")}`,
+    );
+  }
+  const ids = (roles: readonly TokenRole[]) => roles.map((role) => specialToken(metadata, role));
+  return {
+    kind: "pair",
+    before: ids(layout.before),
+    between: ids(layout.between),
+    after: ids(layout.after),
+    documentTokenType: layout.documentTokenType,
+  };
+}
+
+/** FlagLLMReranker leaves BOS out when the tokenizer has none, or the same as the padding; the others always add it. */
+function beginning(metadata: Metadata, profile: ModelProfile): readonly number[] {
+  const bos = metadata.optionalCount("tokenizer.ggml.bos_token_id");
+  if (profile.class === "decoder-only-base" && (bos === undefined || bos === metadata.optionalCount("tokenizer.ggml.padding_token_id")))
+    return [];
+  return [metadata.count("tokenizer.ggml.bos_token_id")];
+}
+
+function specialToken(metadata: Metadata, role: TokenRole): number {
+  switch (role) {
+    case "cls":
+      return metadata.optionalCount("tokenizer.ggml.cls_token_id") ?? metadata.count("tokenizer.ggml.bos_token_id");
+    case "separator": // llama.cpp's spelling
+      return metadata.optionalCount("tokenizer.ggml.seperator_token_id") ?? metadata.count("tokenizer.ggml.eos_token_id");
+    default:
+      throw role satisfies never;
+  }
+}
+
+function compression(metadata: Metadata, profile: ModelProfile): ModelFacts["compress"] {
+  const ratios = metadata.integers("reranker.compress.ratios") ?? profile.compress?.ratios;
+  const layers = metadata.integers("reranker.compress.layers") ?? profile.compress?.layers;
+  return ratios && layers ? { ratios, layers } : null;
+}
+
+function countTypes(header: GgufHeader): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const { type } of header.tensors) counts[type] = (counts[type] ?? 0) + 1;
+  return counts;
+}
+
+function unsupported(file: string, why: string): RerankerError {
+  return new RerankerError("MODEL_UNSUPPORTED", `${file} cannot be scored: ${why}`);
+}
+
+/** Typed reading of GGUF metadata: a key of the wrong type is a damaged file. */
+class Metadata {
+  readonly file: string;
+  readonly #values: GgufHeader["metadata"];
+
+  constructor(header: GgufHeader, file: string) {
+    this.file = file;
+    this.#values = header.metadata;
+  }
+
+  string(key: string): string | undefined {
+    const value = this.#get(key);
+    if (value !== undefined && typeof value !== "string") throw this.invalid(key, "it is not a string");
+    return value;
+  }
+
+  boolean(key: string): boolean | undefined {
+    const value = this.#get(key);
+    if (value !== undefined && typeof value !== "boolean") throw this.invalid(key, "it is not a boolean");
+    return value;
+  }
+
+  headSelection(): "rank" | "layer" | undefined {
+    const value = this.string("reranker.head.select");
+    if (value === undefined || value === "rank" || value === "layer") return value;
+    throw this.invalid("reranker.head.select", `"${value}" is neither rank nor layer`);
+  }
+
+  optionalCount(key: string, limit = 2 ** 31 - 1): number | undefined {
+    const value = this.#get(key);
+    if (value === undefined) return undefined;
+    const count = typeof value === "bigint" ? Number(value) : value;
+    if (typeof count !== "number" || !Number.isInteger(count) || count < 0 || count > limit)
+      throw this.invalid(key, `it is not an integer from 0 to ${limit}`);
+    return count;
+  }
+
+  count(key: string, limit?: number): number {
+    const value = this.optionalCount(key, limit);
+    if (value === undefined) throw this.invalid(key, "it is missing");
+    return value;
+  }
+
+  integers(key: string): readonly number[] | undefined {
+    const value = this.#get(key);
+    if (value === undefined) return undefined;
+    const list = typeof value === "object" ? Array.from(value as ArrayLike<unknown>, Number) : [Number.NaN];
+    if (list.some((item) => !Number.isInteger(item))) throw this.invalid(key, "it is not an array of integers");
+    return list;
+  }
+
+  invalid(key: string, why: string): RerankerError {
+    return new RerankerError("MODEL_INVALID", `${this.file} is damaged: \`${key}\`: ${why}`);
+  }
+
+  #get(key: string): GgufValue | undefined {
+    return Object.hasOwn(this.#values, key) ? this.#values[key]?.value : undefined;
+  }
+}

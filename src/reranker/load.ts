@@ -1,0 +1,202 @@
+// Loading: find the GGUF, read what it is, decide the native spec, load it on each device, check its tokenizer.
+
+import { ensureDevice } from "../addon/gpu-modules.js";
+import { type GgufHeader, loadNative, type NativeAddon, type NativeModel, type TokenizerSpec } from "../addon/native.js";
+import { asRerankerError } from "../addon/native-errors.js";
+import { show } from "../checks.js";
+import { convert, convertArriving } from "../convert/convert.js";
+import { RerankerError } from "../errors.js";
+import { budgetWithin, type MemoryBudget, parseBytes, residentBytes, UNLIMITED } from "../gguf/memory.js";
+import { describeModel, type ModelFacts } from "../gguf/model-facts.js";
+import type { RerankClass } from "../models/index.js";
+import { type Converter, type ConvertRequest, resolveModelSource } from "../sources/model-source.js";
+import { tokenizerSpecOf } from "../tokenizer/tokenizer-spec.js";
+import { CLASS_NAMES, checkLoadOptions, type LoadOptions, type Progress } from "./options.js";
+import { resolveScoreOptions, throwIfForeign } from "./settings.js";
+
+/** A loaded model with all that a Reranker needs to know of it. */
+export interface LoadedModel {
+  readonly facts: ModelFacts;
+  readonly options: LoadOptions;
+  readonly path: string;
+  /** One for each device. */
+  readonly models: readonly [NativeModel, ...NativeModel[]];
+}
+
+/** What loading reaches outside for. Tests put fakes here. */
+export interface Environment {
+  readonly addon: () => NativeAddon;
+  /** Makes a device ready and returns its full name. */
+  readonly openDevice: (name: string | undefined) => string | Promise<string>;
+  readonly tokenizerSpec: (header: GgufHeader) => TokenizerSpec;
+  readonly convert: Converter;
+}
+
+/** Converts as loading does; a file that is there is of another time and replaced. */
+export async function convertForCache(folder: string, request: ConvertRequest): Promise<void> {
+  const onProgress = ({ done, total }: Progress) => request.onProgress?.({ done, total, stage: "convert" });
+  const options = { ...request, onProgress, overwrite: true };
+  await (request.arriving ? convertArriving(folder, request.arriving, options) : convert(folder, options));
+}
+
+/** The machine itself. */
+const machine: Environment = {
+  addon: loadNative,
+  openDevice: ensureDevice,
+  tokenizerSpec: tokenizerSpecOf,
+  convert: convertForCache,
+};
+
+/**
+ * @param wanted - Class the caller named; undefined takes what the file holds.
+ * @throws {RerankerError} `MODEL_NOT_FOUND`, `MODEL_INVALID`, `MODEL_UNSUPPORTED`, `DEVICE_NOT_FOUND`, `OUT_OF_MEMORY`
+ */
+export async function openModel(
+  modelNameOrPath: string,
+  options: LoadOptions = {},
+  wanted?: RerankClass,
+  environment: Environment = machine,
+): Promise<LoadedModel> {
+  if (typeof modelNameOrPath !== "string" || modelNameOrPath === "") {
+    throw new TypeError(`Expected \`modelNameOrPath\` to be a path, a Hugging Face id or a short name, got \`${show(modelNameOrPath)}\``);
+  }
+  checkLoadOptions(options);
+  const { signal } = options;
+  signal?.throwIfAborted();
+  const path = await findFile(modelNameOrPath, options, environment);
+  signal?.throwIfAborted();
+  try {
+    const addon = environment.addon();
+    const header = addon.readGguf(path);
+    const facts = withMaxLayer(describeModel(header, path), options.maxLayer ?? undefined);
+    throwIfOtherClass(facts, wanted, path);
+    throwIfForeign(facts, options);
+    const { maxLength } = resolveScoreOptions(facts, {}, scoreOptionsOf(options)); // a default that no call could use is a mistake now
+    const tokenizer = environment.tokenizerSpec(header);
+    const budget = (device: string) => memoryBudget(device, maxLength, header, facts, options, addon);
+    const models = await loadOnDevices(addon, path, facts, tokenizer, options, environment, budget);
+    const loaded = { facts, options, path, models };
+    await closeUnless(loaded, () => {
+      signal?.throwIfAborted();
+      throwIfTokenizerDrifted(loaded);
+    });
+    return loaded;
+  } catch (error) {
+    throw signal?.aborted && error === signal.reason ? error : asRerankerError(error, "MODEL_INVALID");
+  }
+}
+
+function findFile(modelNameOrPath: string, options: LoadOptions, environment: Environment): Promise<string> {
+  const source = {
+    outtype: options.outtype ?? undefined,
+    cacheDir: options.cacheDir ?? undefined,
+    lora: options.peftPath ?? undefined,
+    revision: options.revision ?? undefined,
+    signal: options.signal ?? undefined,
+    onProgress: options.onProgress ?? undefined,
+  };
+  return resolveModelSource(modelNameOrPath, source, environment.convert);
+}
+
+/** The options of a load that a call could also give. */
+function scoreOptionsOf(options: LoadOptions) {
+  const { maxLength, queryMaxLength, prompt, cutoffLayers, compressLayers, compressLayer, compressRatio, headSelection, attentionSoftcap } =
+    options;
+  return { maxLength, queryMaxLength, prompt, cutoffLayers, compressLayers, compressLayer, compressRatio, headSelection, attentionSoftcap };
+}
+
+function withMaxLayer(facts: ModelFacts, maxLayer: number | undefined): ModelFacts {
+  if (maxLayer === undefined || facts.cutoffLayers.length === 0) return facts;
+  const cutoffLayers = facts.cutoffLayers.filter((layer) => layer <= maxLayer);
+  if (cutoffLayers.length === 0 || maxLayer > facts.layerCount) {
+    throw new RangeError(
+      `Expected \`maxLayer\` to be an integer from ${facts.cutoffLayers[0]} to ${facts.layerCount}, got \`${maxLayer}\``,
+    );
+  }
+  return { ...facts, cutoffLayers };
+}
+
+function throwIfOtherClass(facts: ModelFacts, wanted: RerankClass | undefined, path: string): void {
+  if (wanted === undefined || wanted === facts.class) return;
+  throw new RerankerError(
+    "MODEL_UNSUPPORTED",
+    `${path} is a model for ${CLASS_NAMES[facts.class]} ("${facts.class}"), not ${CLASS_NAMES[wanted]}: use ${CLASS_NAMES[facts.class]}.load() or FlagAutoReranker.fromFinetuned()`,
+  );
+}
+
+/** @throws {RerankerError} `OUT_OF_MEMORY` when the model does not fit `maxMemory`. */
+function memoryBudget(
+  device: string,
+  maxLength: number,
+  header: GgufHeader,
+  facts: ModelFacts,
+  { maxMemory, maxLayer, weightMode }: LoadOptions,
+  addon: NativeAddon,
+): MemoryBudget {
+  if (maxMemory === undefined || maxMemory === null) return UNLIMITED;
+  const kernels = device === "cpu" && addon.cpu().isa !== "plain";
+  const resident = residentBytes(header, { kernels, weightMode: weightMode ?? "native", maxLayer: maxLayer ?? 0 });
+  // The reference counts separator and prompt twice beside `maxLength`.
+  const promptTokens = (facts.separatorIds?.length ?? 0) + (facts.promptIds?.length ?? 0);
+  return budgetWithin(parseBytes("maxMemory", maxMemory), resident, maxLength + 2 * promptTokens, facts, kernels);
+}
+
+async function loadOnDevices(
+  addon: NativeAddon,
+  path: string,
+  facts: ModelFacts,
+  tokenizer: TokenizerSpec,
+  options: LoadOptions,
+  environment: Environment,
+  budget: (device: string) => MemoryBudget,
+): Promise<LoadedModel["models"]> {
+  const devices = typeof options.devices === "string" ? [options.devices] : (options.devices ?? [undefined]);
+  const names = await Promise.all(devices.map((device) => environment.openDevice(device)));
+  const budgets = names.map(budget); // all of them before anything is loaded
+  const loading = names.map((device, i) =>
+    addon.loadModel(path, {
+      device,
+      threads: options.threads ?? 0, // 0: one for each physical core
+      tokenizer,
+      layout: facts.layout,
+      maxLayer: options.maxLayer ?? 0,
+      tokenId: facts.tokenId,
+      weightMode: options.weightMode ?? "native",
+      ...(budgets[i] ?? UNLIMITED),
+      keepAliveMs: options.keepAliveMs ?? -1,
+    }),
+  );
+  const settled = await Promise.allSettled(loading);
+  const models = settled.flatMap((result) => (result.status === "fulfilled" ? [result.value] : []));
+  const failed = settled.find((result) => result.status === "rejected");
+  const [first, ...others] = models;
+  if (!failed && first) return [first, ...others];
+  await Promise.all(models.map((model) => model.close()));
+  throw failed?.reason;
+}
+
+async function closeUnless(loaded: LoadedModel, check: () => void): Promise<void> {
+  try {
+    check();
+  } catch (error) {
+    await Promise.all(loaded.models.map((model) => model.close()));
+    throw error;
+  }
+}
+
+/** The file says which ids the reference's tokenizer gives for separator and prompt; other ids would mean wrong scores. */
+function throwIfTokenizerDrifted({ facts, models: [model], path }: LoadedModel): void {
+  const stored = [
+    ["separator", facts.defaults.separator, facts.separatorIds],
+    ["prompt", facts.defaults.prompt, facts.promptIds],
+  ] as const;
+  for (const [name, text, ids] of stored) {
+    if (text === null || ids === null) continue;
+    const encoded = [...model.encode(text, true)];
+    if (encoded.length === ids.length && encoded.every((id, i) => id === ids[i])) continue;
+    throw new RerankerError(
+      "MODEL_INVALID",
+      `The tokenizer of ${path} does not give the ids stored in the file for its ${name}: expected ${show(ids)}, got ${show(encoded)}. Convert the checkpoint again`,
+    );
+  }
+}

@@ -1,0 +1,83 @@
+// RerankerModel: what `reranker.model` tells its user.
+
+import type { RerankClass } from "../models/index.js";
+import type { LoadedModel } from "./load.js";
+import { CLASS_NAMES } from "./options.js";
+
+/** Facts of a loaded model. */
+export interface RerankerModel {
+  /** Such as `bge-reranker-v2-m3`; null when the file does not say. */
+  readonly name: string | null;
+  readonly class: RerankClass;
+  /** The class that loads it: `FlagReranker` ... */
+  readonly className: (typeof CLASS_NAMES)[RerankClass];
+  readonly architecture: string;
+  /** The GGUF file. */
+  readonly path: string;
+  readonly sizeBytes: number;
+  readonly layers: number;
+  readonly hiddenSize: number;
+  readonly headCount: number;
+  readonly vocabularySize: number;
+  /** Tokens the model was made for. */
+  readonly contextLength: number;
+  /** Most tokens one pair may have; null when positions have no hard limit. */
+  readonly maxTokens: number | null;
+  /** Legal cutoff layers, ascending; empty for classes without cutoffs. */
+  readonly cutoffLayers: readonly number[];
+  readonly scoreHeadCount: number;
+  readonly headSelection: "rank" | "layer" | null;
+  /** Compression the model was trained with; null for classes without. */
+  readonly compress: { readonly ratios: readonly number[]; readonly layers: readonly number[] } | null;
+  readonly prompt: string | null;
+  readonly queryInstruction: string | null;
+  readonly passageInstruction: string | null;
+  /** Tensors by type: `{ F32: 100, Q8_0: 72 }`. */
+  readonly tensorTypes: Readonly<Record<string, number>>;
+  readonly device: string;
+  readonly devices: readonly string[];
+  /** Instruction set of the CPU kernels in use; null on other devices. */
+  readonly isa: string | null;
+  /** Memory the weights take on each device. */
+  readonly weightsSizeBytes: number;
+  /** Options that were accepted without effect, and why. */
+  readonly notes: readonly string[];
+}
+
+export function describeLoaded({ facts, options, path, models }: LoadedModel): RerankerModel {
+  const [{ info }] = models;
+  const withCutoffs = facts.cutoffLayers.length > 0;
+  return {
+    name: facts.name,
+    class: facts.class,
+    className: CLASS_NAMES[facts.class],
+    architecture: facts.architecture,
+    path,
+    sizeBytes: facts.sizeBytes,
+    layers: facts.layerCount,
+    hiddenSize: facts.hiddenSize,
+    headCount: facts.headCount,
+    vocabularySize: info.vocabularySize,
+    contextLength: facts.contextLength,
+    maxTokens: info.contextLength || null,
+    cutoffLayers: facts.cutoffLayers,
+    scoreHeadCount: facts.scoreHeadCount,
+    headSelection: withCutoffs ? (options.headSelection ?? facts.headSelection) : null,
+    compress: facts.compress,
+    prompt: options.prompt ?? facts.defaults.prompt,
+    queryInstruction: options.queryInstructionForRerank === undefined ? facts.defaults.queryInstruction : options.queryInstructionForRerank,
+    passageInstruction:
+      options.passageInstructionForRerank === undefined ? facts.defaults.documentInstruction : options.passageInstructionForRerank,
+    tensorTypes: facts.tensorTypes,
+    device: info.device,
+    devices: models.map((model) => model.info.device),
+    isa: info.isa || null,
+    weightsSizeBytes: info.weightsSizeBytes,
+    notes: precisionNotes(options, Object.keys(facts.tensorTypes)),
+  };
+}
+
+function precisionNotes(options: LoadedModel["options"], types: readonly string[]): readonly string[] {
+  const given = (["useFp16", "useBf16"] as const).filter((name) => options[name] === true);
+  return given.map((name) => `${name} has no effect: weights are computed in the precision of the file (${types.join(", ")})`);
+}

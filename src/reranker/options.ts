@@ -1,0 +1,323 @@
+// The options of loading and of each call: what they do, and which values they take whatever the model.
+
+import * as is from "../checks.js";
+import { parseBytes } from "../gguf/memory.js";
+import { gemma2 } from "../models/gemma2.js";
+import type { RerankClass } from "../models/index.js";
+import { minicpm } from "../models/minicpm.js";
+import { compileInstruction } from "./instruction.js";
+
+/** Pairs done so far of a call, or bytes of a download or conversion. */
+export interface Progress {
+  readonly done: number;
+  readonly total: number;
+  /** While a model is loaded: what is going on. Both by turns while weights are converted as they arrive. */
+  readonly stage?: "download" | "convert";
+  /** The file that is downloaded. */
+  readonly file?: string;
+}
+
+/** How the texts of a pair become token ids. `undefined` and `null` mean: as given at load, else the default. */
+export interface EncodeOptions {
+  /**
+   * Most tokens of a pair; the document loses its end to fit. Models with a prompt read up to this plus twice the separator and
+   * prompt, as the reference does.
+   * @default 512, but where the file says otherwise (`reranker.max_length`), as the embedded model does
+   */
+  readonly maxLength?: number | null | undefined;
+  /**
+   * Most tokens of the query, its instruction included.
+   * @default 3/4 of `maxLength`, rounded down
+   */
+  readonly queryMaxLength?: number | null | undefined;
+  /** Text after the document that asks the question (the three LLM classes). See `RERANK_PROMPTS`. */
+  readonly prompt?: string | null | undefined;
+  /**
+   * false: special tokens spelled out in the texts, such as `</s>`, are read as plain text.
+   * @default true, as in the reference
+   */
+  readonly parseSpecialTokens?: boolean | null | undefined;
+}
+
+/** Options of `computeScore`, also given at load as the defaults of later calls. */
+export interface ScoreOptions extends EncodeOptions {
+  /**
+   * true: scores are the sigmoid of the logits, 0 to 1.
+   * @default false
+   */
+  readonly normalize?: boolean | null | undefined;
+  /**
+   * Most pairs computed at once; fewer are taken when their tokens ask for it. Scores do not depend on it.
+   * @default 128
+   */
+  readonly batchSize?: number | null | undefined;
+  /**
+   * Most tokens computed at once: lower takes less memory. A longer pair is computed alone.
+   * @default chosen from the call
+   */
+  readonly maxBatchTokens?: number | null | undefined;
+  /**
+   * Layers after which to read a score; later ones are not run. Layerwise and lightweight models. Several give one list of
+   * scores each, in ascending order of the layers.
+   * @default the last layer
+   */
+  readonly cutoffLayers?: number | readonly number[] | null | undefined;
+  /**
+   * Layers before which the document's tokens are merged. Lightweight models; a layer from the cutoff on, or 0, merges nothing.
+   * @default [8]
+   */
+  readonly compressLayers?: number | readonly number[] | null | undefined;
+  /** @deprecated The reference's old name of `compressLayers`. */
+  readonly compressLayer?: number | readonly number[] | null | undefined;
+  /**
+   * Document tokens merged into one. Lightweight models are trained with 1, 2, 4 and 8.
+   * @default 1: none
+   */
+  readonly compressRatio?: number | null | undefined;
+  /**
+   * Head that scores a cutoff layer of a lightweight model: `"rank"`, the n-th head for the n-th cutoff asked, as the reference
+   * does; `"layer"`, the head trained for the layer.
+   * @default "rank"
+   */
+  readonly headSelection?: "rank" | "layer" | null | undefined;
+  /**
+   * true: attention scores of a lightweight model are capped, as Gemma 2 was trained; the reference leaves the cap out.
+   * @default as the file says: false
+   */
+  readonly attentionSoftcap?: boolean | null | undefined;
+  /** Rejects with `signal.reason`; looked at between batches. */
+  readonly signal?: AbortSignal | null | undefined;
+  /** Called as batches are done. */
+  readonly onProgress?: ((progress: Progress) => void) | null | undefined;
+}
+
+/** A stage of a cascade: all documents left are scored after `layer`, and the best `keep` go on. */
+export interface CascadeStage {
+  readonly layer: number;
+  readonly keep: number;
+}
+
+/** Options of `rerank`. */
+export interface RerankOptions extends ScoreOptions {
+  /** One layer. */
+  readonly cutoffLayers?: number | readonly [number] | null | undefined;
+  /** Return only the best so many. */
+  readonly topN?: number | null | undefined;
+  /**
+   * What happens to a text that is too long: `"truncate"` reads its beginning and says so, `"chunk"` scores overlapping windows
+   * of a document and keeps the best, `"error"` rejects with `TRUNCATED` before computing.
+   * @default "truncate"
+   */
+  readonly overflow?: "truncate" | "chunk" | "error" | null | undefined;
+  /**
+   * Most windows of one document with `overflow: "chunk"`; text after the last window is not read.
+   * @default 32
+   */
+  readonly maxChunks?: number | null | undefined;
+  /**
+   * Part of a window that the next one repeats, with `overflow: "chunk"`.
+   * @default 0.125
+   */
+  readonly chunkOverlap?: number | null | undefined;
+  /**
+   * Early exits: after each stage only the best documents go on to later layers, and the rest are not returned. Layerwise and
+   * lightweight models. The scores of the documents that stay are those of a run without a cascade.
+   */
+  readonly cascade?: readonly CascadeStage[] | null | undefined;
+}
+
+/** Options of `load` and `fromFinetuned`: where and how the model runs, and the defaults of later calls. */
+export interface LoadOptions extends ScoreOptions {
+  /**
+   * `"cpu"`, `"cuda:0"`, `"metal"`, `"vulkan:0"`; with an array each call's pairs are shared out. See docs/devices.md.
+   * @default the first CUDA or Vulkan GPU whose package is installed and which runs, else `"cpu"`
+   */
+  readonly devices?: string | readonly string[] | null | undefined;
+  /**
+   * CPU threads.
+   * @default one for each physical core
+   */
+  readonly threads?: number | null | undefined;
+  /** Accepted as in the reference, without effect: weights are computed in the precision of the file. See `outtype`. */
+  readonly useFp16?: boolean | null | undefined;
+  /** Accepted as in the reference, without effect. The three LLM classes. */
+  readonly useBf16?: boolean | null | undefined;
+  /**
+   * Type of the weights when a checkpoint, from a folder or the hub, is converted on first use: `"f32"`, `"f16"`, `"bf16"`, `"q8_0"` ...
+   * @default "f32", which keeps the checkpoint's scores
+   */
+  readonly outtype?: string | null | undefined;
+  /**
+   * Branch, tag or commit of a model on the hub.
+   * @default "main"
+   */
+  readonly revision?: string | null | undefined;
+  /**
+   * Folder for converted models.
+   * @default `$BGE_RERANKER_CACHE`, else `bge-reranker` in the user's cache folder
+   */
+  readonly cacheDir?: string | null | undefined;
+  /** LoRA adapter folder merged into the weights while a checkpoint folder is converted. The three LLM classes. */
+  readonly peftPath?: string | null | undefined;
+  /** Prefix of every query. null: none. @default none for encoders, `"A: "` for the three LLM classes */
+  readonly queryInstructionForRerank?: string | null | undefined;
+  /** How instruction and query are joined: two slots, as in Python's `str.format`. @default "{}{}" */
+  readonly queryInstructionFormat?: string | null | undefined;
+  /** Prefix of every document. null: none. @default none for encoders, `"B: "` for the three LLM classes */
+  readonly passageInstructionForRerank?: string | null | undefined;
+  /** @default "{}{}" */
+  readonly passageInstructionFormat?: string | null | undefined;
+  /**
+   * Layers above this one are not loaded, which saves their memory, and are no legal cutoffs. Layerwise and lightweight models.
+   * @default all are loaded
+   */
+  readonly maxLayer?: number | null | undefined;
+  /**
+   * `"row-int8"` computes with 8-bit weights and activations on the CPU: faster, and scores move in the third digit.
+   * @default "native": the precision of the file
+   */
+  readonly weightMode?: "native" | "row-int8" | null | undefined;
+  /**
+   * Most memory the model may take on each device: weights, tokenizer and the work of calls. Bytes, or text such as `"2GB"`
+   * (2 × 1000³) and `"2GiB"` (2 × 1024³). It is held against an estimate before anything is loaded, and batches are kept
+   * small enough. Not in it: the rest of the process, the texts of the calls, and converting a checkpoint on first use.
+   * @default no limit
+   */
+  readonly maxMemory?: number | string | null | undefined;
+  /**
+   * Milliseconds after the last call until the weights are released, as Ollama's `keep_alive`. The next call reads them again,
+   * from the file as it was, and takes longer by that. `tokenize` and `encodePair` need no weights. 0: after every call.
+   * @default kept until `dispose()`
+   */
+  readonly keepAliveMs?: number | null | undefined;
+}
+
+/** Prompts the models were trained with, for `prompt`: `yesNo` is the default of gemma and minicpm, `answer` of lightweight. */
+export const RERANK_PROMPTS = {
+  yesNo: minicpm.prompts.answer,
+  answer: gemma2.prompts.answer,
+  sameMeaning: gemma2.prompts["same-meaning"],
+  sameQuestion: gemma2.prompts["same-question"],
+  contradiction: gemma2.prompts.contradiction,
+} as const;
+
+/** The reference's name of each class. */
+export const CLASS_NAMES = {
+  "encoder-only-base": "FlagReranker",
+  "decoder-only-base": "FlagLLMReranker",
+  "decoder-only-layerwise": "LayerWiseFlagLLMReranker",
+  "decoder-only-lightweight": "LightWeightFlagLLMReranker",
+} as const satisfies Record<RerankClass, string>;
+
+const encodeChecks = {
+  maxLength: is.integer(1),
+  queryMaxLength: is.integer(0),
+  prompt: is.string,
+  parseSpecialTokens: is.boolean,
+} as const satisfies Record<keyof EncodeOptions, is.Check>;
+
+const scoreChecks = {
+  ...encodeChecks,
+  normalize: is.boolean,
+  batchSize: is.integer(1),
+  maxBatchTokens: is.integer(1),
+  cutoffLayers: is.integers,
+  compressLayers: is.integers,
+  compressLayer: is.integers,
+  compressRatio: is.integer(1),
+  headSelection: is.oneOf("rank", "layer"),
+  attentionSoftcap: is.boolean,
+  signal: is.abortSignal,
+  onProgress: is.callback,
+} as const satisfies Record<keyof ScoreOptions, is.Check>;
+
+const rerankChecks = {
+  ...scoreChecks,
+  topN: is.integer(1),
+  overflow: is.oneOf("truncate", "chunk", "error"),
+  maxChunks: is.integer(1, 4096), // a document's windows are held in memory together
+  chunkOverlap: is.fraction(0, 0.9),
+  cascade: checkCascade,
+} as const satisfies Record<keyof RerankOptions, is.Check>;
+
+const loadChecks = {
+  ...scoreChecks,
+  devices: is.names,
+  threads: is.integer(1, 1024),
+  useFp16: is.boolean,
+  useBf16: is.boolean,
+  outtype: is.string,
+  revision: is.string,
+  cacheDir: is.string,
+  peftPath: is.string,
+  queryInstructionForRerank: is.string,
+  queryInstructionFormat: checkFormat,
+  passageInstructionForRerank: is.string,
+  passageInstructionFormat: checkFormat,
+  maxLayer: is.integer(1),
+  weightMode: is.oneOf("native", "row-int8"),
+  maxMemory: parseBytes,
+  keepAliveMs: is.integer(0),
+} as const satisfies Record<keyof LoadOptions, is.Check>;
+
+/** Options of FlagEmbedding that have no meaning here. */
+const NOT_NEEDED: Readonly<Record<string, string>> = {
+  trustRemoteCode: "It is not needed: no code of a model repository is ever run.",
+  passageMaxLength: "The reference accepts and ignores it; `maxLength` limits the pair.",
+  useDataloader: "It is not needed: batches are made natively.",
+  numWorkers: "It is not needed: batches are made natively.",
+  modelClass: "It is an option of FlagAutoReranker.fromFinetuned.",
+  device: "Give `devices` at load.",
+  keepAlive: "Did you mean `keepAliveMs`?",
+  topK: "Did you mean `topN`?",
+  topn: "Did you mean `topN`?",
+};
+
+/** Throws on an unknown option, a wrong type or a value that no model takes. */
+export function checkLoadOptions(options: LoadOptions): void {
+  is.checkOptions("load", options, loadChecks, (name) => (name in rerankChecks ? `It is an option of rerank().` : NOT_NEEDED[name]));
+  throwIfBothNames(options);
+}
+
+export function checkScoreOptions(options: ScoreOptions): void {
+  is.checkOptions("computeScore", options, scoreChecks, elsewhere("rerank()"));
+  throwIfBothNames(options);
+}
+
+export function checkEncodeOptions(options: EncodeOptions): void {
+  is.checkOptions("encodePair", options, encodeChecks, elsewhere("computeScore() and rerank()"));
+}
+
+export function checkRerankOptions(options: RerankOptions): void {
+  is.checkOptions("rerank", options, rerankChecks, elsewhere("rerank()"));
+  throwIfBothNames(options);
+}
+
+function checkFormat(name: string, value: unknown): void {
+  is.string(name, value);
+  compileInstruction(name, value as string, null);
+}
+
+function checkCascade(name: string, value: unknown): void {
+  if (!Array.isArray(value)) throw new TypeError(`Expected \`${name}\` to be an array of { layer, keep }, got \`${is.show(value)}\``);
+  for (const stage of value) {
+    if (typeof stage !== "object" || stage === null)
+      throw new TypeError(`Expected \`${name}\` to hold { layer, keep }, got \`${is.show(stage)}\``);
+    is.checkOptions(`a stage of \`${name}\``, stage, { layer: is.integer(1), keep: is.integer(1) }, () => undefined);
+    is.integer(1)(`${name}.layer`, stage.layer);
+    is.integer(1)(`${name}.keep`, stage.keep);
+  }
+}
+
+function throwIfBothNames(options: ScoreOptions): void {
+  if ((options.compressLayers ?? null) !== null && (options.compressLayer ?? null) !== null) {
+    throw new TypeError("`compressLayer` is the old name of `compressLayers`: give one of them");
+  }
+}
+
+function elsewhere(where: string): (name: string) => string | undefined {
+  return (name) => {
+    if (name in loadChecks && !(name in scoreChecks)) return "It is given at load.";
+    return name in rerankChecks ? `It is an option of ${where}.` : NOT_NEEDED[name];
+  };
+}

@@ -1,0 +1,31 @@
+// Getting a model ahead of its first use: downloaded, converted, ready to load.
+
+import { show } from "../checks.js";
+import { convertForCache } from "../reranker/load.js";
+import type { Progress } from "../reranker/options.js";
+import { resolveModelSource } from "./model-source.js";
+
+export interface PullOptions {
+  /** Type of the weights when a checkpoint is converted. @default "f32" */
+  readonly outtype?: string | undefined;
+  /** Branch, tag or commit. @default "main" */
+  readonly revision?: string | undefined;
+  /** Folder for converted models, as given at load. */
+  readonly cacheDir?: string | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((progress: Progress) => void) | undefined;
+}
+
+/**
+ * Downloads a model from the hub and converts it, or does what is left of that. Loading it then needs no network.
+ * The hub is asked for the newest commit, where loading takes what the cache has.
+ *
+ * @returns Path of the GGUF file.
+ * @throws {RerankerError} `MODEL_NOT_FOUND`, `DOWNLOAD_FAILED`, `CONVERT_FAILED`, `IO`
+ */
+export async function pullModel(name: string, options: PullOptions = {}): Promise<string> {
+  if (typeof name !== "string" || name === "") throw new TypeError(`Expected \`name\` to be a model's name, got \`${show(name)}\``);
+  const { outtype, revision, cacheDir, signal, onProgress } = options;
+  signal?.throwIfAborted();
+  return resolveModelSource(name, { outtype, revision, cacheDir, lora: undefined, refresh: true, signal, onProgress }, convertForCache);
+}
