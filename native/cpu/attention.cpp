@@ -1,7 +1,6 @@
 // attention(): tiles of keys against blocks of queries with a running softmax, so that no n x n matrix exists.
 // A tile's K is transposed into panels and both products are the f32 kernel of the linear layers, or that of 16-bit codes.
-#include "attention.h"
-#include "sizes.h"
+#include "attention-tiles.h"
 
 #include <algorithm>
 #include <cmath>
@@ -11,9 +10,13 @@
 namespace cpu {
 
 using detail::AttentionCall;
+using detail::CodeScratch;
 using detail::FloatTiles;
 using detail::Head;
-using detail::Kernels;
+using detail::Queries;
+using detail::Scratch;
+using detail::key_row;
+using detail::to_weights;
 
 namespace {
 
@@ -26,74 +29,6 @@ constexpr int tile_floats = 16 * 1024;
 struct Task {
     int sequence, first_query, n_queries, head;
 };
-
-// Query rows of one head.
-struct Queries {
-    const float * rows;
-    int           first; // in the sequence
-};
-
-size_t whole_lines(size_t n_floats) { return aligned(n_floats * sizeof(float)) / sizeof(float); }
-
-// Scratch of one thread.
-struct Scratch {
-    float * k;      // panels of keys: [tile / columns][head_dim][columns]
-    float * v;      // panels of dimensions: [dim / columns][tile][columns]
-    float * scores; // [float_rows][tile]
-    float * sums;   // [max_queries][dim]
-    float * max;    // [max_queries]
-    float * total;  // [max_queries]
-
-    static size_t n_floats(const AttentionCall & c) {
-        return whole_lines(size_t(c.tile) * c.p.head_dim + size_t(c.tile) * c.dim + size_t(c.kernels.format.float_rows) * c.tile +
-                           size_t(c.max_queries) * (c.dim + 2) + 16);
-    }
-
-    Scratch(const AttentionCall & c, float * memory) {
-        k      = memory;
-        v      = k + size_t(c.tile) * c.p.head_dim;
-        scores = v + size_t(c.tile) * c.dim;
-        sums   = scores + size_t(c.kernels.format.float_rows) * c.tile;
-        max    = sums + size_t(c.max_queries) * c.dim;
-        total  = max + c.max_queries;
-    }
-};
-
-// The same for 16-bit codes, pairs of which are an int32: of neighbouring inputs in q and k, of neighbouring keys in v.
-struct CodeScratch {
-    int32_t * k;        // [tile / columns][head_dim / 2][columns]
-    int32_t * k_rows;   // [tile][head_dim / 2], before they are turned over
-    int32_t * v;        // [dim / columns][tile / 2][columns]
-    int32_t * q;        // [float_rows][head_dim / 2]
-    int32_t * weights;  // [float_rows][tile / 2]
-    float *   k_scale;  // [tile]
-    float *   v_scale;  // [dim]
-    float *   q_scale;  // [float_rows], as the next
-    float *   weights_scale;
-
-    static size_t n_floats(const AttentionCall & c) {
-        const size_t rows = size_t(c.kernels.format.float_rows);
-        return whole_lines((size_t(c.tile) * (2 * c.p.head_dim + c.dim) + rows * (c.p.head_dim + c.tile)) / 2 + size_t(c.tile) + c.dim + 2 * rows + 16);
-    }
-
-    CodeScratch(const AttentionCall & c, float * memory) {
-        const size_t rows = size_t(c.kernels.format.float_rows), half = size_t(c.p.head_dim) / 2;
-        k             = reinterpret_cast<int32_t *>(memory);
-        v             = k + c.tile * half;
-        k_rows        = v + size_t(c.tile) / 2 * c.dim;
-        q             = k_rows + c.tile * half;
-        weights       = q + rows * half;
-        k_scale       = reinterpret_cast<float *>(weights + rows * c.tile / 2);
-        v_scale       = k_scale + c.tile;
-        q_scale       = v_scale + c.dim;
-        weights_scale = q_scale + rows;
-    }
-};
-
-// Row in k and v of the key at a position.
-int key_row(const AttentionSequence & s, int position) {
-    return position < s.n_prefix ? s.prefix_begin + position : s.kv_begin + position - s.n_prefix;
-}
 
 // Keys [first, end) that the query at a position sees.
 struct Visible {
@@ -141,24 +76,6 @@ void pack_v(const AttentionCall & c, const AttentionSequence & s, const float * 
     for_runs(s, first, n, [&](int begin, int n_run, size_t row) {
         c.kernels.to_panels(v + row * c.p.v_stride, c.p.v_stride, n_run, c.p.head_dim, to + size_t(begin) * columns, size_t(c.tile) * columns);
     });
-}
-
-// Scores of queries against n keys become weights, in place; row i counts keys [begins[i], ends[i]).
-void to_weights(const AttentionCall & c, const Scratch & scratch, int r, int n_rows, int n, const int * begins, const int * ends, float * rescale) {
-    detail::Softmax softmax;
-    softmax.scores   = scratch.scores;
-    softmax.stride   = size_t(c.tile);
-    softmax.n_rows   = n_rows;
-    softmax.n        = round_up(n, 16);
-    softmax.first    = begins;
-    softmax.end      = ends;
-    softmax.scale    = c.p.scale;
-    softmax.soft_cap = c.p.soft_cap;
-    softmax.near     = c.codes;
-    softmax.max      = scratch.max + r;
-    softmax.sum      = scratch.total + r;
-    softmax.rescale  = rescale;
-    c.kernels.softmax(softmax);
 }
 
 // One block of at most float_rows queries, from row `r` of the task, against the packed tile of n keys at `first`.
@@ -227,78 +144,6 @@ void attend(const AttentionCall & c, const AttentionSequence & s, const Queries 
     c.kernels.float_tiles(pv);
 }
 
-// The largest code of a row, so that a sum of n products of codes fits an int32.
-float largest_code(int n) { return std::min(32767.0f, std::floor(std::sqrt(2147483520.0f / float(n)))); }
-
-int16_t * shorts(int32_t * pairs) { return reinterpret_cast<int16_t *>(pairs); }
-
-// Keys and values [first, first + n) of a sequence as codes, with scales of this tile: one for the keys, one for each value's column.
-void pack_codes(const AttentionCall & c, const AttentionSequence & s, const float * k, const float * v, int first, int n, const CodeScratch & scratch) {
-    const int    columns = c.kernels.format.float_columns;
-    const int    half    = c.p.head_dim / 2;
-    const size_t row     = size_t(key_row(s, first));
-    const float  scale   = c.kernels.pairs.rows(k + row * c.p.k_stride, c.p.k_stride, n, c.p.head_dim, largest_code(c.p.head_dim), shorts(scratch.k_rows));
-    std::fill(scratch.k_scale, scratch.k_scale + n, scale);
-    for (int begin = 0; begin < n; begin += columns) {
-        c.kernels.transpose(reinterpret_cast<const float *>(scratch.k_rows + size_t(begin) * half), size_t(half), std::min(columns, n - begin), half,
-                            reinterpret_cast<float *>(scratch.k + size_t(begin) * half), size_t(columns));
-    }
-    c.kernels.pairs.columns(v + row * c.p.v_stride, c.p.v_stride, n, c.p.head_dim, scratch.v, size_t(c.tile) / 2 * columns,
-                            scratch.v_scale);
-}
-
-// As attend(), in codes: every query sees all n keys.
-void attend_codes(const AttentionCall & c, const Queries & queries, const Scratch & scratch, const CodeScratch & codes, int r, int n_rows, int n, bool is_first) {
-    const detail::Format & f    = c.kernels.format;
-    const int              half = c.p.head_dim / 2;
-    const float            code_max = largest_code(c.p.head_dim);
-    for (int i = 0; i < n_rows; ++i) {
-        codes.q_scale[i] = c.kernels.pairs.rows(queries.rows + size_t(r + i) * c.p.q_stride, 0, 1, c.p.head_dim, code_max, shorts(codes.q + i * half));
-    }
-    detail::PairTiles qk;
-    qk.x            = codes.q;
-    qk.x_row        = size_t(half);
-    qk.row_scale    = codes.q_scale;
-    qk.w            = codes.k;
-    qk.w_panel      = size_t(half) * f.float_columns;
-    qk.column_scale = codes.k_scale;
-    qk.n_rows       = n_rows;
-    qk.n_k          = half;
-    qk.n_panels     = ceil_div(n, f.float_columns);
-    qk.accumulate   = false;
-    qk.y            = scratch.scores;
-    qk.y_row        = size_t(c.tile);
-    c.kernels.pairs.tiles(qk);
-
-    const int begins[16] = {};
-    int       ends[16];
-    float     rescale[16];
-    std::fill(ends, ends + 16, n);
-    to_weights(c, scratch, r, n_rows, n, begins, ends, rescale);
-
-    float * sums = scratch.sums + size_t(r) * c.dim;
-    for (int i = 0; i < n_rows; ++i) {
-        codes.weights_scale[i] = c.kernels.pairs.weights(scratch.scores + size_t(i) * c.tile, round_up(n, 16), shorts(codes.weights + size_t(i) * c.tile / 2));
-        if (!is_first && rescale[i] != 1.0f) {
-            c.kernels.scale_row(sums + size_t(i) * c.dim, c.dim, rescale[i]);
-        }
-    }
-    detail::PairTiles pv;
-    pv.x            = codes.weights;
-    pv.x_row        = size_t(c.tile) / 2;
-    pv.row_scale    = codes.weights_scale;
-    pv.w            = codes.v;
-    pv.w_panel      = size_t(c.tile) / 2 * f.float_columns;
-    pv.column_scale = codes.v_scale;
-    pv.n_rows       = n_rows;
-    pv.n_k          = ceil_div(n, 2);
-    pv.n_panels     = c.dim / f.float_columns;
-    pv.accumulate   = !is_first;
-    pv.y            = sums;
-    pv.y_row        = size_t(c.dim);
-    c.kernels.pairs.tiles(pv);
-}
-
 std::vector<Task> split(const AttentionParams & p, int rows) {
     std::vector<Task> tasks;
     for (int i = 0; i < p.n_sequences; ++i) {
@@ -326,6 +171,23 @@ detail::AttentionCall::AttentionCall(const AttentionParams & params, int max_que
       // Values of a shared prefix lie elsewhere and would be scaled apart.
       codes(params.codes && kernels.pairs.tiles != nullptr && !params.causal && params.soft_cap == 0 &&
             std::none_of(params.sequences, params.sequences + params.n_sequences, [](const AttentionSequence & s) { return s.n_prefix > 0; })) {}
+
+void detail::to_weights(const AttentionCall & c, const Scratch & scratch, int r, int n_rows, int n, const int * begins, const int * ends, float * rescale) {
+    detail::Softmax softmax;
+    softmax.scores   = scratch.scores;
+    softmax.stride   = size_t(c.tile);
+    softmax.n_rows   = n_rows;
+    softmax.n        = round_up(n, 16);
+    softmax.first    = begins;
+    softmax.end      = ends;
+    softmax.scale    = c.p.scale;
+    softmax.soft_cap = c.p.soft_cap;
+    softmax.near     = c.codes;
+    softmax.max      = scratch.max + r;
+    softmax.sum      = scratch.total + r;
+    softmax.rescale  = rescale;
+    c.kernels.softmax(softmax);
+}
 
 size_t detail::AttentionCall::scratch_floats() const {
     return Scratch::n_floats(*this) + (codes ? CodeScratch::n_floats(*this) : 0);
