@@ -1,10 +1,8 @@
 #include "engine.h"
+#include "running-engines.h"
+#include "vocabulary.h"
 #include <algorithm>
 #include <chrono>
-#include <cmath>
-#include <cstdlib>
-#include <numeric>
-#include <set>
 
 namespace bge {
 
@@ -14,41 +12,6 @@ constexpr int64_t cpu_ubatch_tokens = 1024;
 constexpr int64_t gpu_ubatch_tokens = 4096;
 // Stock ggml attends sequence by sequence with about twenty nodes each.
 constexpr int64_t max_seqs_without_kernels = 32;
-
-namespace {
-
-// process.exit() runs no cleanup hook of Node's main environment: exit() destroys ggml's static objects while an engine
-// may still compute on its thread. So all engines are stopped first, by a handler that is registered after ggml made
-// those objects. They are per process, not per environment, and must outlive every other static: never destroyed.
-struct Running {
-    std::mutex mutex;
-    std::set<Engine *> engines;
-};
-
-Running & running() {
-    static Running * all = new Running;
-    return *all;
-}
-
-void stop_before_exit() {
-    std::atexit([] {
-        std::lock_guard<std::mutex> lock(running().mutex);
-        for (Engine * engine : running().engines) engine->abandon();
-    });
-}
-
-} // namespace
-
-Vocabulary read_vocabulary(const ModelFile & file) {
-    Vocabulary out;
-    out.pieces = file.texts("tokenizer.ggml.tokens");
-    if (file.has("tokenizer.ggml.scores")) out.scores = file.floats("tokenizer.ggml.scores");
-    if (file.has("tokenizer.ggml.token_type")) out.types = file.integers("tokenizer.ggml.token_type");
-    if (file.has("tokenizer.ggml.precompiled_charsmap")) out.charsmap = file.bytes("tokenizer.ggml.precompiled_charsmap");
-    if (file.has("tokenizer.ggml.merges")) out.merges = file.texts("tokenizer.ggml.merges");
-    out.unknown_id = int32_t(file.u32("tokenizer.ggml.unknown_token_id", uint32_t(-1)));
-    return out;
-}
 
 Engine::Engine(std::shared_ptr<ModelFile> file, const EngineOptions & options) : file_(std::move(file)), options_(options) {
     tokenizer_ = Tokenizer::create(read_vocabulary(*file_), options.tokenizer);
@@ -65,20 +28,14 @@ Engine::Engine(std::shared_ptr<ModelFile> file, const EngineOptions & options) :
         }
     }
     cpu::trim_heap(); // of what only loading took
-    {
-        std::lock_guard<std::mutex> lock(running().mutex);
-        running().engines.insert(this);
-    }
+    add_running(this);
     static std::once_flag loaded;
-    std::call_once(loaded, stop_before_exit);
+    std::call_once(loaded, stop_engines_before_exit);
     thread_ = std::thread([this] { run(); });
 }
 
 Engine::~Engine() {
-    {
-        std::lock_guard<std::mutex> lock(running().mutex);
-        running().engines.erase(this);
-    }
+    remove_running(this);
     abandon();
 }
 
@@ -115,11 +72,6 @@ void Engine::abandon() {
     abandoned_ = true;
     backend_->abort();
     close();
-}
-
-EncodedPair Engine::encode(const std::string & query, const std::string & document, const LengthLimits & limits, bool parse_special) const {
-    const auto ids = [&](const std::string & text, int32_t limit) { return tokenizer_->encode(text, {parse_special, size_t(limit) + 1}); };
-    return join(options_.layout, limits, ids(query, limits.query_max_length), ids(document, limits.max_length));
 }
 
 void Engine::run() {
@@ -187,78 +139,6 @@ void Engine::release_weights() {
     cpu::trim_heap();
 }
 
-void Engine::check(const Request & request) const {
-    const ArchitectureFacts & a = facts_;
-    const ScoreParams & params = request.params;
-    for (int32_t layer : params.cutoff_layers) {
-        if (layer < 1 || layer > a.n_layer_loaded) throw Error("MODEL_UNSUPPORTED", "Cutoff layer " + std::to_string(layer) + " is not loaded; loaded are layers 1 to " + std::to_string(a.n_layer_loaded));
-    }
-    for (int32_t head : params.heads) {
-        if (head < 0 || head >= a.n_heads) throw Error("MODEL_UNSUPPORTED", "The model has " + std::to_string(a.n_heads) + " heads, not head " + std::to_string(head));
-    }
-    if (params.heads.size() != params.cutoff_layers.size()) throw Error("MODEL_UNSUPPORTED", "As many heads as cutoff layers are needed");
-    if (!std::is_sorted(params.cutoff_layers.begin(), params.cutoff_layers.end()) || params.compress_ratio < 1) throw Error("MODEL_UNSUPPORTED", "Cutoff layers must ascend and the compress ratio be positive");
-    if (!request.cascade.empty() && !a.resumable) throw Error("MODEL_UNSUPPORTED", "A cascade needs a model with cutoff layers");
-    Cascade::check(request.cascade, params);
-}
-
-void Engine::prepare(Job & job) {
-    const Request & r = job.request;
-    const size_t n_pairs = r.pairs.size() / 2;
-    // Each distinct text is encoded once, up to what its longest use keeps and one id more, which tells a cut.
-    std::vector<size_t> limit(r.texts.size(), 0);
-    for (size_t i = 0; i < n_pairs; i++) {
-        limit[r.pairs[2 * i]] = std::max(limit[r.pairs[2 * i]], size_t(r.limits.query_max_length) + 1);
-        limit[r.pairs[2 * i + 1]] = std::max(limit[r.pairs[2 * i + 1]], size_t(r.limits.max_length) + 1);
-    }
-    std::vector<std::vector<int32_t>> ids(r.texts.size());
-    std::vector<std::exception_ptr> failures(r.texts.size());
-    pool().parallel_for(int(r.texts.size()), [&](int i, int) {
-        if (job.cancelled || abandoned_) return;
-        try {
-            ids[i] = tokenizer_->encode(r.texts[i], {r.parse_special, limit[i]});
-        } catch (...) {
-            failures[i] = std::current_exception();
-        }
-    });
-    for (const auto & failure : failures) if (failure) std::rethrow_exception(failure);
-    if (job.cancelled || abandoned_) return; // finish_jobs() takes it out
-
-    job.encoded.reserve(n_pairs);
-    for (size_t i = 0; i < n_pairs; i++) {
-        EncodedPair pair = join(options_.layout, r.limits, ids[r.pairs[2 * i]], ids[r.pairs[2 * i + 1]]);
-        const int64_t n = int64_t(pair.ids.size());
-        if (facts_.n_ctx > 0 && n > facts_.n_ctx) {
-            throw Error("INPUT_TOO_LONG", "Pair " + std::to_string(i) + " has " + std::to_string(n) + " tokens, but the model has " + std::to_string(facts_.n_ctx) +
-                        " positions; set maxLength to at most " + std::to_string(facts_.n_ctx) + " and queryMaxLength below it");
-        }
-        if (options_.max_graph_tokens > 0 && n > options_.max_graph_tokens) {
-            throw Error("OUT_OF_MEMORY", "Pair " + std::to_string(i) + " has " + std::to_string(n) + " tokens, but maxMemory leaves room to compute " +
-                        std::to_string(options_.max_graph_tokens) + " at once; lower maxLength or raise maxMemory");
-        }
-        if (r.fail_on_truncation && pair.truncated) {
-            throw Error("TRUNCATED", "Pair " + std::to_string(i) + ": the " + (pair.truncated & 1 ? "query" : "document") + " does not fit " + std::to_string(r.limits.max_length) +
-                        " tokens; raise maxLength or shorten it");
-        }
-        for (int32_t id : pair.ids) {
-            if (id < 0 || id >= facts_.n_vocab) throw Error("MODEL_INVALID", file_->path() + ": the tokenizer gives id " + std::to_string(id) + ", the model knows " + std::to_string(facts_.n_vocab));
-        }
-        job.response.tokens.push_back(int32_t(n));
-        job.response.truncated.push_back(pair.truncated);
-        job.encoded.push_back(std::move(pair));
-    }
-    job.response.logits.assign(n_pairs * r.params.n_cutoffs(), NAN);
-    job.order.resize(n_pairs);
-    std::iota(job.order.begin(), job.order.end(), 0);
-    std::stable_sort(job.order.begin(), job.order.end(), [&](int32_t a, int32_t b) { return job.encoded[a].ids.size() > job.encoded[b].ids.size(); });
-    if (!r.cascade.empty()) {
-        const size_t max_state_bytes = options_.max_state_bytes > 0 ? size_t(options_.max_state_bytes) : Cascade::default_state_bytes;
-        job.cascade = std::make_unique<Cascade>(r.cascade, r.params, job.encoded, std::min(max_state_bytes, Cascade::default_state_bytes));
-    }
-    job.request.texts.clear();
-    job.request.texts.shrink_to_fit();
-}
-
 std::vector<Engine::Slot> Engine::fill(int64_t max_tokens) {
     Job & front = *active_.front();
     std::vector<Job *> group;
@@ -320,88 +200,6 @@ void Engine::fail(const std::vector<Slot> & slots, const Error & error) {
         active_.erase(found);
         failed->on_error(error);
     }
-}
-
-void Engine::compute(const std::vector<Slot> & slots) {
-    Job & front = *slots[0].job;
-    Cascade * cascade = front.cascade.get(); // all slots are this job's then
-    const ScoreParams params = cascade ? cascade->params() : front.request.params;
-    const int32_t first_cutoff = cascade ? cascade->first_cutoff() : 0;
-    const bool share_prefix = front.request.share_prefix && facts_.causal;
-    std::vector<const EncodedPair *> pairs;
-    std::vector<int32_t> numbers;
-    for (const Slot & slot : slots) {
-        pairs.push_back(&slot.job->encoded[slot.pair]);
-        numbers.push_back(slot.pair);
-    }
-    Computed computed;
-    try {
-        computed = compute(cascade ? cascade->pack(numbers, share_prefix) : pack(pairs, share_prefix), params);
-    } catch (const Error & e) {
-        if (std::string(e.code) != "OUT_OF_MEMORY" || slots.size() == 1) throw;
-        const auto half = slots.begin() + slots.size() / 2;
-        compute(std::vector<Slot>(slots.begin(), half));
-        compute(std::vector<Slot>(half, slots.end()));
-        return;
-    }
-    for (size_t i = 0; i < slots.size(); i++) {
-        Job & job = *slots[i].job;
-        for (int32_t c = 0; c < params.n_cutoffs(); c++) {
-            const float logit = computed.logits[c * slots.size() + i];
-            if (!std::isfinite(logit)) {
-                throw Error("COMPUTE_FAILED", "Pair " + std::to_string(slots[i].pair) + " gives a logit that is not a number; the weights of " + file_->path() + " are damaged or overflow their type");
-            }
-            job.response.logits[(first_cutoff + c) * job.encoded.size() + slots[i].pair] = logit;
-        }
-        if (cascade) continue;
-        job.n_done++;
-        std::vector<int32_t>().swap(job.encoded[slots[i].pair].ids);
-    }
-    if (cascade) go_on(front, numbers, computed);
-    Job * reported = nullptr;
-    for (const Slot & slot : slots) {
-        if (slot.job == reported) continue; // slots of one job stand together, but for the second round of fill()
-        reported = slot.job;
-        if (reported->on_progress) reported->on_progress(reported->n_done, reported->encoded.size());
-    }
-}
-
-// Pairs are done when a cascade drops them, or at its end.
-void Engine::go_on(Job & job, const std::vector<int32_t> & pairs, const Computed & computed) {
-    Cascade & cascade = *job.cascade;
-    if (cascade.in_last_part()) {
-        job.n_done += pairs.size();
-        return;
-    }
-    const float * ranked_by = computed.logits.data() + computed.logits.size() - pairs.size();
-    job.n_done += cascade.add(pairs, ranked_by, computed.rows, computed.states).size();
-    if (!cascade.stage_done()) return;
-    job.order = cascade.advance();
-    job.next = 0;
-    std::stable_sort(job.order.begin(), job.order.end(), [&](int32_t a, int32_t b) { return job.encoded[a].ids.size() > job.encoded[b].ids.size(); });
-}
-
-Engine::Computed Engine::compute(const Ubatch & ubatch, const ScoreParams & params) try {
-    const size_t per_seq = backend_->kernels() ? 0 : 32;
-    GraphBuilder g(*backend_, 256 + size_t(architecture_->n_layer) * (64 + per_seq * ubatch.rows.spans.size()), /*flash_attention*/ !backend_->is_cpu() && !weights_->is_f32());
-    Forward forward = architecture_->build(g, ubatch, params);
-    g.output(forward.logits);
-    if (forward.states) g.output(forward.states);
-    backend_->compute(g.graph(), [&] { g.set_inputs(); });
-    static std::once_flag computed; // some static objects of ggml are made by the first graph
-    std::call_once(computed, stop_before_exit);
-    g.rethrow();
-    const auto read = [](const ggml_tensor * t, std::vector<float> & out) {
-        out.resize(size_t(ggml_nelements(t)));
-        ggml_backend_tensor_get(t, out.data(), 0, out.size() * sizeof(float));
-    };
-    Computed out;
-    read(forward.logits, out.logits);
-    if (forward.states) read(forward.states, out.states);
-    out.rows = std::move(forward.rows);
-    return out;
-} catch (const std::bad_alloc &) {
-    throw Error("OUT_OF_MEMORY", "Not enough memory for one batch; lower maxBatchTokens or maxLength");
 }
 
 // Takes out the jobs that are complete, cancelled or abandoned.

@@ -132,7 +132,4 @@ private:
     std::thread thread_; // last: it uses all of the above
 };
 
-// The vocabulary keys of a GGUF file.
-Vocabulary read_vocabulary(const ModelFile & file);
-
 } // namespace bge

@@ -2,6 +2,7 @@
 #include "exports.h"
 #include "requests.h"
 #include "values.h"
+#include "vocabulary.h"
 
 namespace bge::binding {
 namespace {

@@ -1,6 +1,7 @@
 // Fuzz target: any bytes as a text, through the vocabularies of the golden checkpoints.
 #include "fuzz.h"
-#include "engine.h"
+#include "model-file.h"
+#include "vocabulary.h"
 #include "tokenizer/unicode.h"
 #include <algorithm>
 #include <cstdlib>

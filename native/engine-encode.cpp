@@ -1,0 +1,86 @@
+// Engine: a request checked against the model, and its texts encoded to the pairs of ids that the model is fed.
+#include "engine.h"
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+namespace bge {
+
+EncodedPair Engine::encode(const std::string & query, const std::string & document, const LengthLimits & limits, bool parse_special) const {
+    const auto ids = [&](const std::string & text, int32_t limit) { return tokenizer_->encode(text, {parse_special, size_t(limit) + 1}); };
+    return join(options_.layout, limits, ids(query, limits.query_max_length), ids(document, limits.max_length));
+}
+
+void Engine::check(const Request & request) const {
+    const ArchitectureFacts & a = facts_;
+    const ScoreParams & params = request.params;
+    for (int32_t layer : params.cutoff_layers) {
+        if (layer < 1 || layer > a.n_layer_loaded) throw Error("MODEL_UNSUPPORTED", "Cutoff layer " + std::to_string(layer) + " is not loaded; loaded are layers 1 to " + std::to_string(a.n_layer_loaded));
+    }
+    for (int32_t head : params.heads) {
+        if (head < 0 || head >= a.n_heads) throw Error("MODEL_UNSUPPORTED", "The model has " + std::to_string(a.n_heads) + " heads, not head " + std::to_string(head));
+    }
+    if (params.heads.size() != params.cutoff_layers.size()) throw Error("MODEL_UNSUPPORTED", "As many heads as cutoff layers are needed");
+    if (!std::is_sorted(params.cutoff_layers.begin(), params.cutoff_layers.end()) || params.compress_ratio < 1) throw Error("MODEL_UNSUPPORTED", "Cutoff layers must ascend and the compress ratio be positive");
+    if (!request.cascade.empty() && !a.resumable) throw Error("MODEL_UNSUPPORTED", "A cascade needs a model with cutoff layers");
+    Cascade::check(request.cascade, params);
+}
+
+void Engine::prepare(Job & job) {
+    const Request & r = job.request;
+    const size_t n_pairs = r.pairs.size() / 2;
+    // Each distinct text is encoded once, up to what its longest use keeps and one id more, which tells a cut.
+    std::vector<size_t> limit(r.texts.size(), 0);
+    for (size_t i = 0; i < n_pairs; i++) {
+        limit[r.pairs[2 * i]] = std::max(limit[r.pairs[2 * i]], size_t(r.limits.query_max_length) + 1);
+        limit[r.pairs[2 * i + 1]] = std::max(limit[r.pairs[2 * i + 1]], size_t(r.limits.max_length) + 1);
+    }
+    std::vector<std::vector<int32_t>> ids(r.texts.size());
+    std::vector<std::exception_ptr> failures(r.texts.size());
+    pool().parallel_for(int(r.texts.size()), [&](int i, int) {
+        if (job.cancelled || abandoned_) return;
+        try {
+            ids[i] = tokenizer_->encode(r.texts[i], {r.parse_special, limit[i]});
+        } catch (...) {
+            failures[i] = std::current_exception();
+        }
+    });
+    for (const auto & failure : failures) if (failure) std::rethrow_exception(failure);
+    if (job.cancelled || abandoned_) return; // finish_jobs() takes it out
+
+    job.encoded.reserve(n_pairs);
+    for (size_t i = 0; i < n_pairs; i++) {
+        EncodedPair pair = join(options_.layout, r.limits, ids[r.pairs[2 * i]], ids[r.pairs[2 * i + 1]]);
+        const int64_t n = int64_t(pair.ids.size());
+        if (facts_.n_ctx > 0 && n > facts_.n_ctx) {
+            throw Error("INPUT_TOO_LONG", "Pair " + std::to_string(i) + " has " + std::to_string(n) + " tokens, but the model has " + std::to_string(facts_.n_ctx) +
+                        " positions; set maxLength to at most " + std::to_string(facts_.n_ctx) + " and queryMaxLength below it");
+        }
+        if (options_.max_graph_tokens > 0 && n > options_.max_graph_tokens) {
+            throw Error("OUT_OF_MEMORY", "Pair " + std::to_string(i) + " has " + std::to_string(n) + " tokens, but maxMemory leaves room to compute " +
+                        std::to_string(options_.max_graph_tokens) + " at once; lower maxLength or raise maxMemory");
+        }
+        if (r.fail_on_truncation && pair.truncated) {
+            throw Error("TRUNCATED", "Pair " + std::to_string(i) + ": the " + (pair.truncated & 1 ? "query" : "document") + " does not fit " + std::to_string(r.limits.max_length) +
+                        " tokens; raise maxLength or shorten it");
+        }
+        for (int32_t id : pair.ids) {
+            if (id < 0 || id >= facts_.n_vocab) throw Error("MODEL_INVALID", file_->path() + ": the tokenizer gives id " + std::to_string(id) + ", the model knows " + std::to_string(facts_.n_vocab));
+        }
+        job.response.tokens.push_back(int32_t(n));
+        job.response.truncated.push_back(pair.truncated);
+        job.encoded.push_back(std::move(pair));
+    }
+    job.response.logits.assign(n_pairs * r.params.n_cutoffs(), NAN);
+    job.order.resize(n_pairs);
+    std::iota(job.order.begin(), job.order.end(), 0);
+    std::stable_sort(job.order.begin(), job.order.end(), [&](int32_t a, int32_t b) { return job.encoded[a].ids.size() > job.encoded[b].ids.size(); });
+    if (!r.cascade.empty()) {
+        const size_t max_state_bytes = options_.max_state_bytes > 0 ? size_t(options_.max_state_bytes) : Cascade::default_state_bytes;
+        job.cascade = std::make_unique<Cascade>(r.cascade, r.params, job.encoded, std::min(max_state_bytes, Cascade::default_state_bytes));
+    }
+    job.request.texts.clear();
+    job.request.texts.shrink_to_fit();
+}
+
+} // namespace bge
