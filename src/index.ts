@@ -1,7 +1,8 @@
 // What users may import, and nothing else.
 
 export { packageVersion as version } from "./addon/native.js";
-export { type ConvertOptions, type ConvertProgress, type ConvertResult, convert } from "./convert/convert.js";
+export { convert } from "./convert/convert.js";
+export type { ConvertOptions, ConvertProgress, ConvertResult } from "./convert/options.js";
 export { type QuantizeOptions, type QuantizeResult, quantize } from "./convert/quantize.js";
 export { RerankerError, type RerankerErrorCode } from "./errors.js";
 export * from "./eval/index.js";
@@ -20,7 +21,6 @@ export {
   type CascadeStage,
   type EncodeOptions,
   type LoadOptions,
-  type Progress,
   RERANK_PROMPTS,
   type RerankOptions,
   type ScoreOptions,
@@ -31,5 +31,6 @@ export { type EncodedInput, type RerankDocument, Reranker, type RerankResult } f
 export type { Pair } from "./reranker/scoring.js";
 export { type KnownModel, type LocalModel, listModels, type ModelList } from "./sources/model-list.js";
 export { type FindOptions, findCheckpoint } from "./sources/model-source.js";
+export type { Progress } from "./sources/progress.js";
 export { type PullOptions, pullModel } from "./sources/pull.js";
 export { type Verification, type VerifyCheck, type VerifyOptions, verifyModel } from "./verify/verify.js";

@@ -2,91 +2,18 @@
 // appears only when it is whole.
 import { rm } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import { loadNative, type NativeAddon, type TensorType, type TokenizerSpec } from "../addon/native.js";
+import { loadNative, type NativeAddon, type TokenizerSpec } from "../addon/native.js";
 import { createOutput, outputError } from "../files/output-file.js";
-import type { RerankClass } from "../models/index.js";
+import type { MetadataEntry } from "../gguf/metadata-entry.js";
 import { readVocabulary } from "../tokenizer/vocabulary.js";
-import { countParameters, readCheckpoint, throwIfUntied } from "./checkpoint.js";
+import { readCheckpoint } from "./checkpoint.js";
 import { type CheckpointConfig, quantity } from "./config.js";
 import { emptyPadPosition } from "./late-metadata.js";
-import { buildMetadata, type MetadataEntry, type PromptIds, padVocabulary } from "./metadata.js";
-import type { TensorPlan } from "./tensor-plan.js";
-import { type TypeFallback, writableType } from "./tensor-type.js";
+import { buildMetadata, type PromptIds, padVocabulary } from "./metadata.js";
+import type { ConvertOptions, ConvertResult } from "./options.js";
+import { writableType } from "./tensor-type.js";
 import type { ArrivingWeights } from "./weight-file.js";
 import { writeModel } from "./write-model.js";
-
-export interface ConvertProgress {
-  /** Bytes of weights read so far, and in all. */
-  readonly done: number;
-  readonly total: number;
-  /** GGUF name of the tensor that was worked on last. */
-  readonly tensor: string;
-}
-
-export interface ConvertOptions {
-  /** Path of the new file. Default: `<name>-<OUTTYPE>.gguf` in the source folder. */
-  readonly output?: string | undefined;
-  /**
-   * Type of the weight matrices: f32, f16, bf16, q8_0, q6_k, q4_k ... Norms, biases, score heads and small tables stay F32.
-   *
-   * Default f16: half the size of the published F32 weights, with 11 significant bits per weight where bf16 has 8, so that
-   * scores move in the third or fourth decimal only.
-   */
-  readonly outtype?: string | undefined;
-  /**
-   * Weight matrices of another type: `{ "blk\\.[01]\\.attn_": "f16" }` gives those whose GGUF name the regular expression matches
-   * that type. The first that matches decides.
-   */
-  readonly tensorTypes?: Readonly<Record<string, string>> | undefined;
-  /** Folder of a peft LoRA adapter to merge. */
-  readonly lora?: string | undefined;
-  /** Name stored in the file. Default: the folder's, or the repository's in the Hugging Face cache. */
-  readonly name?: string | undefined;
-  /** Replace an existing file; without it that is an error. */
-  readonly overwrite?: boolean | undefined;
-  readonly onProgress?: ((progress: ConvertProgress) => void) | undefined;
-  readonly signal?: AbortSignal | undefined;
-}
-
-export interface ConvertResult {
-  readonly path: string;
-  readonly name: string;
-  readonly architecture: string;
-  readonly class: RerankClass;
-  readonly outtype: TensorType;
-  readonly sizeBytes: number;
-  readonly tensorCount: number;
-  readonly parameterCount: number;
-  /** SHA-256 of the source's weight files, one after the other in name order. */
-  readonly sourceSha256: string;
-  /** Source tensors left out, with the reason. */
-  readonly dropped: TensorPlan["dropped"];
-  /** Tensors that could not have the type asked for. */
-  readonly fallbacks: readonly TypeFallback[];
-  /** Tensors changed by the LoRA adapter. */
-  readonly adapted: readonly string[];
-}
-
-/** What a checkpoint folder holds, found without reading its weights. */
-export interface CheckpointDescription {
-  readonly name: string;
-  /** As config.json says it, such as `XLMRobertaForSequenceClassification`. */
-  readonly checkpoint: string;
-  readonly architecture: string;
-  readonly class: RerankClass;
-  readonly layerCount: number;
-  readonly hiddenSize: number;
-  readonly headCount: number;
-  readonly contextLength: number;
-  readonly vocabularySize: number;
-  readonly cutoffLayers: readonly number[];
-  readonly parameterCount: number;
-  /** Number of source tensors by type. */
-  readonly tensorTypes: Readonly<Record<string, number>>;
-  readonly files: readonly string[];
-  readonly sizeBytes: number;
-  readonly dropped: TensorPlan["dropped"];
-}
 
 /**
  * Converts a Hugging Face checkpoint folder to one GGUF file.
@@ -132,38 +59,6 @@ async function convertCheckpoint(source: string, arriving: ArrivingWeights | und
   } finally {
     await file.discard();
   }
-}
-
-/** @throws {RerankerError} `CONVERT_FAILED` as `convert` would. */
-export async function describeCheckpoint(source: string): Promise<CheckpointDescription> {
-  const checkpoint = await readCheckpoint(source);
-  await throwIfUntied(checkpoint);
-  const { config, name, plan, weights } = checkpoint;
-  const sources = plan.tensors.flatMap((tensor) => tensor.parts.map((part) => part.source));
-  const tensorTypes: Record<string, number> = {};
-  for (const { dtype } of sources) tensorTypes[dtype] = (tensorTypes[dtype] ?? 0) + 1;
-  const start = config.quantities.get("start_layer");
-  const layerCount = quantity(config, "n_layer");
-  const step = config.quantities.get("layer_step") ?? 1;
-  const cutoffLayers: number[] = [];
-  for (let layer = start ?? Number.POSITIVE_INFINITY; layer <= layerCount; layer += step) cutoffLayers.push(layer);
-  return {
-    name,
-    checkpoint: config.name,
-    architecture: config.profile.architecture,
-    class: config.profile.class,
-    layerCount,
-    hiddenSize: quantity(config, "n_embd"),
-    headCount: quantity(config, "n_head"),
-    contextLength: quantity(config, "n_ctx_train"),
-    vocabularySize: quantity(config, "n_vocab"),
-    cutoffLayers,
-    parameterCount: countParameters(plan),
-    tensorTypes,
-    files: weights.files.map((file) => file.name),
-    sizeBytes: sources.reduce((sum, tensor) => sum + tensor.sizeBytes, 0),
-    dropped: plan.dropped,
-  };
 }
 
 /** Encodes the fixed texts with the very tokenizer that will read the file, from a GGUF of the vocabulary alone. */

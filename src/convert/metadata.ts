@@ -1,11 +1,10 @@
 // The metadata of a converted file: llama.cpp's keys, the vocabulary's, and our own under `reranker.`.
 
-import type { GgufType, GgufValue, TensorType } from "../addon/native.js";
+import type { TensorType } from "../addon/native.js";
 import { RerankerError } from "../errors.js";
+import type { MetadataEntry } from "../gguf/metadata-entry.js";
 import { type CheckpointConfig, quantity } from "./config.js";
 import { fileType } from "./tensor-type.js";
-
-export type MetadataEntry = readonly [key: string, type: GgufType, value: GgufValue];
 
 /** Stands for the hash of the weights until they have been read (late-metadata.ts). */
 const SHA256_PLACEHOLDER = "0".repeat(64);

@@ -2,11 +2,11 @@
 import { type FileHandle, open } from "node:fs/promises";
 import { resolve } from "node:path";
 import { type GgufHeader, type GgufTensor, loadNative, type NativeAddon, type TensorType, type TensorTypeInfo } from "../addon/native.js";
-import { asRerankerError } from "../addon/native-errors.js";
-import { RerankerError } from "../errors.js";
+import { asRerankerError, RerankerError } from "../errors.js";
 import { createOutput, outputError, throwIfDiskFull } from "../files/output-file.js";
+import type { MetadataEntry } from "../gguf/metadata-entry.js";
 import { findProfile, type ModelProfile } from "../models/index.js";
-import { type MetadataEntry, quantizationEntries } from "./metadata.js";
+import { quantizationEntries } from "./metadata.js";
 import { type RowJob, streamRows } from "./row-stream.js";
 import { keepsF32, rowBytes, type TypeFallback, tensorTypeChooser, writableType } from "./tensor-type.js";
 import { localFile, type WeightReader } from "./weight-file.js";

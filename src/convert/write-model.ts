@@ -2,11 +2,11 @@
 import { type FileHandle, open } from "node:fs/promises";
 import type { GgufTensor, NativeAddon, TensorTypeInfo } from "../addon/native.js";
 import { throwIfDiskFull } from "../files/output-file.js";
+import type { MetadataEntry } from "../gguf/metadata-entry.js";
 import { together } from "../together.js";
 import { type Checkpoint, countParameters, throwIfUntied } from "./checkpoint.js";
-import type { ConvertOptions, ConvertResult } from "./convert.js";
 import { hashWeights, patchMetadata, readPadPosition } from "./late-metadata.js";
-import type { MetadataEntry } from "./metadata.js";
+import type { ConvertOptions, ConvertResult } from "./options.js";
 import { type RowEdit, type RowJob, streamRows } from "./row-stream.js";
 import type { PlannedPart, PlannedTensor, TensorPlan } from "./tensor-plan.js";
 import { rowBytes, tensorTypeChooser, typeExceptions } from "./tensor-type.js";

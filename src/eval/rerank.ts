@@ -1,6 +1,7 @@
 // A data set's candidates, scored by a reranker.
-import type { Progress } from "../reranker/options.js";
+
 import type { Reranker } from "../reranker/reranker.js";
+import type { Progress } from "../sources/progress.js";
 import type { Dataset, DatasetQuery } from "./dataset.js";
 import type { Run } from "./run.js";
 

@@ -2,8 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { access, type FileHandle, open, rename, rm, stat, statfs } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { asRerankerError } from "../addon/native-errors.js";
-import { RerankerError } from "../errors.js";
+import { asRerankerError, RerankerError } from "../errors.js";
 
 export interface OutputFile {
   readonly temporaryPath: string;

@@ -2,8 +2,7 @@
 
 import { bestOf, loadGpuModules, type MissingDevice, missingDevices } from "../addon/gpu-modules.js";
 import { type GgufHeader, type GgufTensor, type GgufType, type GgufValue, loadNative, type NativeDevice } from "../addon/native.js";
-import { asRerankerError } from "../addon/native-errors.js";
-import { RerankerError } from "../errors.js";
+import { asRerankerError, RerankerError } from "../errors.js";
 import { residentBytes, workBytes } from "./memory.js";
 import { describeModel, type ModelFacts } from "./model-facts.js";
 

@@ -1,7 +1,5 @@
 // ModelProfile: all there is to know about an architecture outside its graph, as data. The loader reads the defaults,
 // prompts and score head; the converter reads the checkpoints.
-import type { GgufType } from "../addon/native.js";
-
 /** FlagEmbedding's own names for its four reranker classes. */
 export type RerankClass = "encoder-only-base" | "decoder-only-base" | "decoder-only-layerwise" | "decoder-only-lightweight";
 
@@ -117,7 +115,7 @@ export interface CheckpointProfile {
   /** GGUF metadata beyond what every file has, in file order; the key's `{arch}` is the GGUF architecture. */
   readonly metadata: readonly (readonly [
     key: string,
-    type: GgufType,
+    type: "u32" | "f32" | "bool" | "string" | "u32[]" | "f32[]" | "bool[]" | "string[]",
     value: Quantity | { readonly constant: string | number | boolean },
   ])[];
   /** Checkpoint name -> GGUF tensor. `{i}` runs over the layers, `{h}` over the score heads. */

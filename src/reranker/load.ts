@@ -2,16 +2,15 @@
 
 import { ensureDevice } from "../addon/gpu-modules.js";
 import { type GgufHeader, loadNative, type NativeAddon, type NativeModel, type TokenizerSpec } from "../addon/native.js";
-import { asRerankerError } from "../addon/native-errors.js";
 import { show } from "../checks.js";
-import { convert, convertArriving } from "../convert/convert.js";
-import { RerankerError } from "../errors.js";
+import { asRerankerError, RerankerError } from "../errors.js";
 import { budgetWithin, type MemoryBudget, parseBytes, residentBytes, UNLIMITED } from "../gguf/memory.js";
 import { describeModel, type ModelFacts } from "../gguf/model-facts.js";
 import type { RerankClass } from "../models/index.js";
-import { type Converter, type ConvertRequest, resolveModelSource } from "../sources/model-source.js";
+import { convertForCache } from "../sources/convert-for-cache.js";
+import { type Converter, resolveModelSource } from "../sources/model-source.js";
 import { tokenizerSpecOf } from "../tokenizer/tokenizer-spec.js";
-import { CLASS_NAMES, checkLoadOptions, type LoadOptions, type Progress } from "./options.js";
+import { CLASS_NAMES, checkLoadOptions, type LoadOptions } from "./options.js";
 import { resolveScoreOptions, throwIfForeign } from "./settings.js";
 
 /** A loaded model with all that a Reranker needs to know of it. */
@@ -30,13 +29,6 @@ export interface Environment {
   readonly openDevice: (name: string | undefined) => string | Promise<string>;
   readonly tokenizerSpec: (header: GgufHeader) => TokenizerSpec;
   readonly convert: Converter;
-}
-
-/** Converts as loading does; a file that is there is of another time and replaced. */
-export async function convertForCache(folder: string, request: ConvertRequest): Promise<void> {
-  const onProgress = ({ done, total }: Progress) => request.onProgress?.({ done, total, stage: "convert" });
-  const options = { ...request, onProgress, overwrite: true };
-  await (request.arriving ? convertArriving(folder, request.arriving, options) : convert(folder, options));
 }
 
 /** The machine itself. */

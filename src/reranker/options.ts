@@ -5,17 +5,8 @@ import { parseBytes } from "../gguf/memory.js";
 import { gemma2 } from "../models/gemma2.js";
 import type { RerankClass } from "../models/index.js";
 import { minicpm } from "../models/minicpm.js";
+import type { Progress } from "../sources/progress.js";
 import { compileInstruction } from "./instruction.js";
-
-/** Pairs done so far of a call, or bytes of a download or conversion. */
-export interface Progress {
-  readonly done: number;
-  readonly total: number;
-  /** While a model is loaded: what is going on. Both by turns while weights are converted as they arrive. */
-  readonly stage?: "download" | "convert";
-  /** The file that is downloaded. */
-  readonly file?: string;
-}
 
 /** How the texts of a pair become token ids. `undefined` and `null` mean: as given at load, else the default. */
 export interface EncodeOptions {

@@ -1,9 +1,8 @@
 // Reranker: a loaded model, its calls, its end.
 
 import type { EncodeSpec, NativeModel, ScoreResult } from "../addon/native.js";
-import { asRerankerError } from "../addon/native-errors.js";
 import { show } from "../checks.js";
-import { RerankerError } from "../errors.js";
+import { asRerankerError, RerankerError } from "../errors.js";
 import { compileInstruction, type Instruct } from "./instruction.js";
 import { type LoadedModel, openModel } from "./load.js";
 import { describeLoaded, type RerankerModel } from "./model-description.js";

@@ -1,9 +1,8 @@
 // One call's pairs, sent to the devices and brought back in order.
 
 import type { NativeModel, ScoreRequest, ScoreResult } from "../addon/native.js";
-import { asRerankerError } from "../addon/native-errors.js";
-import { RerankerError } from "../errors.js";
-import type { Progress } from "./options.js";
+import { asRerankerError, RerankerError } from "../errors.js";
+import type { Progress } from "../sources/progress.js";
 
 export type Pair = readonly [query: string, document: string];
 

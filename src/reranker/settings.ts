@@ -4,6 +4,7 @@
 import { show } from "../checks.js";
 import type { ModelFacts } from "../gguf/model-facts.js";
 import { type ClassOption, profiles } from "../models/index.js";
+import type { Progress } from "../sources/progress.js";
 import {
   type CascadeStage,
   CLASS_NAMES,
@@ -12,7 +13,6 @@ import {
   checkScoreOptions,
   type EncodeOptions,
   type LoadOptions,
-  type Progress,
   type RerankOptions,
   type ScoreOptions,
 } from "./options.js";

@@ -8,12 +8,12 @@ import { show } from "../checks.js";
 import type { ArrivingWeights } from "../convert/weight-file.js";
 import { RerankerError } from "../errors.js";
 import { userCacheFolder } from "../files/cache-folder.js";
-import type { Progress } from "../reranker/options.js";
 import type { WeightConsumer } from "./hub/download.js";
 import { asFileError } from "./hub/download-file.js";
 import { fetchModel, type HubOptions, type Snapshot } from "./hub/hub.js";
 import { withLock } from "./hub/lock.js";
 import { HUB_IDS, type HubName, parseHubName } from "./hub/names.js";
+import type { Progress } from "./progress.js";
 
 export interface ConvertRequest {
   readonly output: string;

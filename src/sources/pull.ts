@@ -1,9 +1,9 @@
 // Getting a model ahead of its first use: downloaded, converted, ready to load.
 
 import { show } from "../checks.js";
-import { convertForCache } from "../reranker/load.js";
-import type { Progress } from "../reranker/options.js";
+import { convertForCache } from "./convert-for-cache.js";
 import { resolveModelSource } from "./model-source.js";
+import type { Progress } from "./progress.js";
 
 export interface PullOptions {
   /** Type of the weights when a checkpoint is converted. @default "f32" */

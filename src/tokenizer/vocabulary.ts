@@ -2,10 +2,10 @@
 // the rules those keys cannot say.
 import { join } from "node:path";
 import type { TokenizerSpec } from "../addon/native.js";
-import type { MetadataEntry } from "../convert/metadata.js";
 import { RerankerError, shown } from "../errors.js";
 import { readBounded } from "../files/bounded-file.js";
 import { type JsonObject, parseJsonObject, readJsonObject } from "../files/json.js";
+import type { MetadataEntry } from "../gguf/metadata-entry.js";
 import { withScores } from "./scores.js";
 import {
   type ConvertedTokenizer,

@@ -85,7 +85,7 @@ describe("a conversion while weights arrive", () => {
     const adapter = { [`${module}.lora_A.weight`]: floatTensor([1, 96], () => 1), [`${module}.lora_B.weight`]: floatTensor([96, 1]) };
     await fs.writeFile(path.join(lora, "adapter_model.safetensors"), safetensorsBytes(adapter));
     const { resolveModelSource } = await import("../../src/sources/model-source.js");
-    const { convertForCache } = await import("../../src/reranker/load.js");
+    const { convertForCache } = await import("../../src/sources/convert-for-cache.js");
     const options = { outtype: "f16", cacheDir: undefined, lora, signal: undefined, onProgress: undefined };
     const file = await resolveModelSource("golden/sharded", options, convertForCache);
     const later = hashOf(await convertedLater("golden/sharded", { lora }));

@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import { gunzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { loadNative, type NativeTokenizer, type TokenizerSpec } from "../../src/addon/native.js";
-import type { MetadataEntry } from "../../src/convert/metadata.js";
+import type { MetadataEntry } from "../../src/gguf/metadata-entry.js";
 import { compileTokenizerSpec, tokenizerSpecOf } from "../../src/tokenizer/tokenizer-spec.js";
 import { readVocabulary } from "../../src/tokenizer/vocabulary.js";
 import { checkpoints } from "../golden.js";

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { readCheckpoint, throwIfUntied } from "../../src/convert/checkpoint.js";
 import { readConfig } from "../../src/convert/config.js";
-import { describeCheckpoint } from "../../src/convert/convert.js";
+import { describeCheckpoint } from "../../src/convert/description.js";
 import {
   copyGolden,
   editConfig,

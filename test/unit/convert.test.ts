@@ -4,7 +4,8 @@ import { readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { type GgufHeader, loadNative } from "../../src/addon/native.js";
-import { type ConvertProgress, convert } from "../../src/convert/convert.js";
+import { convert } from "../../src/convert/convert.js";
+import type { ConvertProgress } from "../../src/convert/options.js";
 import { quantize } from "../../src/convert/quantize.js";
 import {
   copyGolden,

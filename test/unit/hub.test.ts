@@ -3,11 +3,11 @@ import { existsSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSyn
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
-import type { Progress } from "../../src/reranker/options.js";
 import type { ArrivingCheckpoint } from "../../src/sources/hub/download.js";
 import { fetchModel, findCached, type HubOptions } from "../../src/sources/hub/hub.js";
 import { parseHubName } from "../../src/sources/hub/names.js";
 import { parseListing, selectFiles } from "../../src/sources/hub/repository.js";
+import type { Progress } from "../../src/sources/progress.js";
 import { gitHash, type HubServer, hashOf, startHub } from "../hub-server.js";
 
 const commit = "0123456789abcdef0123456789abcdef01234567";

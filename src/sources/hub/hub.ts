@@ -3,7 +3,7 @@ import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { show } from "../../checks.js";
 import { RerankerError } from "../../errors.js";
-import type { Progress } from "../../reranker/options.js";
+import type { Progress } from "../progress.js";
 import { cachedRepository, readRef, snapshotFolder, writeRef } from "./cache.js";
 import { Download, readShards, type WeightConsumer } from "./download.js";
 import { asFileError } from "./download-file.js";
