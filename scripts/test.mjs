@@ -19,6 +19,7 @@ function run(title, command, args) {
 
 if (only.length === 0) {
   run("style (biome)", bin("biome"), ["check", "."]);
+  run("floors of native/", process.execPath, [path.join("scripts", "checks", "native-includes.mjs")]);
   run("types (tsc)", bin("tsc"), ["--noEmit", "-p", "test"]);
   run("package (publint)", bin("publint"), ["--strict"]);
   const native = path.join(root, "build", "native-tests");
