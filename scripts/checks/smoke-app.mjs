@@ -5,7 +5,7 @@ import { cpSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmS
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 
-const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..");
+const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..", "..");
 export const folder = path.join(root, "build", "platforms");
 
 export const npm = (args, cwd) =>
@@ -30,7 +30,7 @@ export function makeApp(name, tarball, installFlags, maxTokens = Number.POSITIVE
   mkdirSync(app, { recursive: true });
   writeFileSync(path.join(app, "package.json"), JSON.stringify({ name: "app", private: true, type: "module" }));
   npm(["install", ...installFlags, tarball], app);
-  cpSync(path.join(root, "scripts", "platform-smoke.mjs"), path.join(app, "smoke.mjs"));
+  cpSync(path.join(root, "scripts", "checks", "platform-smoke.mjs"), path.join(app, "smoke.mjs"));
   const golden = path.join(app, "golden");
   cpSync(path.join(root, "test", "golden"), golden, { recursive: true, filter: (file) => !file.endsWith(".md") });
   const checkpoints = JSON.parse(readFileSync(path.join(golden, "checkpoints.json"), "utf8"));

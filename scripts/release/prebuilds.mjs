@@ -1,6 +1,6 @@
 // Builds the prebuilt addons of all platforms on Linux x64, into prebuilds/<platform>-<arch>/node.napi.node (the naming of
 // prebuildify). A platform whose compiler is not installed is named, with what to install, and the others are built.
-//   node scripts/prebuilds.mjs [--only linux-arm64,win32-x64] [--jobs 2]
+//   node scripts/release/prebuilds.mjs [--only linux-arm64,win32-x64] [--jobs 2]
 import { execFileSync } from "node:child_process";
 import { copyFileSync, existsSync, mkdirSync, statSync } from "node:fs";
 import path from "node:path";
@@ -9,7 +9,7 @@ import { parseArgs } from "node:util";
 import { findZig } from "./find-zig.mjs";
 import { prebuildFaults } from "./prebuild-faults.mjs";
 
-const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..");
+const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..", "..");
 const host = `${process.platform}-${process.arch}`;
 const zigVersion = "0.17.1"; // what the prebuilds were last made with; another one builds too, to other bytes
 
@@ -31,7 +31,7 @@ if (unknown.length > 0) {
 }
 
 execFileSync(process.execPath, [path.join(root, "scripts", "build.mjs"), "ts"], { stdio: "inherit" });
-const { buildAddon, findProgram, packageFolder, runs } = await import("../lib/addon/native-build.js");
+const { buildAddon, findProgram, packageFolder, runs } = await import("../../lib/addon/native-build.js");
 
 /** Compiler and linker for macOS, as native/toolchains/darwin.cmake wants them, or undefined. */
 function darwinTools() {

@@ -1,5 +1,5 @@
 // What must hold before npm publish, each point checked on the files that would be published.
-//   node scripts/release-check.mjs [TARBALL]
+//   node scripts/release/release-check.mjs [TARBALL]
 import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 import { compareVersions, PLATFORMS, prebuildFaults } from "./prebuild-faults.mjs";
 
-const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..");
+const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..", "..");
 const windows = process.platform === "win32";
 const ATTW = "@arethetypeswrong/cli@0.18.5"; // fetched by npx: nobody else needs its hundred dependencies
 const MAX_JS_BYTES = 150_000; // gzipped, as it travels

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 
-const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../..");
+const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../../..");
 const golden = path.join(root, "test", "golden");
 const checkpoint = path.join(golden, "xlmr-m3-reranker");
 const windows = process.platform === "win32";
@@ -73,7 +73,7 @@ export class Lab {
   }
 
   addPrograms(folder) {
-    const here = path.join(root, "scripts", "hosts");
+    const here = path.join(root, "scripts", "checks", "hosts");
     for (const name of readdirSync(here)) if (!/^(lab|combinations)/.test(name)) cpSync(path.join(here, name), path.join(folder, name));
   }
 

@@ -6,7 +6,7 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 
-const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..");
+const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..", "..");
 const folder = path.join(root, "build", "fuzz");
 const build = path.join(folder, "native");
 const NATIVE = ["gguf", "tokenizer"];
@@ -45,7 +45,7 @@ async function prepareNative() {
   const cmake = ["-S", path.join("test", "native", "fuzz"), "-B", build, "-DBGE_FUZZER=ON", `-DCMAKE_CXX_COMPILER=${compiler()}`];
   if (run("cmake", cmake, { stdio: ["ignore", "ignore", "inherit"] }) !== 0) throw new Error("The native targets cannot be configured.");
   if (run("cmake", ["--build", build, "--parallel", "2"]) !== 0) throw new Error("The native targets do not build.");
-  const { makeAllNativeSeeds } = await import("../test/fuzz/native-seeds.mjs");
+  const { makeAllNativeSeeds } = await import("../../test/fuzz/native-seeds.mjs");
   return makeAllNativeSeeds(path.join(folder, "seeds"));
 }
 

@@ -5,15 +5,15 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { findGgml, modulesIn } from "../lib/addon/ggml-libraries.js";
-import { convert } from "../lib/index.js";
+import { findGgml, modulesIn } from "../../lib/addon/ggml-libraries.js";
+import { convert } from "../../lib/index.js";
 import { readRecords, writeRecords } from "./platform-records.mjs";
 
 const USAGE = `Usage: npm run sanitize [-- address|undefined|thread ...]
   address, undefined   one build with both: memory errors, leaks, undefined behaviour
   thread               data races and lock order`;
 
-const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..");
+const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..", "..");
 const tests = path.join(root, "test", "native");
 const compiler = process.env.CXX ?? "c++";
 

@@ -8,16 +8,16 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
-import { convert, Reranker } from "../lib/index.js";
+import { convert, Reranker } from "../../lib/index.js";
 import { writeRecords } from "./platform-records.mjs";
 
-const USAGE = `Usage: node scripts/soak.mjs --cycles N | --minutes N [--max-growth-mb N]
+const USAGE = `Usage: node scripts/checks/soak.mjs --cycles N | --minutes N [--max-growth-mb N]
   --cycles N          load, score, dispose, N times, over every architecture in turn
   --minutes N         calls of all kinds at once on loaded models, some released when idle, for N minutes
   --max-growth-mb N   growth of the resident set from the second to the last fifth that still passes (default 24)
   --no-record         leave build/platforms alone`;
 
-const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..");
+const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..", "..");
 const golden = path.join(root, "test", "golden");
 const checkpoints = JSON.parse(readFileSync(path.join(golden, "checkpoints.json"), "utf8"));
 const TYPES = ["f32", "q8_0"];
@@ -163,7 +163,7 @@ async function main() {
         {
           area: "memory",
           combination: cycles ? "load, score, dispose" : "many callers at once",
-          how: `node scripts/soak.mjs ${cycles ? `--cycles ${cycles}` : `--minutes ${minutes}`}`,
+          how: `node scripts/checks/soak.mjs ${cycles ? `--cycles ${cycles}` : `--minutes ${minutes}`}`,
           result: passed ? "pass" : "fail",
           detail: `Node ${process.versions.node}; ${detail}`,
         },

@@ -1,11 +1,11 @@
 // Installs the packed package without its prebuilt addons, compiles one with `bge-reranker build` and runs the golden models on
 // it: on the prebuilt ggml, with ggml compiled in, and with musl for a C library. Results go to build/platforms/builds.json.
-//   node scripts/check-builds.mjs [--only prebuilt,source,musl]
+//   node scripts/checks/check-builds.mjs [--only prebuilt,source,musl]
 import { execFileSync, spawnSync } from "node:child_process";
 import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { parseArgs } from "node:util";
-import { findZig } from "./find-zig.mjs";
+import { findZig } from "../release/find-zig.mjs";
 import { readRecords, writeRecords } from "./platform-records.mjs";
 import { folder, makeApp, packPackage, runSmoke } from "./smoke-app.mjs";
 

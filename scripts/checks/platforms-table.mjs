@@ -5,7 +5,7 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { readAllRecords } from "./platform-records.mjs";
 
-const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..");
+const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..", "..");
 const kept = path.join(root, "docs", "platforms.json");
 const page = path.join(root, "docs", "platforms.md");
 const prebuilts = "Prebuilt addons";
@@ -13,7 +13,7 @@ const prebuilts = "Prebuilt addons";
 const intro = `# Platforms
 
 What was run, where and how. \`npm run check:platforms\`, \`check:builds\`, \`check:hosts\`, \`sanitize\` and \`soak\` leave records,
-which \`node scripts/platforms-table.mjs\` takes into platforms.json and into this page. Each row has the day of its last run.
+which \`node scripts/checks/platforms-table.mjs\` takes into platforms.json and into this page. Each row has the day of its last run.
 
 The package carries an addon for each platform under "${prebuilts}", made on Linux x64. They run on Node 20.19 and newer,
 and on:

@@ -7,7 +7,7 @@ import { finished } from "node:stream/promises";
 import { parseArgs } from "node:util";
 import { gunzipSync } from "node:zlib";
 
-const USAGE = `Usage: node scripts/make-random-checkpoint.mjs SHAPE OUT --tokenizer tokenizer.json[.gz]
+const USAGE = `Usage: node scripts/make/make-random-checkpoint.mjs SHAPE OUT --tokenizer tokenizer.json[.gz]
   SHAPE          bge-reranker-base, bge-reranker-large, bge-reranker-v2-m3, bge-reranker-v2-gemma,
                  bge-reranker-v2-minicpm-layerwise, bge-reranker-v2.5-gemma2-lightweight
   --dtype TYPE   f32 (default), f16 or bf16

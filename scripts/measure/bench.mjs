@@ -5,12 +5,12 @@ import os from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { measureChip } from "../bench/chip.mjs";
-import { measureShape } from "../bench/measure.mjs";
-import { installPeers, peerVersion, whyNoTorch } from "../bench/peers.mjs";
-import { BASELINE, ENGINES, QUICK_ENGINES, QUICK_LAYERS, REFERENCE_FILE, WORKLOADS } from "../bench/plan.mjs";
-import { markdownReport, summaryOf, textReport } from "../bench/report.mjs";
-import { SHAPES } from "../bench/shapes.mjs";
+import { measureChip } from "../../bench/chip.mjs";
+import { measureShape } from "../../bench/measure.mjs";
+import { installPeers, peerVersion, whyNoTorch } from "../../bench/peers.mjs";
+import { BASELINE, ENGINES, QUICK_ENGINES, QUICK_LAYERS, REFERENCE_FILE, WORKLOADS } from "../../bench/plan.mjs";
+import { markdownReport, summaryOf, textReport } from "../../bench/report.mjs";
+import { SHAPES } from "../../bench/shapes.mjs";
 
 const USAGE = `Usage: npm run bench -- [options]
   --quick             base shape, Q8_0 and onnxruntime int8, 100 passages
@@ -87,7 +87,7 @@ function findMissing(engines) {
 /** Makes the files of a shape, in a process of its own. */
 function prepare(request) {
   return new Promise((resolve, reject) => {
-    const child = fork(path.join(here, "..", "bench", "prepare.mjs"), {
+    const child = fork(path.join(here, "..", "..", "bench", "prepare.mjs"), {
       stdio: ["ignore", "inherit", "inherit", "ipc"],
       serialization: "advanced",
     });
@@ -146,7 +146,7 @@ async function main() {
     return;
   }
   const started = performance.now();
-  if (options.fresh) rmSync(path.join(here, "..", "build", "bench"), { recursive: true, force: true });
+  if (options.fresh) rmSync(path.join(here, "..", "..", "build", "bench"), { recursive: true, force: true });
   const loadAverage = os.loadavg()[0];
   const missing = findMissing(options.engines);
   const chip = measureChip();

@@ -1,6 +1,6 @@
 // Packs the package, installs it with every package manager and runs the same programs on every host npm can supply;
 // prints a table and keeps it in build/platforms/hosts.json.
-//   node scripts/check-hosts.mjs [--only pnpm,bun] [--quick] [--json] [--tarball FILE]
+//   node scripts/checks/check-hosts.mjs [--only pnpm,bun] [--quick] [--json] [--tarball FILE]
 // Needs nothing installed when a tarball is given.
 import { parseArgs } from "node:util";
 import { combinations } from "./hosts/combinations.mjs";

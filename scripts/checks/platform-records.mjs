@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 
-const folder = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..", "build", "platforms");
+const folder = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..", "..", "build", "platforms");
 const fileOf = (name) => path.join(folder, `${name}.json`);
 
 /** An empty list where nothing was recorded. */

@@ -1,14 +1,14 @@
 // Checks CUDA on a machine that has an NVIDIA GPU, in one go: installs the CUDA package and, where no toolkit has them,
 // its runtime libraries into build/cuda; scores the golden checkpoints on cuda:0; times it against the CPU. Prints a
 // Markdown section for docs/devices.md and leaves records for docs/platforms.md. Nothing is installed outside build/.
-//   node scripts/setup.mjs && node scripts/check-cuda.mjs
+//   node scripts/setup.mjs && node scripts/checks/check-cuda.mjs
 import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { writeRecords } from "./platform-records.mjs";
 
-const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..");
+const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..", "..");
 const folder = path.join(root, "build", "cuda");
 const library = path.join(root, "lib", "index.js");
 const { ggml } = JSON.parse(readFileSync(path.join(root, "package.json"), "utf8"));
@@ -95,7 +95,7 @@ function throughput(device, outtype, env) {
   if (!existsSync(path.join(checkpoint, "config.json"))) {
     const tokenizer = path.join(golden, "xlmr-m3-reranker", "tokenizer.json");
     node(
-      path.join(root, "scripts", "make-random-checkpoint.mjs"),
+      path.join(root, "scripts", "make", "make-random-checkpoint.mjs"),
       "bge-reranker-v2-m3",
       checkpoint,
       "--tokenizer",
@@ -137,7 +137,7 @@ for (const checkpoint of checkpoints) {
   records.push({
     area: "devices",
     combination: `CUDA, ${gpu}, ${name}`,
-    how: "scripts/check-cuda.mjs",
+    how: "scripts/checks/check-cuda.mjs",
     result: f32.over.length > 0 ? "fail" : "pass",
     detail: `|logit error| in F32: median ${e(f32.median)}, max ${e(f32.max)} over ${f32.count} scores`,
   });

@@ -4,7 +4,7 @@ import { cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } 
 import path from "node:path";
 import { Skip, versionOf } from "./lab.mjs";
 
-const manifest = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"));
+const manifest = JSON.parse(readFileSync(new URL("../../../package.json", import.meta.url), "utf8"));
 const pinned = manifest.ggml.prebuilt;
 const { platform, arch } = process;
 // Another ggml than ours: 0.25.1 where it is published, else an older one.

@@ -1,17 +1,17 @@
-// Installs the packed package as each platform would get it and runs the golden models there (scripts/platform-smoke.mjs):
+// Installs the packed package as each platform would get it and runs the golden models there (scripts/checks/platform-smoke.mjs):
 // this machine's own platform natively, Linux arm64 under qemu, Windows x64 under wine. Build the prebuilds first
 // (npm run prebuilds). Results go to build/platforms/prebuilds.json, from which platforms-table.mjs makes docs/platforms.md.
-//   node scripts/check-platforms.mjs [--only linux-arm64,win32-x64]
+//   node scripts/checks/check-platforms.mjs [--only linux-arm64,win32-x64]
 import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, rmSync, statSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { prebuildFaults } from "../release/prebuild-faults.mjs";
 import { readRecords, writeRecords } from "./platform-records.mjs";
-import { prebuildFaults } from "./prebuild-faults.mjs";
 import { folder, makeApp, npm, packPackage, runSmoke } from "./smoke-app.mjs";
 
-const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..");
+const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..", "..");
 const host = `${process.platform}-${process.arch}`;
 
 // `node`: the npm package that carries Node for it. The prefix of qemu is where Debian's cross compiler keeps its libraries.
@@ -70,7 +70,7 @@ function check(name, tarball) {
   if (unfit.length > 0) return record(name, "built", "fail", unfit.join("; "));
   const { emulator } = targets[name];
   if (name !== host && !emulator) {
-    const seen = `${statSync(addon).size} bytes; format, libraries, symbols and signature looked at (scripts/prebuild-faults.mjs)`;
+    const seen = `${statSync(addon).size} bytes; format, libraries, symbols and signature looked at (scripts/release/prebuild-faults.mjs)`;
     return record(name, "built, not run", "skip", `there is no emulator of such a machine. ${seen}`);
   }
   const version = name === host ? undefined : versionOf(emulator.command);
