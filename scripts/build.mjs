@@ -5,6 +5,7 @@ import { chmodSync, copyFileSync, existsSync, mkdirSync, readdirSync, rmSync, st
 import { createRequire } from "node:module";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
+import { restoreManifest } from "./release/pack-manifest.mjs";
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..");
 const require = createRequire(import.meta.url);
@@ -70,6 +71,7 @@ function prebuild() {
   copyFileSync(addon, path.join(folder, "node.napi.node"));
 }
 
+restoreManifest();
 if (what !== "native") buildTypeScript();
 if (what !== "ts") buildNative();
 if (what === "prebuild") prebuild();

@@ -57,8 +57,8 @@ const checks = {
       .map((file) => `${file} is not among the five`),
 
   "nothing runs or builds at install": () => [
-    ...["preinstall", "install", "postinstall"]
-      .filter((name) => name in manifest.scripts)
+    ...["preinstall", "install", "postinstall", "prepare"]
+      .filter((name) => name in (manifest.scripts ?? {}))
       .map((name) => `package.json has the script ${name}`),
     ...files.filter((file) => /(^|\/)binding\.gyp$/.test(file)).map((file) => `${file} is in the package`),
     ...(manifest.gypfile === false ? [] : ["package.json lacks gypfile: false"]),
