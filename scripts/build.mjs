@@ -1,7 +1,7 @@
 // Builds the TypeScript and the addon (CMake, through cmake-js), each only when something it is made of changed.
 //   node scripts/build.mjs [native|ts|prebuild] [--out FILE] [--force]
 import { execFileSync } from "node:child_process";
-import { chmodSync, copyFileSync, existsSync, mkdirSync, readdirSync, rmSync, statSync } from "node:fs";
+import { chmodSync, copyFileSync, cpSync, existsSync, mkdirSync, readdirSync, rmSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
@@ -33,6 +33,7 @@ function buildTypeScript() {
   rmSync(path.join(root, "lib"), { recursive: true, force: true });
   const tsc = path.join(path.dirname(require.resolve("typescript/package.json")), "bin", "tsc");
   execFileSync(process.execPath, [tsc, "-p", root], { cwd: root, stdio: "inherit" });
+  cpSync(path.join(root, "src", "server", "page", "static"), path.join(root, "lib", "server", "page", "static"), { recursive: true });
   chmodSync(path.join(root, "lib", "cli.js"), 0o755);
 }
 
