@@ -39,8 +39,14 @@ export function addEval(program: Command, signal: AbortSignal): void {
   const command = program
     .command("eval")
     .description("Measure a reranker on a data set, beside the first stage whose candidates it reorders")
-    .argument("<folder>", "BEIR-style: corpus.jsonl, queries.jsonl and qrels.tsv or qrels/test.tsv; .gz is read too")
-    .option("--run <file>", 'first stage: a TREC run, or JSONL {"query": id, "docs": [ids]} (default: found in the folder, else BM25)')
+    .argument(
+      "<folder>",
+      "BEIR-style: corpus.jsonl, queries.jsonl and qrels.tsv or qrels/test.tsv, also .gz or .zst; or Parquet as on the hub: corpus/, queries/, data/",
+    )
+    .option(
+      "--run <file>",
+      'first stage: a TREC run, or JSONL or Parquet of {"query": id, "docs": [ids]} (default: found in the folder, else BM25)',
+    )
     .option("--bm25", "use the built-in BM25 even when the folder has a run")
     .option("--qrels <file>", "judgements in another place")
     .option("--candidates <n>", "documents reranked for each query", parseInteger, 50)

@@ -24,7 +24,10 @@ export function addVerify(program: Command, signal: AbortSignal): void {
     .command("verify")
     .description("Compare a model's token ids and scores with reference cases")
     .argument("<model>", "GGUF file, checkpoint folder, Hugging Face id or short name")
-    .option("--cases <file>", "cases.json or tokenization.json in the golden format (default: the scores its authors published)")
+    .option(
+      "--cases <file>",
+      "cases.json or tokenization.json in the golden format, or a table of query, passage and score: .jsonl, .csv, .tsv, .parquet (default: the scores its authors published)",
+    )
     .option("--tolerance <x>", "differences of a score up to this pass too", parseNumber)
     .option("--devices <name>", 'cpu, cuda:0, vulkan:0, metal (default: "cpu")')
     .option("--threads <n>", "CPU threads (default: one for each physical core)", parseInteger)

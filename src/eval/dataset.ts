@@ -1,23 +1,23 @@
 // A retrieval data set on disk, read down to what a reranker is asked: queries, their candidates, the candidates' texts.
-import { readdir, stat } from "node:fs/promises";
-import { basename, join, resolve } from "node:path";
+import { basename, resolve } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { abortSignal, boolean, callback, checkOptions, integer, string } from "../checks.js";
 import { RerankerError } from "../errors.js";
+import { badLine, parseId, readRows, type Where } from "../records/index.js";
 import { Bm25 } from "./bm25.js";
-import { badLine, type Line, parseId, parseJsonLine, readLines } from "./lines.js";
+import { type DatasetFiles, findFiles } from "./dataset-files.js";
 import { type QrelsFile, readQrels } from "./qrels.js";
 import { type Candidate, type Candidates, type Qrels, type Run, readRun } from "./run.js";
 
 export interface DatasetOptions {
   /**
-   * First stage: a TREC run, or JSON lines `{"query", "docs"}` in a .jsonl or .jsonl.gz file.
-   * @default the one such file in the folder (bm25*.jsonl, *.run, *.trec, each also .gz), else the built-in BM25
+   * First stage: a TREC run, or a table of `query` and `docs` (MTEB: `query-id`, `corpus-ids`) in a .jsonl or .parquet file.
+   * @default the one such file in the folder (bm25*.jsonl, *.run, *.trec, each also .gz or .zst), else the built-in BM25
    */
   readonly run?: string | undefined;
   /** true: the built-in BM25, whatever runs the folder has. */
   readonly bm25?: boolean | undefined;
-  /** @default qrels.tsv, qrels.txt or qrels/test.tsv in the folder, each also .gz */
+  /** @default qrels.tsv, qrels.txt or qrels/test.tsv in the folder, each also .gz or .zst; or Parquet in qrels, data or default */
   readonly qrels?: string | undefined;
   /**
    * Documents of the first stage to rerank for each query: the best.
@@ -66,8 +66,8 @@ export interface Dataset {
 }
 
 /**
- * Reads a folder laid out as BEIR's: corpus.jsonl `{"_id" or "id", "title"?, "text"}`, queries.jsonl and qrels, each also .gz.
- * A title goes before its text. The corpus is streamed, twice with the built-in BM25.
+ * Reads a folder laid out as BEIR's: corpus.jsonl `{"_id" or "id", "title"?, "text"}`, queries.jsonl and qrels, each also .gz or
+ * .zst; or as the hub's Parquet copies of BEIR and MTEB: corpus/*.parquet, queries/*.parquet. A title goes before its text. The corpus is streamed, twice with the built-in BM25.
  *
  * @throws {RerankerError} `IO`: a file is missing, or a line is not what it should be; the message names file and line.
  */
@@ -79,7 +79,7 @@ export async function loadDataset(folder: string, options: DatasetOptions = {}):
   const qrels = await readQrels(files.qrels, signal);
   const judged = await readQueries(files.queries, qrels, problems, signal);
   const queries = spread(judged.texts, options.queries);
-  const corpus: Corpus = { path: files.corpus, options, problems };
+  const corpus: Corpus = { files: files.corpus, options, problems };
   const candidates = files.run ? await readRun(files.run, new Set(queries.keys()), limit, signal) : await searchAll(corpus, queries, limit);
   throwIfUnknownQueries(candidates, judged.ids, problems);
   const { documents, size } = await readTexts(corpus, candidates, qrels);
@@ -117,7 +117,7 @@ class Problems {
     this.#lenient = lenient;
   }
 
-  unknownId(where: Omit<Line, "text">, kind: "document" | "query", id: string): void {
+  unknownId(where: Where, kind: "document" | "query", id: string): void {
     if (!this.#lenient) throw badLine(where, `names ${kind} ${id}, which the data set does not have`);
     this.#unknownIds++;
   }
@@ -126,7 +126,7 @@ class Problems {
     this.#missingJudged++;
   }
 
-  emptyText(line: Line, id: string): void {
+  emptyText(line: Where, id: string): void {
     if (!this.#lenient) throw badLine(line, `has an empty text for ${id}`);
     this.#emptyTexts++;
   }
@@ -136,71 +136,43 @@ class Problems {
   }
 }
 
-interface DatasetFiles {
-  readonly corpus: string;
-  readonly queries: string;
-  readonly qrels: string;
-  /** undefined: the built-in BM25. */
-  readonly run: string | undefined;
-}
-
-async function findFiles(folder: string, options: DatasetOptions): Promise<DatasetFiles> {
-  const names = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
-    throw new RerankerError("IO", `Cannot read the folder ${folder}: ${error.message}`, { cause: error });
-  });
-  const find = async (...wanted: readonly string[]) => {
-    for (const name of wanted.flatMap((each) => [each, `${each}.gz`])) {
-      if ((await stat(join(folder, name)).catch(() => undefined))?.isFile()) return join(folder, name);
-    }
-    throw new RerankerError("IO", `The folder ${folder} has no ${wanted.join(" or ")} (or the same with .gz)`);
-  };
-  return {
-    corpus: await find("corpus.jsonl"),
-    queries: await find("queries.jsonl"),
-    qrels: options.qrels ?? (await find("qrels.tsv", "qrels.txt", "qrels/test.tsv")),
-    run: options.bm25 ? undefined : (options.run ?? findRun(folder, names)),
-  };
-}
-
-function findRun(folder: string, names: readonly string[]): string | undefined {
-  const runs = names.filter((name) => /^bm25.*\.jsonl(\.gz)?$|\.(run|trec)(\.gz)?$/.test(name));
-  if (runs.length > 1) throw new RerankerError("IO", `The folder ${folder} has several runs: ${runs.join(", ")}. Name one`);
-  return runs[0] === undefined ? undefined : join(folder, runs[0]);
-}
-
 interface TextRecord {
   readonly id: string;
   readonly text: string;
-  readonly line: Line;
+  readonly line: Where;
 }
 
-async function* readRecords(path: string, signal: AbortSignal | undefined): AsyncGenerator<TextRecord> {
-  for await (const line of readLines(path, signal)) {
-    const record = parseJsonLine(line);
-    const id = parseId(record._id ?? record.id);
-    if (id === undefined) throw badLine(line, 'has neither "_id" nor "id"');
-    if (typeof record.text !== "string") throw badLine(line, 'has no string "text"');
-    if (typeof (record.title ?? "") !== "string") throw badLine(line, 'has a "title" that is no string');
-    yield { id, text: `${record.title ?? ""} ${record.text}`.trim(), line }; // as BEIR joins them
+const TEXT_COLUMNS = ["_id", "id", "title", "text"];
+
+async function* readRecords(files: readonly string[], signal: AbortSignal | undefined): AsyncGenerator<TextRecord> {
+  for (const path of files) {
+    for await (const line of readRows(path, { signal, columns: TEXT_COLUMNS })) {
+      const record = line.values;
+      const id = parseId(record._id ?? record.id);
+      if (id === undefined) throw badLine(line, 'has neither "_id" nor "id"');
+      if (typeof record.text !== "string") throw badLine(line, 'has no string "text"');
+      if (typeof (record.title ?? "") !== "string") throw badLine(line, 'has a "title" that is no string');
+      yield { id, text: `${record.title ?? ""} ${record.text}`.trim(), line }; // as BEIR joins them
+    }
   }
 }
 
 /** The judged queries in the order of their file, and every id of it. */
-async function readQueries(path: string, qrels: QrelsFile, problems: Problems, signal: AbortSignal | undefined) {
+async function readQueries(files: readonly string[], qrels: QrelsFile, problems: Problems, signal: AbortSignal | undefined) {
   const ids = new Map<string, number>();
   const texts = new Map<string, string>();
-  for await (const { id, text, line } of readRecords(path, signal)) {
+  for await (const { id, text, line } of readRecords(files, signal)) {
     throwIfRepeated(ids, id, line);
     if (!qrels.byQuery.has(id)) continue;
     if (text === "") problems.emptyText(line, id);
     texts.set(id, text);
   }
   for (const [id, number] of qrels.queries) if (!ids.has(id)) problems.unknownId({ path: qrels.path, number }, "query", id);
-  if (texts.size === 0) throw new RerankerError("IO", `No query of ${path} has judgements in ${qrels.path}`);
+  if (texts.size === 0) throw new RerankerError("IO", `No query of ${files.join(", ")} has judgements in ${qrels.path}`);
   return { ids, texts };
 }
 
-function throwIfRepeated(lines: Map<string, number>, id: string, line: Line): void {
+function throwIfRepeated(lines: Map<string, number>, id: string, line: Where): void {
   const earlier = lines.get(id);
   if (earlier !== undefined) throw badLine(line, `has the id ${id} of line ${earlier}`);
   lines.set(id, line.number);
@@ -213,7 +185,7 @@ function spread(texts: ReadonlyMap<string, string>, count: number = texts.size):
 }
 
 interface Corpus {
-  readonly path: string;
+  readonly files: DatasetFiles["corpus"];
   readonly options: DatasetOptions;
   readonly problems: Problems;
 }
@@ -224,7 +196,7 @@ async function searchAll(corpus: Corpus, queries: ReadonlyMap<string, string>, l
   const { signal, onProgress } = corpus.options;
   const index = new Bm25();
   const lines = new Map<string, number>();
-  for await (const { id, text, line } of readRecords(corpus.path, signal)) {
+  for await (const { id, text, line } of readRecords(corpus.files, signal)) {
     throwIfRepeated(lines, id, line);
     index.add(id, text);
     onProgress?.("reading", index.size);
@@ -241,7 +213,7 @@ async function searchAll(corpus: Corpus, queries: ReadonlyMap<string, string>, l
     await nextTurn();
     signal?.throwIfAborted();
   }
-  return { path: corpus.path, byQuery, queries: new Map() };
+  return { path: corpus.files[0] ?? "", byQuery, queries: new Map() };
 }
 
 function throwIfUnknownQueries(candidates: Candidates, known: ReadonlyMap<string, number>, problems: Problems): void {
@@ -249,13 +221,13 @@ function throwIfUnknownQueries(candidates: Candidates, known: ReadonlyMap<string
 }
 
 /** Streams the corpus for the candidates' texts, and checks that it is the one that run and judgements are about. */
-async function readTexts({ path, options, problems }: Corpus, candidates: Candidates, qrels: QrelsFile) {
+async function readTexts({ files, options, problems }: Corpus, candidates: Candidates, qrels: QrelsFile) {
   const wanted = new Map<string, number>(); // to the line that names it first
   for (const { id, line } of [...candidates.byQuery.values()].flat()) wanted.set(id, Math.min(line, wanted.get(id) ?? line));
   const documents = new Map<string, string>();
   const found = new Map<string, number>();
   let size = 0;
-  for await (const { id, text, line } of readRecords(path, options.signal)) {
+  for await (const { id, text, line } of readRecords(files, options.signal)) {
     size++;
     options.onProgress?.("reading", size);
     const isCandidate = wanted.has(id);

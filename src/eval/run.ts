@@ -1,5 +1,5 @@
 // Runs - what a retriever found for each query - and the files that hold them.
-import { badLine, type Line, parseId, parseJsonLine, readLines } from "./lines.js";
+import { badLine, formatOf, type Line, parseId, type Row, readLines, readRows, unitOf } from "../records/index.js";
 
 /** Scores of the documents found for each query: query id to document id to score. */
 export type Run = ReadonlyMap<string, ReadonlyMap<string, number>>;
@@ -47,7 +47,8 @@ export interface Candidates {
 }
 
 /**
- * Reads a run: TREC's six columns, or JSON lines `{"query": id, "docs": [ids, best first]}` in a file named .jsonl or .jsonl.gz.
+ * Reads a run: TREC's six columns, or a table of one row a query in a file named .jsonl (also .gz, .zst) or .parquet: `query` and
+ * `docs`, or `query-id` and `corpus-ids` as in MTEB, ids best first.
  *
  * @param wanted - The queries to keep.
  * @param limit - Documents to keep of each: the best.
@@ -60,10 +61,10 @@ export async function readRun(
 ): Promise<Candidates> {
   const best = new Map<string, TopDocuments>();
   const queries = new Map<string, number>();
-  const isJson = /\.jsonl(\.gz)?$/.test(path);
-  for await (const line of readLines(path, signal)) {
-    const { query, documents } = isJson ? parseList(line) : parseTrecLine(line);
-    if (isJson && queries.has(query)) throw badLine(line, `lists query ${query} again, after line ${queries.get(query)}`);
+  const isTable = formatOf(path) !== undefined;
+  for await (const line of isTable ? readRows(path, { signal }) : readLines(path, { signal })) {
+    const { query, documents } = "values" in line ? parseList(line) : parseTrecLine(line);
+    if (isTable && queries.has(query)) throw badLine(line, `lists query ${query} again, after ${unitOf(path)} ${queries.get(query)}`);
     if (!queries.has(query)) queries.set(query, line.number);
     if (!wanted.has(query)) continue;
     const top = best.get(query) ?? new TopDocuments(limit);
@@ -99,13 +100,13 @@ interface ParsedLine {
   readonly documents: readonly Ranked[];
 }
 
-function parseList(line: Line): ParsedLine {
-  const { query, docs } = parseJsonLine(line);
-  const id = parseId(query);
-  if (id === undefined || !Array.isArray(docs)) throw badLine(line, 'needs "query", an id, and "docs", an array of ids');
+function parseList(row: Row): ParsedLine {
+  const id = parseId(row.values.query ?? row.values["query-id"]);
+  const docs = row.values.docs ?? row.values["corpus-ids"];
+  if (id === undefined || !Array.isArray(docs)) throw badLine(row, 'needs "query", an id, and "docs", an array of ids');
   const documents = docs.map((value: unknown, i) => {
     const document = parseId(value);
-    if (document === undefined) throw badLine(line, `has an entry of "docs" that is no id: ${JSON.stringify(value)}`);
+    if (document === undefined) throw badLine(row, `has an entry of "docs" that is no id: ${JSON.stringify(value)}`);
     return { id: document, score: docs.length - i };
   });
   return { query: id, documents };

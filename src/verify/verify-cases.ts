@@ -2,6 +2,7 @@
 import { open } from "node:fs/promises";
 import { RerankerError } from "../errors.js";
 import { type JsonObject, parseJsonObject } from "../files/json.js";
+import { badLine, formatOf, readRows } from "../records/index.js";
 import type { LoadOptions, ScoreOptions } from "../reranker/options.js";
 import type { Pair } from "../reranker/scoring.js";
 
@@ -21,7 +22,9 @@ export interface GivenCase {
 
 const MAX_CASES_BYTES = 256 * 1024 * 1024;
 
+/** A case file in the golden format, or a table of `query`, `passage` and `score`: JSONL, CSV, TSV or Parquet. */
 export async function readCases(path: string): Promise<readonly GivenCase[]> {
+  if (formatOf(path)) return readScoredPairs(path);
   const file = await open(path, "r").catch((cause: NodeJS.ErrnoException) => {
     throw new RerankerError("IO", `Cannot read ${path}: ${cause.message}`, { cause });
   });
@@ -35,6 +38,36 @@ export async function readCases(path: string): Promise<readonly GivenCase[]> {
   } finally {
     await file.close();
   }
+}
+
+// One call each.
+const PAIRS_A_CASE = 256;
+
+async function readScoredPairs(path: string): Promise<readonly GivenCase[]> {
+  const pairs: Pair[] = [];
+  const scores: number[] = [];
+  for await (const row of readRows(path, { columns: ["query", "passage", "document", "score"] })) {
+    const { query, passage, document, score } = row.values;
+    const text = passage ?? document;
+    const number = typeof score === "string" && score.trim() !== "" ? Number(score) : score;
+    if (typeof query !== "string" || typeof text !== "string" || typeof number !== "number" || !Number.isFinite(number)) {
+      throw badLine(row, 'needs "query" and "passage", two strings, and "score", a number');
+    }
+    pairs.push([query, text]);
+    scores.push(number);
+  }
+  const starts = Array.from({ length: Math.ceil(pairs.length / PAIRS_A_CASE) }, (_, i) => i * PAIRS_A_CASE);
+  return starts.map((start) => ({
+    id: `${start + 1}-${Math.min(start + PAIRS_A_CASE, pairs.length)}`,
+    atLoad: {},
+    call: {},
+    pairs: pairs.slice(start, start + PAIRS_A_CASE),
+    scores: scores.slice(start, start + PAIRS_A_CASE),
+    counts: undefined,
+    inputIds: undefined,
+    gate: 1e-4,
+    skip: undefined,
+  }));
 }
 
 function parseCase(json: JsonObject, where: string): GivenCase {

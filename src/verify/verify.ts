@@ -10,7 +10,11 @@ import { FLOAT32_GATE, type ReferenceModel, type ReferenceTokens, referenceModel
 import { type GivenCase, readCases } from "./verify-cases.js";
 
 export interface VerifyOptions {
-  /** File of cases: `cases.json` or `tokenization.json` in the format of test/golden. Default: the published numbers. */
+  /**
+   * File of cases: `cases.json` or `tokenization.json` in the format of test/golden, or a JSONL, CSV, TSV or Parquet file of `query`,
+   * `passage` and `score`.
+   * @default the published numbers
+   */
   readonly cases?: string | undefined;
   /** Differences up to this pass too, where the cases' own gate is narrower. */
   readonly tolerance?: number | undefined;

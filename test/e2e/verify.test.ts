@@ -45,6 +45,21 @@ describe("verify with a file of cases", () => {
     expect(stderr).toContain("2 of 2 comparisons");
   });
 
+  it("reads pairs and their scores from a table", async () => {
+    const file = await goldenGguf("bert-reranker", "f32");
+    const [first] = readCases("bert-reranker") as unknown as { pairs: [string, string][]; scores: number[] }[];
+    const table = path.join(folder, "scored.jsonl");
+    const line = ([query, passage]: readonly string[], score: unknown) => `${JSON.stringify({ query, passage, score })}\n`;
+    const lines = (first?.pairs ?? []).map((pair, i) => line(pair, first?.scores[i]));
+    writeFileSync(table, lines.join(""));
+    expect(await verifyModel(file, { cases: table })).toMatchObject({ ok: true, checks: lines.map(() => ({ kind: "score", ok: true })) });
+    writeFileSync(table, lines.join("") + line(["a", "b"], "high"));
+    await expect(verifyModel(file, { cases: table })).rejects.toMatchObject({
+      code: "IO",
+      message: expect.stringContaining(`line ${lines.length + 1} needs`),
+    });
+  });
+
   it("names what is wrong with the file", async () => {
     const file = await goldenGguf("bert-reranker", "f32");
     const refused = async (json: unknown) => {

@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 import { afterAll, describe, expect, it } from "vitest";
 import { type DatasetOptions, evaluate, loadDataset } from "../../src/eval/index.js";
@@ -27,7 +28,16 @@ function folder(changes: Record<string, string | Buffer | undefined> = {}): stri
   return path;
 }
 
+const mteb = fileURLToPath(new URL("../data/parquet/mteb", import.meta.url));
+
 describe("a folder", () => {
+  it("of Parquet files, as the hub has BEIR and MTEB", async () => {
+    const [plain, packed] = [await loadDataset(folder()), await loadDataset(mteb)];
+    expect({ ...packed, name: plain.name }).toEqual(plain);
+    const ranked = await loadDataset(mteb, { run: join(mteb, "top_ranked.parquet") });
+    expect(ranked.queries.map(({ candidates }) => candidates)).toEqual([["a", "b"], ["b"]]);
+  });
+
   it("of BEIR, with the built-in BM25", async () => {
     const set = await loadDataset(folder());
     expect(set.queries).toEqual([
