@@ -64,12 +64,11 @@ void Engine::go_on(Job & job, const std::vector<int32_t> & pairs, const Computed
     if (!cascade.stage_done()) return;
     job.order = cascade.advance();
     job.next = 0;
-    queue_rest(job);
     std::stable_sort(job.order.begin(), job.order.end(), [&](int32_t a, int32_t b) { return job.encoded[a].ids.size() > job.encoded[b].ids.size(); });
 }
 
 Engine::Computed Engine::compute(const Ubatch & ubatch, const ScoreParams & params) try {
-    const size_t per_seq = backend_->kernels() ? 0 : 32;
+    const size_t per_seq = backend_->kernels() ? 0 : 48;
     GraphBuilder g(*backend_, 256 + size_t(architecture_->n_layer) * (64 + per_seq * ubatch.rows.spans.size()), /*flash_attention*/ !backend_->is_cpu() && !weights_->is_f32());
     Forward forward = architecture_->build(g, ubatch, params);
     g.output(forward.logits);

@@ -32,7 +32,7 @@
     X(ggml_backend_alloc_ctx_tensors_from_buft) X(ggml_backend_buffer_free) X(ggml_backend_buffer_get_size) X(ggml_backend_buffer_get_base) \
     X(ggml_backend_buffer_set_usage) X(ggml_backend_buffer_is_host) X(ggml_backend_buft_alloc_buffer) X(ggml_backend_buft_get_alignment) X(ggml_backend_buft_is_host) \
     X(ggml_backend_buft_get_alloc_size) X(ggml_backend_buft_get_max_size) X(ggml_backend_buft_name) \
-    X(ggml_backend_tensor_alloc) X(ggml_backend_tensor_set) X(ggml_backend_tensor_get) X(ggml_backend_free) X(ggml_backend_name) \
+    X(ggml_backend_tensor_alloc) X(ggml_backend_view_init) X(ggml_backend_tensor_set) X(ggml_backend_tensor_get) X(ggml_backend_free) X(ggml_backend_name) \
     X(ggml_backend_synchronize) X(ggml_backend_graph_compute) X(ggml_backend_supports_op) X(ggml_backend_get_default_buffer_type) \
     X(ggml_backend_sched_free) X(ggml_graph_node) X(ggml_graph_add_node) X(ggml_graph_clear) X(ggml_op_desc) X(ggml_gallocr_reserve_n_size) X(ggml_backend_dev_name) X(ggml_backend_dev_description) X(ggml_backend_dev_memory) \
     X(ggml_backend_dev_init) X(ggml_backend_dev_buffer_type) X(ggml_backend_dev_type) X(ggml_backend_dev_get_props) \

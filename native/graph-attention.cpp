@@ -2,6 +2,7 @@
 #include "graph.h"
 #include "graph-rows.h"
 #include <cmath>
+#include <cstdlib>
 
 namespace bge {
 
@@ -52,25 +53,68 @@ ggml_tensor * GraphBuilder::self_attention(const AttentionShape & shape, const L
     return attention(shape, parts[0], parts[1], parts[2], rows, Pick::all);
 }
 
-ggml_tensor * GraphBuilder::attention(const AttentionShape & shape, ggml_tensor * q, ggml_tensor * k, ggml_tensor * v, const Rows & rows, Pick pick) {
+ggml_tensor * GraphBuilder::attention(const AttentionShape & shape, ggml_tensor * q, ggml_tensor * k, ggml_tensor * v, const Rows & rows, Pick pick,
+                                      const RelativePositions * relative) {
     const std::vector<cpu::AttentionSequence> sequences = attention_sequences(rows, pick);
     if (kernels()) {
-        return custom(q->ne[0], q->ne[1], {q, k, v}, [this, shape, sequences](ggml_tensor * dst) {
+        std::vector<ggml_tensor *> args = {q, k, v};
+        if (relative) args.insert(args.end(), {relative->q, relative->k});
+        const auto row = relative ? relative->distances->row : nullptr;
+        const int32_t max_distance = relative ? relative->distances->max_distance : 0;
+        return custom(q->ne[0], q->ne[1], args, [this, shape, sequences, row, max_distance](ggml_tensor * dst) {
             const ggml_tensor *q = dst->src[0], *k = dst->src[1], *v = dst->src[2];
             cpu::AttentionParams params = attention_params(shape, sequences);
             params.q_stride = row_stride(q);
             params.k_stride = row_stride(k);
             params.v_stride = row_stride(v);
             params.out_stride = row_stride(dst);
+            cpu::RelativePositions positions;
+            if (row) {
+                const ggml_tensor *of_q = dst->src[3], *of_k = dst->src[4];
+                positions = {row_data(of_q), row_data(of_k), row_stride(of_q), row_stride(of_k), row->data(), max_distance};
+                params.relative = &positions;
+            }
             cpu::attention(kernels()->pool, params, row_data(q), row_data(k), row_data(v), static_cast<float *>(dst->data), kernels()->workspace);
         });
     }
     std::vector<ggml_tensor *> parts;
-    for (const auto & s : sequences) parts.push_back(attend(shape, q, k, v, s));
+    for (const auto & s : sequences) parts.push_back(attend(shape, q, k, v, s, relative));
     return concat_rows(std::move(parts));
 }
+
+// The products of the whole table with queries and keys; then, for each pair of tokens, the two that its distance names, with
+// the heads side by side so that one look-up serves them all. scores [n_kv, n_q, n_head], queries [d, n_q, n_head], keys [d, n_kv, n_head].
+ggml_tensor * GraphBuilder::add_relative(ggml_tensor * scores, const AttentionShape & shape, ggml_tensor * queries, ggml_tensor * keys,
+                                         const RelativePositions & relative) {
+    ggml_context * c = ctx();
+    const Distances & distances = *relative.distances;
+    const int64_t n_kv = scores->ne[0], n_q = scores->ne[1], n_rows = distances.n_rows;
+    auto [found, is_new] = distances.picks.try_emplace({n_q, n_kv});
+    if (is_new) {
+        std::vector<int32_t> of_queries(size_t(n_q) * n_kv), of_keys(of_queries.size());
+        for (int64_t i = 0; i < n_q; i++) {
+            for (int64_t j = 0; j < n_kv; j++) {
+                const int64_t row = (*distances.row)[size_t(i - j + distances.max_distance)];
+                of_queries[size_t(i * n_kv + j)] = int32_t(i * n_rows + row);
+                of_keys[size_t(i * n_kv + j)] = int32_t(j * n_rows + row);
+            }
+        }
+        found->second = {input(std::move(of_queries)), input(std::move(of_keys))};
+    }
+    const auto picked = [&](ggml_tensor * table, ggml_tensor * x, ggml_tensor * ids) {
+        ggml_tensor * rows = ggml_view_3d(c, table, shape.head_dim, n_rows, shape.n_head, table->nb[1], shape.head_dim * sizeof(float), 0);
+        ggml_tensor * products = ggml_cont(c, ggml_permute(c, mul_mat(ggml_cont(c, rows), x), 1, 2, 0, 3)); // [n_head, n_rows, n]
+        products = ggml_reshape_2d(c, products, shape.n_head, n_rows * x->ne[1]);
+        ggml_tensor * out = ggml_reshape_3d(c, ggml_get_rows(c, products, ids), shape.n_head, n_kv, n_q);
+        return ggml_cont(c, ggml_permute(c, out, 2, 0, 1, 3)); // [n_kv, n_q, n_head]
+    };
+    scores = ggml_add(c, scores, picked(relative.k, queries, found->second.of_queries));
+    return ggml_add(c, scores, picked(relative.q, keys, found->second.of_keys));
+}
+
 // One sequence's attention in ggml ops -> [n_head * head_dim, n_q].
-ggml_tensor * GraphBuilder::attend(const AttentionShape & shape, ggml_tensor * q, ggml_tensor * k, ggml_tensor * v, const cpu::AttentionSequence & s) {
+ggml_tensor * GraphBuilder::attend(const AttentionShape & shape, ggml_tensor * q, ggml_tensor * k, ggml_tensor * v, const cpu::AttentionSequence & s,
+                                   const RelativePositions * relative) {
     ggml_context * c = ctx();
     const int64_t d = shape.head_dim, n_kv = s.n_prefix + s.n_kv;
     const auto rows_of = [&](ggml_tensor * t, int64_t n_head, int64_t begin, int64_t n) { // [d, n_head, n]
@@ -81,19 +125,19 @@ ggml_tensor * GraphBuilder::attend(const AttentionShape & shape, ggml_tensor * q
         return s.n_prefix ? ggml_concat(c, rows_of(t, shape.n_head_kv, s.prefix_begin, s.n_prefix), own, 2) : own;
     };
     ggml_tensor * mask = nullptr;
-    if (shape.causal) {
+    if (shape.causal || shape.window > 0) {
         std::vector<float> values_of_mask(size_t(n_kv) * s.n_q);
         for (int64_t i = 0; i < s.n_q; i++) {
             for (int64_t j = 0; j < n_kv; j++) {
                 const int64_t distance = s.q_position + i - j;
-                const bool visible = distance >= 0 && (shape.window == 0 || distance < shape.window);
+                const bool visible = (distance >= 0 || !shape.causal) && (shape.window == 0 || std::abs(distance) < shape.window);
                 values_of_mask[i * n_kv + j] = visible ? 0.0f : -INFINITY;
             }
         }
         mask = input(std::move(values_of_mask), n_kv, s.n_q);
     }
     ggml_tensor * queries = ggml_permute(c, rows_of(q, shape.n_head, s.q_begin, s.n_q), 0, 2, 1, 3); // [d, n_q, n_head]
-    if (flash_attention_) {
+    if (flash_attention_ && !relative) {
         const auto heads_first = [&](ggml_tensor * t) { return ggml_permute(c, keys_of(t), 0, 2, 1, 3); }; // [d, n_kv, n_head_kv]
         ggml_tensor * half_mask = mask ? ggml_cast(c, mask, GGML_TYPE_F16) : nullptr;
         ggml_tensor * out = ggml_flash_attn_ext(c, queries, heads_first(k), heads_first(v), half_mask, shape.scale, 0.0f, shape.soft_cap);
@@ -102,7 +146,9 @@ ggml_tensor * GraphBuilder::attend(const AttentionShape & shape, ggml_tensor * q
     }
     ggml_tensor * keys = ggml_cont(c, ggml_permute(c, keys_of(k), 0, 2, 1, 3));                           // [d, n_kv, n_head_kv]
     ggml_tensor * values = ggml_cont(c, ggml_permute(c, keys_of(v), 1, 2, 0, 3));                         // [n_kv, d, n_head_kv]
-    ggml_tensor * scores = mul_mat(keys, ggml_cont(c, queries));                                          // [n_kv, n_q, n_head]
+    queries = ggml_cont(c, queries);
+    ggml_tensor * scores = mul_mat(keys, queries);                                                        // [n_kv, n_q, n_head]
+    if (relative) scores = add_relative(scores, shape, queries, keys, *relative);
     float scale = shape.scale;
     if (shape.soft_cap > 0) {
         scores = ggml_scale(c, ggml_tanh(c, ggml_scale(c, scores, scale / shape.soft_cap)), shape.soft_cap);

@@ -263,9 +263,10 @@ ggml_tensor * GraphBuilder::rms_norm(const Norm & norm, ggml_tensor * x, ggml_te
     return residual ? ggml_add(ctx(), residual, y) : y;
 }
 
-ggml_tensor * GraphBuilder::rope(ggml_tensor * x, const std::vector<int32_t> & positions, int n_head, int head_dim, float theta, cpu::RopeStyle style) {
+ggml_tensor * GraphBuilder::rope(ggml_tensor * x, const std::vector<int32_t> & positions, int n_head, int head_dim, const cpu::RopeFrequencies & frequencies,
+                                  cpu::RopeStyle style) {
     if (kernels()) {
-        const auto table = rope_table(theta, head_dim, 1 + *std::max_element(positions.begin(), positions.end()));
+        const auto table = rope_table(frequencies, head_dim, 1 + *std::max_element(positions.begin(), positions.end()));
         return custom(x->ne[0], x->ne[1], {x}, [this, positions, n_head, table, style](ggml_tensor * dst) {
             const ggml_tensor * x = dst->src[0];
             float * y = static_cast<float *>(dst->data);
@@ -275,16 +276,22 @@ ggml_tensor * GraphBuilder::rope(ggml_tensor * x, const std::vector<int32_t> & p
     }
     const int mode = style == cpu::RopeStyle::halves ? GGML_ROPE_TYPE_NEOX : 0;
     ggml_tensor * heads = ggml_view_3d(ctx(), x, head_dim, n_head, x->ne[1], head_dim * sizeof(float), x->nb[1], 0);
-    ggml_tensor * y = ggml_rope_ext(ctx(), heads, input(positions), nullptr, head_dim, mode, 0, theta, 1.0f, 0.0f, 1.0f, 0.0f, 0.0f);
+    ggml_tensor * y = ggml_rope_ext(ctx(), heads, input(positions), nullptr, head_dim, mode, 0, frequencies.theta, frequencies.scale, 0.0f, 1.0f, 0.0f, 0.0f);
     return ggml_reshape_2d(ctx(), y, x->ne[0], x->ne[1]);
 }
 
-std::shared_ptr<const cpu::RopeTable> GraphBuilder::rope_table(float theta, int head_dim, int n_positions) {
-    if (!rope_table_ || rope_theta_ != theta || rope_table_->head_dim != head_dim || rope_table_->n_positions < n_positions) {
-        rope_table_ = std::make_shared<cpu::RopeTable>(theta, head_dim, n_positions);
-        rope_theta_ = theta;
+std::shared_ptr<const cpu::RopeTable> GraphBuilder::rope_table(const cpu::RopeFrequencies & frequencies, int head_dim, int n_positions) {
+    for (const auto & table : rope_tables_) {
+        if (table->frequencies == frequencies && table->head_dim == head_dim && table->n_positions >= n_positions) return table;
     }
-    return rope_table_;
+    rope_tables_.push_back(std::make_shared<cpu::RopeTable>(frequencies, head_dim, n_positions));
+    return rope_tables_.back();
+}
+
+ggml_tensor * GraphBuilder::mean(ggml_tensor * x, const Rows & rows) {
+    std::vector<Groups::Group> groups;
+    for (size_t i = size_t(rows.n_prefixes); i < rows.spans.size(); i++) groups.push_back({rows.spans[i].begin, rows.spans[i].n});
+    return means(x, groups);
 }
 
 ggml_tensor * GraphBuilder::merge_documents(ggml_tensor * x, Rows & rows, int32_t ratio) {

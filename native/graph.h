@@ -7,6 +7,7 @@
 #include "weights.h"
 #include <functional>
 #include <initializer_list>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -17,7 +18,7 @@ struct AttentionShape {
     int n_head = 0, n_head_kv = 0, head_dim = 0;
     float scale = 1.0f;
     bool causal = false;
-    int window = 0;        // causal only: key j is visible to query i iff 0 <= i - j < window; 0 = no limit
+    int window = 0;        // key j is visible to query i iff |i - j| < window, and not after it where causal; 0 = no limit
     float soft_cap = 0.0f; // 0 = off
     bool codes = false;    // 16-bit codes will do, on our CPU kernels
 };
@@ -32,6 +33,22 @@ struct PostNormLayer {
     Linear attn_output, ffn_up, ffn_down;
     Norm attn_norm, ffn_norm;
     cpu::Activation activation = cpu::Activation::none;
+};
+
+// How far apart two tokens can stand, and the row of a table that belongs to each distance. Shared by a graph's layers.
+struct Distances {
+    std::shared_ptr<const std::vector<int32_t>> row; // of distances from -max_distance to max_distance; does not fall
+    int32_t max_distance = 0;
+    int32_t n_rows = 0; // of the table
+
+    struct Picks { ggml_tensor *of_queries, *of_keys; };
+    mutable std::map<std::pair<int64_t, int64_t>, Picks> picks; // by n_q and n_kv, of the ggml ops
+};
+
+// What a layer makes of the table, see cpu::RelativePositions.
+struct RelativePositions {
+    const Distances * distances;
+    ggml_tensor *q, *k; // [n_head * head_dim, distances->n_rows]
 };
 
 // Which rows of each scored sequence are meant.
@@ -68,16 +85,21 @@ public:
     ggml_tensor * rms_norm(const Norm & norm, ggml_tensor * x, ggml_tensor * residual = nullptr);
 
     // Rotates n_head heads in every row; `positions` has one a row.
-    ggml_tensor * rope(ggml_tensor * x, const std::vector<int32_t> & positions, int n_head, int head_dim, float theta, cpu::RopeStyle style);
+    ggml_tensor * rope(ggml_tensor * x, const std::vector<int32_t> & positions, int n_head, int head_dim, const cpu::RopeFrequencies & frequencies,
+                       cpu::RopeStyle style);
 
     // Attention inside each sequence. q holds the rows `pick` names, k and v all of them. -> [n_head * head_dim, n_query_rows]
-    ggml_tensor * attention(const AttentionShape & shape, ggml_tensor * q, ggml_tensor * k, ggml_tensor * v, const Rows & rows, Pick pick);
+    ggml_tensor * attention(const AttentionShape & shape, ggml_tensor * q, ggml_tensor * k, ggml_tensor * v, const Rows & rows, Pick pick,
+                            const RelativePositions * relative = nullptr);
 
     // The same of the q, k and v that one layer gives for x, for all rows.
     ggml_tensor * self_attention(const AttentionShape & shape, const Linear & qkv, ggml_tensor * x, const Rows & rows);
 
     // y = norm(h + down(act(up h))) with h = norm(x + out mixed): what follows attention in a layer of BERT. [n, n_rows]
     ggml_tensor * post_norm(const PostNormLayer & layer, ggml_tensor * mixed, ggml_tensor * x);
+
+    // The mean of each scored sequence's rows: [n, n_seqs].
+    ggml_tensor * mean(ggml_tensor * x, const Rows & rows);
 
     // Token compression: every document row group's mean. `rows` becomes the rows of the result.
     ggml_tensor * merge_documents(ggml_tensor * x, Rows & rows, int32_t ratio);
@@ -95,11 +117,13 @@ public:
 private:
     struct CustomOp { GraphBuilder * builder; std::function<void(ggml_tensor *)> run; };
 
-    ggml_tensor * attend(const AttentionShape & shape, ggml_tensor * q, ggml_tensor * k, ggml_tensor * v, const cpu::AttentionSequence & s);
+    ggml_tensor * attend(const AttentionShape & shape, ggml_tensor * q, ggml_tensor * k, ggml_tensor * v, const cpu::AttentionSequence & s,
+                         const RelativePositions * relative);
+    ggml_tensor * add_relative(ggml_tensor * scores, const AttentionShape & shape, ggml_tensor * queries, ggml_tensor * keys, const RelativePositions & relative);
     ggml_tensor * joined_feed_forward(const cpu::PackedLinear & up, const Linear & down, ggml_tensor * x, cpu::Activation activation, const LinearOptions & options);
     ggml_tensor * mul_mat(ggml_tensor * w, ggml_tensor * x);
     ggml_tensor * means(ggml_tensor * x, const std::vector<Groups::Group> & groups);
-    std::shared_ptr<const cpu::RopeTable> rope_table(float theta, int head_dim, int n_positions);
+    std::shared_ptr<const cpu::RopeTable> rope_table(const cpu::RopeFrequencies & frequencies, int head_dim, int n_positions);
 
     Backend & backend_;
     bool flash_attention_;
@@ -108,8 +132,7 @@ private:
     std::vector<std::unique_ptr<CustomOp>> custom_ops_;
     std::vector<std::pair<ggml_tensor *, std::vector<int32_t>>> i32_inputs_;
     std::vector<std::pair<ggml_tensor *, std::vector<float>>> f32_inputs_;
-    std::shared_ptr<const cpu::RopeTable> rope_table_; // the last one; layers use the same
-    float rope_theta_ = 0;
+    std::vector<std::shared_ptr<const cpu::RopeTable>> rope_tables_; // layers use the same one or two
     std::exception_ptr failure_;
 };
 

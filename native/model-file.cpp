@@ -188,6 +188,17 @@ uint32_t ModelFile::u32(const std::string & key) const {
     return gguf_get_val_u32(gguf_.get(), require(key, GGUF_TYPE_UINT32, false));
 }
 
+bool ModelFile::is_array(const std::string & key) const {
+    const int64_t id = gguf_find_key(gguf_.get(), key.c_str());
+    return id >= 0 && gguf_get_kv_type(gguf_.get(), id) == GGUF_TYPE_ARRAY;
+}
+
+std::vector<bool> ModelFile::booleans(const std::string & key) const {
+    const int64_t id = require(key, GGUF_TYPE_BOOL, true);
+    const int8_t * data = static_cast<const int8_t *>(gguf_get_arr_data(gguf_.get(), id));
+    return {data, data + gguf_get_arr_n(gguf_.get(), id)};
+}
+
 std::vector<std::string> ModelFile::texts(const std::string & key) const {
     const int64_t id = require(key, GGUF_TYPE_STRING, true);
     std::vector<std::string> out(gguf_get_arr_n(gguf_.get(), id));

@@ -27,6 +27,8 @@ public:
     uint32_t u32(const std::string & key, uint32_t fallback) const { return has(key) ? u32(key) : fallback; }
     float f32(const std::string & key, float fallback) const { return has(key) ? f32(key) : fallback; }
     bool boolean(const std::string & key, bool fallback) const { return has(key) ? boolean(key) : fallback; }
+    bool is_array(const std::string & key) const;
+    std::vector<bool> booleans(const std::string & key) const;
     std::vector<std::string> texts(const std::string & key) const;
     std::vector<float> floats(const std::string & key) const;
     std::vector<int32_t> integers(const std::string & key) const;

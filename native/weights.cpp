@@ -1,12 +1,16 @@
 #include "weights.h"
 #include "error.h"
 #include <cstring>
+#include <numeric>
 
 namespace bge {
 
 static ggml_context_ptr make_context(size_t n_tensors) {
     return ggml_context_ptr(ggml_init({n_tensors * ggml_tensor_overhead(), nullptr, /*no_alloc*/ true}));
 }
+
+// A tensor and the parts of it: q, k and v.
+constexpr size_t max_views = 1 + 3;
 
 static std::string shape_text(const int64_t * ne, int n) {
     std::string out = "[";
@@ -16,7 +20,7 @@ static std::string shape_text(const int64_t * ne, int n) {
 
 Weights::Weights(std::shared_ptr<ModelFile> file, Backend & backend, cpu::WeightMode mode, const std::atomic<bool> & stop)
     : file_(std::move(file)), backend_(backend), mode_(mode), stop_(stop),
-      mapped_ctx_(make_context(gguf_get_n_tensors(file_->gguf()) + 1)), device_ctx_(make_context(gguf_get_n_tensors(file_->gguf()) + 1)) {}
+      mapped_ctx_(make_context(max_views * gguf_get_n_tensors(file_->gguf()) + 1)), device_ctx_(make_context(max_views * gguf_get_n_tensors(file_->gguf()) + 1)) {}
 
 const ggml_tensor * Weights::require(const std::string & name, const std::vector<int64_t> & shape) const {
     const ggml_tensor * meta = file_->find(name);
@@ -66,9 +70,9 @@ ggml_tensor * Weights::optional(const std::string & name, const std::vector<int6
     return file_->find(name) ? tensor(name, shape) : nullptr;
 }
 
-std::vector<float> Weights::read_f32(const std::string & name, int64_t n) const {
-    if (require(name, {n})->type != GGML_TYPE_F32) throw Error("MODEL_INVALID", file_->path() + ": tensor " + name + " should be F32");
-    const float * data = reinterpret_cast<const float *>(file_->data_of(name));
+std::vector<float> Weights::read_f32(const std::string & name, int64_t first, int64_t n, int64_t n_all) const {
+    if (require(name, {n_all})->type != GGML_TYPE_F32) throw Error("MODEL_INVALID", file_->path() + ": tensor " + name + " should be F32");
+    const float * data = reinterpret_cast<const float *>(file_->data_of(name)) + first;
     return {data, data + n};
 }
 
@@ -89,12 +93,13 @@ std::vector<float> Weights::rows(const std::string & name, int64_t n, int64_t fi
     return out;
 }
 
-cpu::WeightSource Weights::source(const std::string & name) const {
-    const ggml_tensor * meta = file_->find(name);
+cpu::WeightSource Weights::source(const Slice & slice, int64_t n_in) const {
+    const std::string name = slice.name + ".weight";
+    const ggml_tensor * meta = require(name, {n_in, slice.n_all});
     cpu::WeightSource out;
-    out.data = file_->data_of(name);
-    out.n_rows = int(meta->ne[1]);
-    out.row_bytes = ggml_row_size(meta->type, meta->ne[0]);
+    out.row_bytes = ggml_row_size(meta->type, n_in);
+    out.data = file_->data_of(name) + out.row_bytes * size_t(slice.first);
+    out.n_rows = int(slice.n);
     switch (meta->type) {
         case GGML_TYPE_F32: out.type = cpu::SourceType::f32; break;
         case GGML_TYPE_F16: out.type = cpu::SourceType::f16; break;
@@ -114,8 +119,34 @@ void Weights::throw_if_stopped() const {
 
 void Weights::drop(const std::string & name) const { file_->file().drop(file_->offset_of(name), ggml_nbytes(file_->find(name))); }
 
+ggml_tensor * Weights::rows_of(ggml_tensor * whole, int64_t first, int64_t n) {
+    const bool is_matrix = whole->ne[1] > 1;
+    ggml_context * ctx = (backend_.is_cpu() ? mapped_ctx_ : device_ctx_).get();
+    ggml_tensor * out = is_matrix ? ggml_view_2d(ctx, whole, whole->ne[0], n, whole->nb[1], size_t(first) * whole->nb[1])
+                                  : ggml_view_1d(ctx, whole, n, size_t(first) * whole->nb[0]);
+    views_.push_back(out);
+    return out;
+}
+
 Linear Weights::linear(const std::string & name, int64_t n_in, int64_t n_out, bool bias) {
-    return linear(std::vector<std::string>{name}, n_in, {n_out}, bias);
+    return linear(std::vector<Slice>{{name, 0, n_out, n_out}}, n_in, bias);
+}
+
+Linear Weights::linear(const std::vector<std::string> & names, int64_t n_in, const std::vector<int64_t> & n_out, bool bias) {
+    std::vector<Slice> slices;
+    for (size_t i = 0; i < names.size(); i++) slices.push_back({names[i], 0, n_out[i], n_out[i]});
+    return linear(slices, n_in, bias);
+}
+
+Linear Weights::linear_of_rows(const std::string & name, int64_t n_in, const std::vector<int64_t> & n_out, bool bias) {
+    const int64_t n_all = std::accumulate(n_out.begin(), n_out.end(), int64_t(0));
+    std::vector<Slice> slices;
+    int64_t first = 0;
+    for (int64_t n : n_out) {
+        slices.push_back({name, first, n, n_all});
+        first += n;
+    }
+    return linear(slices, n_in, bias);
 }
 
 template <typename Pack> cpu::PackedLinear Weights::packed(const std::vector<std::string> & names, const Pack & pack) {
@@ -128,24 +159,32 @@ template <typename Pack> cpu::PackedLinear Weights::packed(const std::vector<std
     }
 }
 
-Linear Weights::linear(const std::vector<std::string> & names, int64_t n_in, const std::vector<int64_t> & n_out, bool bias) {
+Linear Weights::linear(const std::vector<Slice> & slices, int64_t n_in, bool bias) {
     throw_if_stopped();
     Linear out;
     out.n_in = n_in;
     std::vector<cpu::WeightSource> sources;
     std::vector<float> biases;
-    for (size_t i = 0; i < names.size(); i++) {
+    std::vector<std::string> names;
+    Linear::Part whole; // of the slice before
+    for (const Slice & slice : slices) {
         Linear::Part part;
-        part.n_out = n_out[i];
-        out.n_out += part.n_out;
+        part.n_out = slice.n;
+        out.n_out += slice.n;
+        const bool next_rows = !names.empty() && names.back() == slice.name;
+        if (!next_rows) names.push_back(slice.name);
         if (backend_.kernels()) {
-            require(names[i] + ".weight", {n_in, part.n_out});
-            sources.push_back(source(names[i] + ".weight"));
-            if (bias) for (float b : read_f32(names[i] + ".bias", part.n_out)) biases.push_back(b);
+            sources.push_back(source(slice, n_in));
+            if (bias) for (float b : read_f32(slice.name + ".bias", slice.first, slice.n, slice.n_all)) biases.push_back(b);
         } else {
-            part.weight = tensor(names[i] + ".weight", {n_in, part.n_out});
-            is_f32_ = is_f32_ && part.weight->type == GGML_TYPE_F32;
-            if (bias) part.bias = tensor(names[i] + ".bias", {part.n_out});
+            if (!next_rows) {
+                whole.weight = tensor(slice.name + ".weight", {n_in, slice.n_all});
+                whole.bias = bias ? tensor(slice.name + ".bias", {slice.n_all}) : nullptr;
+                is_f32_ = is_f32_ && whole.weight->type == GGML_TYPE_F32;
+            }
+            const bool all = slice.n == slice.n_all;
+            part.weight = all ? whole.weight : rows_of(whole.weight, slice.first, slice.n);
+            if (bias) part.bias = all ? whole.bias : rows_of(whole.bias, slice.first, slice.n);
         }
         out.parts.push_back(part);
     }
@@ -158,21 +197,28 @@ Linear Weights::linear(const std::vector<std::string> & names, int64_t n_in, con
 }
 
 GatedLinear Weights::gated(const std::string & gate, const std::string & up, int64_t n_in, int64_t n_out) {
+    return gated({gate, 0, n_out, n_out}, {up, 0, n_out, n_out}, n_in, /*bias*/ false);
+}
+
+GatedLinear Weights::gated_of_rows(const std::string & name, int64_t n_in, int64_t n_out, FirstHalf first, bool bias) {
+    const Slice a = {name, 0, n_out, 2 * n_out}, b = {name, n_out, n_out, 2 * n_out};
+    return first == FirstHalf::gate ? gated(a, b, n_in, bias) : gated(b, a, n_in, bias);
+}
+
+GatedLinear Weights::gated(const Slice & gate, const Slice & up, int64_t n_in, bool bias) {
     throw_if_stopped();
     GatedLinear out;
-    if (!backend_.kernels()) {
-        out.gate = linear(gate, n_in, n_out, false);
-        out.up = linear(up, n_in, n_out, false);
+    if (!backend_.kernels() || bias) { // our gated kernel has no biases, and neither has any published model
+        out.gate = linear(std::vector<Slice>{gate}, n_in, bias);
+        out.up = linear(std::vector<Slice>{up}, n_in, bias);
         return out;
     }
-    require(gate + ".weight", {n_in, n_out});
-    require(up + ".weight", {n_in, n_out});
     out.gate.n_in = out.up.n_in = n_in;
-    out.gate.n_out = out.up.n_out = n_out;
-    out.packed = packed({gate, up}, [&] { return cpu::pack_linear_gated(backend_.kernels()->pool, int(n_in), source(gate + ".weight"), source(up + ".weight"), mode_); });
+    out.gate.n_out = out.up.n_out = gate.n;
+    out.packed = packed({gate.name, up.name}, [&] { return cpu::pack_linear_gated(backend_.kernels()->pool, int(n_in), source(gate, n_in), source(up, n_in), mode_); });
     size_bytes_ += out.packed.size_bytes();
-    drop(gate + ".weight");
-    drop(up + ".weight");
+    drop(gate.name + ".weight");
+    drop(up.name + ".weight");
     return out;
 }
 
@@ -196,6 +242,8 @@ void Weights::finish() {
         }
     }
     pending_.clear();
+    for (ggml_tensor * view : views_) if (!view->buffer) ggml_backend_view_init(view);
+    views_.clear();
 }
 
 } // namespace bge

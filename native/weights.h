@@ -35,6 +35,8 @@ struct Norm {
     float eps = 0;
 };
 
+enum class FirstHalf { gate, up };
+
 class Weights {
 public:
     // Once `stop` is true, the next layer asked for throws Error CLOSED.
@@ -51,8 +53,13 @@ public:
     // Weights `<name>.weight` [n_in, n_out] and, with `bias`, `<name>.bias` [n_out].
     Linear linear(const std::string & name, int64_t n_in, int64_t n_out, bool bias);
     Linear linear(const std::vector<std::string> & names, int64_t n_in, const std::vector<int64_t> & n_out, bool bias);
+    // The parts are rows of one tensor, one after the other: q, k and v as `attn_qkv`.
+    Linear linear_of_rows(const std::string & name, int64_t n_in, const std::vector<int64_t> & n_out, bool bias);
     GatedLinear gated(const std::string & gate, const std::string & up, int64_t n_in, int64_t n_out);
+    // Gate and up are the halves of one tensor.
+    GatedLinear gated_of_rows(const std::string & name, int64_t n_in, int64_t n_out, FirstHalf first, bool bias);
     Norm norm(const std::string & name, int64_t n, float eps, bool bias);
+    bool has_bias(const std::string & name) const { return file_->find(name + ".bias") != nullptr; } // for layers that may go without
 
     // Rows of a [n, n_rows] table as F32, whatever its type: for a head that is one row of it.
     std::vector<float> rows(const std::string & name, int64_t n, int64_t first, int64_t n_rows);
@@ -65,12 +72,17 @@ public:
 
 private:
     struct Pending { ggml_tensor * tensor; std::string name; bool on_host; };
+    // Rows [first, first + n) of the n_all rows of a tensor.
+    struct Slice { std::string name; int64_t first, n, n_all; };
 
+    Linear linear(const std::vector<Slice> & slices, int64_t n_in, bool bias);
+    GatedLinear gated(const Slice & gate, const Slice & up, int64_t n_in, bool bias);
     ggml_tensor * place(const ggml_tensor * meta, bool on_host);
+    ggml_tensor * rows_of(ggml_tensor * whole, int64_t first, int64_t n); // fewer than all: of a [n_in, n_rows] weight, or values of a bias
     const ggml_tensor * require(const std::string & name, const std::vector<int64_t> & shape) const;
     void require_readable(const ggml_tensor * meta) const;
-    std::vector<float> read_f32(const std::string & name, int64_t n) const;
-    cpu::WeightSource source(const std::string & name) const;
+    std::vector<float> read_f32(const std::string & name, int64_t first, int64_t n, int64_t n_all) const;
+    cpu::WeightSource source(const Slice & slice, int64_t n_in) const;
     template <typename Pack> cpu::PackedLinear packed(const std::vector<std::string> & names, const Pack & pack);
     void drop(const std::string & name) const;
     void throw_if_stopped() const;
@@ -82,6 +94,7 @@ private:
     ggml_backend_buffer_ptr mapped_, device_;
     ggml_context_ptr mapped_ctx_, device_ctx_; // views of the buffers above
     std::vector<Pending> pending_;
+    std::vector<ggml_tensor *> views_; // of the tensors above
     size_t size_bytes_ = 0;
     bool is_f32_ = true;
 };

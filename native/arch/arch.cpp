@@ -7,9 +7,12 @@ namespace bge {
 using Load = std::unique_ptr<Architecture> (*)(Weights &, const ArchitectureOptions &);
 
 std::unique_ptr<Architecture> load_bert(Weights &, const ArchitectureOptions &);
+std::unique_ptr<Architecture> load_deberta_v2(Weights &, const ArchitectureOptions &);
 std::unique_ptr<Architecture> load_gemma(Weights &, const ArchitectureOptions &);
 std::unique_ptr<Architecture> load_gemma2(Weights &, const ArchitectureOptions &);
+std::unique_ptr<Architecture> load_gte(Weights &, const ArchitectureOptions &);
 std::unique_ptr<Architecture> load_minicpm(Weights &, const ArchitectureOptions &);
+std::unique_ptr<Architecture> load_modern_bert(Weights &, const ArchitectureOptions &);
 
 static const struct {
     const char * name; // general.architecture

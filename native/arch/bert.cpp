@@ -1,6 +1,6 @@
-// BERT and XLM-RoBERTa sequence classification: post-norm encoder, head on the first token.
-// Source: transformers modeling_xlm_roberta.py XLMRobertaForSequenceClassification, modeling_bert.py BertForSequenceClassification.
-#include "arch.h"
+// BERT and its kin, XLM-RoBERTa, RoBERTa, ELECTRA and DistilBERT: post-norm encoder, head on the first token.
+// Source: transformers modeling_xlm_roberta.py, modeling_bert.py, modeling_electra.py, modeling_distilbert.py, ...ForSequenceClassification.
+#include "classifier.h"
 #include "hyperparameters.h"
 #include <algorithm>
 #include <cmath>
@@ -15,15 +15,17 @@ struct Layer {
 };
 
 struct Bert : Architecture {
-    ggml_tensor *token_embd, *position_embd, *token_types;
+    ggml_tensor *token_embd, *position_embd, *token_types = nullptr;
     Norm embd_norm;
+    Linear embd_proj;    // from n_table to n_embd; empty where they are the same
+    int32_t n_table = 0; // width of the tables
     std::vector<Layer> layers;
-    Linear head, head_output;
+    std::unique_ptr<Classifier> head;
     AttentionShape attn;
     cpu::Activation activation = cpu::Activation::gelu_erf;
-    int32_t n_types = 1;
+    int32_t n_types = 0; // none in DistilBERT
     int32_t pad_id = -1;               // of a <pad> spelled in a text
-    std::vector<float> pad_position;   // [n_embd] its position embedding; empty = <pad> counts as any other token
+    std::vector<float> pad_position;   // [n_table] its position embedding; empty = <pad> counts as any other token
     const uint8_t * position_rows;     // the table in the mapped file
 
     Bert(Weights & w) {
@@ -33,31 +35,29 @@ struct Bert : Architecture {
         n_head = read_count(file, "bert.attention.head_count", max_heads);
         const int64_t n_ff = read_count(file, "bert.feed_forward_length", max_width);
         const float eps = read_positive(file, "bert.attention.layer_norm_epsilon");
-        if (n_embd % n_head != 0 || (n_embd / n_head) % 8 != 0) {
-            throw Error("MODEL_INVALID", file.path() + ": " + std::to_string(n_embd) + " hidden units do not divide into " + std::to_string(n_head) + " heads of a multiple of 8");
-        }
-        if (!file.find("cls.output.weight") || !file.find("cls.weight")) {
-            throw Error("MODEL_UNSUPPORTED", file.path() + " has no complete classification head (cls.weight, cls.output.weight): it is an embedding model, or was "
-                        "converted without its head; convert the checkpoint again with this package");
-        }
-        const std::string wanted = file.text("reranker.ffn.activation", "gelu_erf");
-        if (wanted == "gelu_tanh") activation = cpu::Activation::gelu_tanh;
-        else if (wanted == "relu") activation = cpu::Activation::relu;
-        else if (wanted != "gelu_erf") throw Error("MODEL_UNSUPPORTED", file.path() + ": unknown reranker.ffn.activation " + shortened(wanted));
+        if (n_embd % n_head != 0) throw invalid(file, std::to_string(n_embd) + " hidden units do not divide into " + std::to_string(n_head) + " heads");
+        head = std::make_unique<Classifier>(w, n_embd, "tanh", eps);
+        activation = read_activation(file, "reranker.ffn.activation", "gelu_erf");
 
         n_vocab = read_rows(file, "token_embd.weight");
         n_ctx = read_rows(file, "position_embd.weight");
         n_heads = 1;
-        // llama.cpp stores a single token type as a vector.
-        n_types = read_rows(file, "token_types.weight");
+        n_table = read_width(file, "token_embd.weight");
+        if (file.find("token_types.weight")) n_types = read_rows(file, "token_types.weight"); // llama.cpp stores a single one as a vector
+        else if (!file.has("reranker.head.activation")) {
+            throw Error("MODEL_UNSUPPORTED", file.path() + " has no token types, as DistilBERT, and does not say its head's activation (reranker.head.activation); "
+                        "convert the checkpoint again with this package");
+        }
         attn.n_head = attn.n_head_kv = n_head;
         attn.head_dim = n_embd / n_head;
         attn.scale = 1.0f / std::sqrt(float(attn.head_dim));
 
-        token_embd = w.table("token_embd.weight", {n_embd, n_vocab});
-        position_embd = w.table("position_embd.weight", {n_embd, n_ctx});
-        token_types = n_types > 1 ? w.table("token_types.weight", {n_embd, n_types}) : w.tensor("token_types.weight", {n_embd});
-        embd_norm = w.norm("token_embd_norm", n_embd, eps, true);
+        token_embd = w.table("token_embd.weight", {n_table, n_vocab});
+        position_embd = w.table("position_embd.weight", {n_table, n_ctx});
+        if (n_types > 1) token_types = w.table("token_types.weight", {n_table, n_types});
+        else if (n_types == 1) token_types = w.tensor("token_types.weight", {n_table});
+        embd_norm = w.norm("token_embd_norm", n_table, eps, true);
+        if (n_table != n_embd) embd_proj = w.linear("token_embd_proj", n_table, n_embd, true);
         layers.resize(n_layer);
         for (int32_t i = 0; i < n_layer; i++) {
             const std::string blk = "blk." + std::to_string(i) + ".";
@@ -79,34 +79,32 @@ struct Bert : Architecture {
         if (file.has("reranker.position.pad_row") && file.has("tokenizer.ggml.padding_token_id")) {
             pad_position = file.floats("reranker.position.pad_row");
             pad_id = int32_t(file.u32("tokenizer.ggml.padding_token_id"));
-            if (pad_position.size() != size_t(n_embd)) throw Error("MODEL_INVALID", file.path() + ": reranker.position.pad_row should have " + std::to_string(n_embd) + " values");
+            if (pad_position.size() != size_t(n_table)) throw invalid(file, "reranker.position.pad_row should have " + std::to_string(n_table) + " values");
         }
-        head = w.linear("cls", n_embd, n_embd, true);
-        head_output = w.linear("cls.output", n_embd, 1, true);
     }
 
-    // Position embeddings [n_embd, n_tokens].
+    // Position embeddings [n_table, n_tokens].
     ggml_tensor * build_positions(GraphBuilder & g, const Ubatch & ubatch) const {
         if (pad_position.empty() || std::find(ubatch.ids.begin(), ubatch.ids.end(), pad_id) == ubatch.ids.end()) {
             return g.look_up(position_embd, ubatch.rows.positions());
         }
         // XLM-R numbers positions by counting tokens that are not <pad>, and gives <pad> a position of its own. Rare, so
         // the rows are gathered here. Source: modeling_xlm_roberta.py create_position_ids_from_input_ids.
-        std::vector<float> rows(size_t(n_embd) * ubatch.n_tokens());
-        const size_t row_bytes = ggml_row_size(position_embd->type, n_embd);
+        std::vector<float> rows(size_t(n_table) * ubatch.n_tokens());
+        const size_t row_bytes = ggml_row_size(position_embd->type, n_table);
         const auto to_float = ggml_get_type_traits(position_embd->type)->to_float;
         for (const Span & span : ubatch.rows.spans) {
             int32_t position = 0;
             for (int32_t i = span.begin; i < span.begin + span.n; i++) {
-                float * row = rows.data() + size_t(i) * n_embd;
+                float * row = rows.data() + size_t(i) * n_table;
                 const uint8_t * source = position_rows + row_bytes * position;
                 if (ubatch.ids[i] == pad_id) std::copy(pad_position.begin(), pad_position.end(), row);
-                else if (position_embd->type == GGML_TYPE_F32) std::copy_n(reinterpret_cast<const float *>(source), n_embd, row);
-                else to_float(source, row, n_embd);
+                else if (position_embd->type == GGML_TYPE_F32) std::copy_n(reinterpret_cast<const float *>(source), n_table, row);
+                else to_float(source, row, n_table);
                 position += ubatch.ids[i] != pad_id;
             }
         }
-        return g.input(std::move(rows), n_embd, ubatch.n_tokens());
+        return g.input(std::move(rows), n_table, ubatch.n_tokens());
     }
 
     // x [n_embd, n_tokens]; the last layer computes the first token of each pair only, which is all the head reads.
@@ -124,12 +122,12 @@ struct Bert : Architecture {
         ggml_tensor * x = g.look_up(token_embd, ubatch.ids);
         x = ggml_add(g.ctx(), x, build_positions(g, ubatch));
         if (n_types > 1) x = ggml_add(g.ctx(), x, g.look_up(token_types, ubatch.token_types));
-        else x = ggml_add(g.ctx(), x, token_types);
+        else if (n_types == 1) x = ggml_add(g.ctx(), x, token_types);
         x = g.layer_norm(embd_norm, x);
+        if (n_table != n_embd) x = g.linear(embd_proj, x);
         for (int32_t i = 0; i < n_layer; i++) x = build_layer(g, layers[i], x, ubatch.rows, i == n_layer - 1 ? Pick::first : Pick::all);
-        ggml_tensor * pooled = g.linear(head, x, {cpu::Activation::tanh, nullptr, 1.0f}); // [n_embd, n_seqs]
         Forward out;
-        out.logits = ggml_reshape_2d(g.ctx(), g.linear(head_output, pooled), x->ne[1], 1); // [n_seqs, 1]
+        out.logits = head->build(g, x);
         return out;
     }
 };

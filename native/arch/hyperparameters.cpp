@@ -22,4 +22,20 @@ int32_t read_rows(const ModelFile & file, const std::string & tensor) {
     return int32_t(table->ne[1]);
 }
 
+int32_t read_width(const ModelFile & file, const std::string & tensor) {
+    const ggml_tensor * table = file.find(tensor);
+    if (!table || table->ne[0] > max_width) throw invalid(file, "lacks the tensor " + tensor + ", or it is too wide");
+    return int32_t(table->ne[0]);
+}
+
+cpu::Activation read_activation(const ModelFile & file, const std::string & key, const std::string & fallback) {
+    const std::string name = file.text(key, fallback);
+    if (name == "gelu_erf") return cpu::Activation::gelu_erf;
+    if (name == "gelu_tanh") return cpu::Activation::gelu_tanh;
+    if (name == "silu") return cpu::Activation::silu;
+    if (name == "relu") return cpu::Activation::relu;
+    if (name == "tanh") return cpu::Activation::tanh;
+    throw Error("MODEL_UNSUPPORTED", file.path() + ": unknown " + key + " " + shortened(name));
+}
+
 } // namespace bge

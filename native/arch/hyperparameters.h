@@ -1,7 +1,7 @@
 // Hyperparameters as a file states them: bounded, so that no count sizes memory before the tensors vouch for it.
 #pragma once
 #include "../error.h"
-#include "../model-file.h"
+#include "../weights.h"
 #include <string>
 
 namespace bge {
@@ -19,5 +19,9 @@ int32_t read_count(const ModelFile & file, const std::string & key, int64_t limi
 float read_positive(const ModelFile & file, const std::string & key);
 // Rows of the table [n, n_rows] that a tensor is.
 int32_t read_rows(const ModelFile & file, const std::string & tensor);
+int32_t read_width(const ModelFile & file, const std::string & tensor); // its n
+
+// An activation that a key names, or else `fallback`.
+cpu::Activation read_activation(const ModelFile & file, const std::string & key, const std::string & fallback);
 
 } // namespace bge

@@ -36,6 +36,15 @@ struct Scratch {
         max    = sums + size_t(c.max_queries) * c.dim;
         total  = max + c.max_queries;
     }
+
+    // The same without the first n keys of the tile, whole panels of them.
+    Scratch after(int n, const AttentionCall & c) const {
+        Scratch out = *this;
+        out.k += size_t(n) * c.p.head_dim;
+        out.v += size_t(n) * c.kernels.format.float_columns;
+        out.scores += n;
+        return out;
+    }
 };
 
 // Row in k and v of the key at a position.

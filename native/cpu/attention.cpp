@@ -1,11 +1,13 @@
 // attention(): tiles of keys against blocks of queries with a running softmax, so that no n x n matrix exists.
 // A tile's K is transposed into panels and both products are the f32 kernel of the linear layers, or that of 16-bit codes.
 #include "attention-tiles.h"
+#include "relative.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <optional>
 
 namespace cpu {
 
@@ -14,6 +16,7 @@ using detail::CodeScratch;
 using detail::FloatTiles;
 using detail::Head;
 using detail::Queries;
+using detail::RelativeScores;
 using detail::Scratch;
 using detail::key_row;
 using detail::to_weights;
@@ -26,6 +29,9 @@ constexpr int max_task_rows = 192;
 // Floats of a K tile: it and the V tile stay in the second-level cache.
 constexpr int tile_floats = 16 * 1024;
 
+// The vectors that sums are taken by fit in it, and so do all panels.
+constexpr int skipped_keys = 64;
+
 struct Task {
     int sequence, first_query, n_queries, head;
 };
@@ -35,14 +41,9 @@ struct Visible {
     int first, end;
 
     Visible(const AttentionParams & p, const AttentionSequence & s, int position) {
-        end   = s.n_prefix + s.n_kv;
-        first = 0;
-        if (p.causal) {
-            end = std::min(end, position + 1);
-            if (p.window > 0) {
-                first = std::max(0, position - p.window + 1);
-            }
-        }
+        const int reach = p.window > 0 ? p.window - 1 : s.n_prefix + s.n_kv;
+        first           = std::max(0, position - reach);
+        end             = std::min(s.n_prefix + s.n_kv, position + (p.causal ? 0 : reach) + 1);
     }
 };
 
@@ -80,24 +81,37 @@ void pack_v(const AttentionCall & c, const AttentionSequence & s, const float * 
 
 // One block of at most float_rows queries, from row `r` of the task, against the packed tile of n keys at `first`.
 // The first tile of a task starts the sums.
-void attend(const AttentionCall & c, const AttentionSequence & s, const Queries & queries, const Scratch & scratch, int r, int n_rows, int first, int n, bool is_first) {
+void attend(const AttentionCall & c, const AttentionSequence & s, const Queries & queries, const Scratch & tile, const RelativeScores * relative, int r, int n_rows, int first,
+            int n, bool is_first) {
     const detail::Format & f        = c.kernels.format;
     const int              position = s.q_position + queries.first + r;
 
     int begins[16], ends[16]; // of what each row sees in this tile; float_rows is at most 12
-    int last = 0;
+    int from = n, last = 0;
     for (int i = 0; i < n_rows; ++i) {
         const Visible seen(c.p, s, position + i);
         begins[i] = std::min(n, std::max(0, seen.first - first));
         ends[i]   = std::max(begins[i], std::min(n, seen.end - first));
-        last      = std::max(last, ends[i]);
+        if (begins[i] < ends[i]) {
+            from = std::min(from, begins[i]);
+            last = std::max(last, ends[i]);
+        }
     }
-    float * sums = scratch.sums + size_t(r) * c.dim;
+    float * sums = tile.sums + size_t(r) * c.dim;
     if (last == 0) {
         if (is_first) {
             std::fill(sums, sums + size_t(n_rows) * c.dim, 0.0f);
         }
         return;
+    }
+
+    // Keys before the first one that counts are left out, by steps that keep the order of the sums.
+    from                  = from / skipped_keys * skipped_keys;
+    const Scratch scratch = tile.after(from, c);
+    last -= from;
+    for (int i = 0; i < n_rows; ++i) {
+        begins[i] = std::max(0, begins[i] - from);
+        ends[i]   = std::max(0, ends[i] - from);
     }
 
     FloatTiles qk;
@@ -116,6 +130,9 @@ void attend(const AttentionCall & c, const AttentionSequence & s, const Queries 
     qk.next       = reinterpret_cast<const uint8_t *>(scratch.v); // which comes next
     qk.next_step  = 0;
     c.kernels.float_tiles(qk);
+    if (relative != nullptr) {
+        relative->add(c, qk.x, n_rows, position, from, last, scratch.scores);
+    }
 
     float rescale[16];
     to_weights(c, scratch, r, n_rows, last, begins, ends, rescale);
@@ -169,7 +186,8 @@ detail::AttentionCall::AttentionCall(const AttentionParams & params, int max_que
       // A multiple of every panel width, and one size for all calls with this head size.
       tile(std::max(64, tile_floats / params.head_dim / 64 * 64)), dim(round_up(params.head_dim, kernels.format.float_columns)),
       // Values of a shared prefix lie elsewhere and would be scaled apart.
-      codes(params.codes && kernels.pairs.tiles != nullptr && !params.causal && params.soft_cap == 0 &&
+      codes(params.codes && kernels.pairs.tiles != nullptr && !params.causal && params.window == 0 && params.soft_cap == 0 && params.relative == nullptr &&
+            params.head_dim % 8 == 0 &&
             std::none_of(params.sequences, params.sequences + params.n_sequences, [](const AttentionSequence & s) { return s.n_prefix > 0; })) {}
 
 void detail::to_weights(const AttentionCall & c, const Scratch & scratch, int r, int n_rows, int n, const int * begins, const int * ends, float * rescale) {
@@ -190,7 +208,7 @@ void detail::to_weights(const AttentionCall & c, const Scratch & scratch, int r,
 }
 
 size_t detail::AttentionCall::scratch_floats() const {
-    return Scratch::n_floats(*this) + (codes ? CodeScratch::n_floats(*this) : 0);
+    return Scratch::n_floats(*this) + (codes ? CodeScratch::n_floats(*this) : 0) + (p.relative != nullptr ? RelativeScores::n_floats(*this) : 0);
 }
 
 void detail::attend_head(const AttentionCall & c, const AttentionSequence & s, const Head & head, int first_query, int n_queries, float * memory) {
@@ -216,8 +234,12 @@ void detail::attend_head(const AttentionCall & c, const AttentionSequence & s, c
         }
         pack_k(c, s, head.k, key, n, scratch.k);
         pack_v(c, s, head.v, key, n, scratch.v);
+        std::optional<RelativeScores> relative;
+        if (c.p.relative != nullptr) {
+            relative.emplace(c, s, head, s.q_position + first_query, n_queries, key, n, memory + Scratch::n_floats(c));
+        }
         for (int r = 0; r < n_queries; r += rows) {
-            attend(c, s, queries, scratch, r, std::min(rows, n_queries - r), key, n, key == first);
+            attend(c, s, queries, scratch, relative ? &*relative : nullptr, r, std::min(rows, n_queries - r), key, n, key == first);
         }
     }
     if (first >= end) { // no key at all
@@ -242,7 +264,7 @@ void attention(ThreadPool & pool, const AttentionParams & params, const float * 
         const Task & t       = tasks[i];
         const size_t column  = size_t(t.head) * params.head_dim;
         const size_t kv      = size_t(t.head / (params.n_head / params.n_head_kv)) * params.head_dim;
-        detail::attend_head(call, params.sequences[t.sequence], {q + column, k + kv, v + kv, out + column}, t.first_query, t.n_queries,
+        detail::attend_head(call, params.sequences[t.sequence], {q + column, k + kv, v + kv, out + column, int(column)}, t.first_query, t.n_queries,
                             memory + n_floats * thread);
     });
 }

@@ -26,6 +26,7 @@ struct Head {
     const float * k;
     const float * v;
     float *       out;
+    int           column; // in a row of relative positions
 };
 
 void attend_head(const AttentionCall & call, const AttentionSequence & sequence, const Head & head, int first_query, int n_queries, float * scratch);

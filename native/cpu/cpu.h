@@ -189,21 +189,32 @@ struct AttentionSequence {
     int n_prefix     = 0;
     int q_begin      = 0; // first row in q and out
     int n_q          = 0;
-    int q_position   = 0; // position of the first query row among the keys; looked at only when causal
+    int q_position   = 0; // position of the first query row among the keys; looked at only when causal or in a window
+};
+
+// Scores that depend on how far two tokens stand apart, as DeBERTa has them: q_i · k_row + k_j · q_row is added to q_i · k_j,
+// with the row that belongs to the distance i - j. Heads lie in the rows as they do in q and k.
+struct RelativePositions {
+    const float *   q = nullptr, * k = nullptr; // [n_rows, n_head * head_dim]
+    size_t          q_stride = 0, k_stride = 0;
+    const int32_t * row = nullptr; // of each distance from -max_distance to max_distance; does not fall
+    int             max_distance = 0;
 };
 
 struct AttentionParams {
     int   n_head    = 0;
     int   n_head_kv = 0; // query head j reads key head j / (n_head / n_head_kv)
-    int   head_dim  = 0; // a multiple of 8; the heads of a row lie side by side
+    int   head_dim  = 0; // the heads of a row lie side by side
     float scale     = 1.0f;
     bool  causal    = false;
-    int   window    = 0;    // causal only: key j is visible to query i iff 0 <= i - j < window; 0 = no limit
+    int   window    = 0;    // key j is visible to query i iff |i - j| < window, and not after it where causal; 0 = no limit
     float soft_cap  = 0.0f; // score becomes cap * tanh(score / cap); 0 = off
 
     // Beside int8 weights: q, k, v and the softmax as 16-bit codes, with relative errors of about 1e-3, where the chip is faster
-    // at those. Ignored where queries do not all see the same keys, and with `soft_cap`.
+    // at those. Ignored where queries do not all see the same keys, with `soft_cap` or `relative`, and where heads are no multiple of 8.
     bool codes = false;
+
+    const RelativePositions * relative = nullptr; // not with prefixes; as many key as query heads
 
     size_t q_stride = 0, k_stride = 0, v_stride = 0, out_stride = 0;
 
@@ -261,10 +272,19 @@ struct NormParams {
 void layer_norm(ThreadPool & pool, const NormParams & params, const float * x, size_t x_stride, float * y, size_t y_stride);
 void rms_norm(ThreadPool & pool, const NormParams & params, const float * x, size_t x_stride, float * y, size_t y_stride);
 
-// Cosines and sines as the reference computes them: f_i = theta^(-2i/n), angle = position * f_i, all in f32.
-struct RopeTable {
-    RopeTable(float theta, int head_dim, int n_positions);
+struct RopeFrequencies {
+    float theta;
+    float scale; // of every frequency: 1 / factor where positions are interpolated
 
+    RopeFrequencies(float theta = 10000.0f, float scale = 1.0f) : theta(theta), scale(scale) {}
+    bool operator==(const RopeFrequencies & o) const { return theta == o.theta && scale == o.scale; }
+};
+
+// Cosines and sines as the reference computes them: f_i = scale * theta^(-2i/n), angle = position * f_i, all in f32.
+struct RopeTable {
+    RopeTable(const RopeFrequencies & frequencies, int head_dim, int n_positions);
+
+    RopeFrequencies    frequencies;
     int                head_dim;
     int                n_positions;
     std::vector<float> cos, sin; // [n_positions, head_dim / 2]

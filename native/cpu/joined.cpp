@@ -237,7 +237,7 @@ bool joins_self_attention(const PackedLinear & qkv, const AttentionParams & p, i
         }
         n_rows += s.n_kv;
     }
-    return w.is_int8() && p.n_head == p.n_head_kv && w.n_out == 3 * p.n_head * p.head_dim && p.head_dim % columns == 0 &&
+    return w.is_int8() && p.relative == nullptr && p.n_head == p.n_head_kv && w.n_out == 3 * p.n_head * p.head_dim && p.head_dim % columns == 0 &&
            size_t(n_rows) * w.n_blocks * w.block() <= pass_bytes && int(groups_of(p, 1).size()) * p.n_head >= 2 * n_threads;
 }
 
@@ -294,7 +294,7 @@ void self_attention(ThreadPool & pool, const PackedLinear & qkv, const Attention
             store_panel(to_rows, 0, g.n_rows, panel, sums, rows + column, size_t(width));
         }
         const detail::Head view = {rows, rows + params.head_dim, rows + 2 * params.head_dim,
-                                   out + size_t(g.first_row) * params.out_stride + size_t(head) * params.head_dim};
+                                   out + size_t(g.first_row) * params.out_stride + size_t(head) * params.head_dim, 0};
         for (int i = g.first_sequence; i < g.first_sequence + g.n_sequences; ++i) {
             detail::attend_head(call, sequences[i], view, 0, sequences[i].n_q, reinterpret_cast<float *>(own + qkv_bytes + of_sums));
         }

@@ -52,11 +52,11 @@ void rms_norm(ThreadPool & pool, const NormParams & params, const float * x, siz
     norm(pool, params, active_kernels().rms_norm, x, x_stride, y, y_stride);
 }
 
-RopeTable::RopeTable(float theta, int head_dim, int n_positions)
-    : head_dim(head_dim), n_positions(n_positions), cos(size_t(n_positions) * (head_dim / 2)), sin(cos.size()) {
+RopeTable::RopeTable(const RopeFrequencies & frequencies, int head_dim, int n_positions)
+    : frequencies(frequencies), head_dim(head_dim), n_positions(n_positions), cos(size_t(n_positions) * (head_dim / 2)), sin(cos.size()) {
     const int half = head_dim / 2;
     for (int i = 0; i < half; ++i) {
-        const float frequency = 1.0f / std::pow(theta, float(2 * i) / float(head_dim));
+        const float frequency = frequencies.scale / std::pow(frequencies.theta, float(2 * i) / float(head_dim));
         for (int p = 0; p < n_positions; ++p) {
             const float angle             = float(p) * frequency;
             cos[size_t(p) * half + i] = std::cos(angle);

@@ -50,12 +50,20 @@ void expected_row(const cpu::AttentionParams & p, const Inputs & in, const cpu::
     double top = -INFINITY, total = 0;
     for (int j = 0; j < n; ++j) {
         const int distance = s.q_position + query - j;
-        if (p.causal && (distance < 0 || (p.window > 0 && distance >= p.window))) {
+        if ((p.causal && distance < 0) || (p.window > 0 && std::abs(distance) >= p.window)) {
             continue;
         }
         double score = 0;
         for (int d = 0; d < p.head_dim; ++d) {
             score += double(q[d]) * in.k[row(j) * p.k_stride + head_kv * p.head_dim + d];
+        }
+        if (p.relative != nullptr) {
+            const cpu::RelativePositions & r  = *p.relative;
+            const size_t                   at = size_t(r.row[distance + r.max_distance]);
+            for (int d = 0; d < p.head_dim; ++d) {
+                score += double(q[d]) * r.k[at * r.k_stride + head * p.head_dim + d];
+                score += double(in.k[row(j) * p.k_stride + head * p.head_dim + d]) * r.q[at * r.q_stride + head * p.head_dim + d];
+            }
         }
         score *= p.scale;
         scores[j] = p.soft_cap > 0 ? p.soft_cap * std::tanh(score / p.soft_cap) : score;
@@ -74,7 +82,25 @@ void expected_row(const cpu::AttentionParams & p, const Inputs & in, const cpu::
     }
 }
 
-void one_case(Random & random, cpu::ThreadPool & pool, const Case & c, const Sequences & sequences, int n_q_rows, int n_kv_rows, bool codes = false) {
+// Tables of relative positions: one row for each distance up to `near`, one for every three from there on.
+struct Relative {
+    std::vector<int32_t>   row;
+    std::vector<float>     q, k;
+    cpu::RelativePositions positions;
+
+    Relative(Random & random, int max_distance, int near, size_t width) {
+        auto bucket = [&](int size) { return size <= near ? size : near + (size - near + 2) / 3; };
+        for (int d = -max_distance; d <= max_distance; ++d) {
+            row.push_back((d < 0 ? -bucket(-d) : bucket(d)) + bucket(max_distance));
+        }
+        q         = random.normals((row.back() + 1) * (width + 5));
+        k         = random.normals((row.back() + 1) * (width + 2));
+        positions = {q.data(), k.data(), width + 5, width + 2, row.data(), max_distance};
+    }
+};
+
+void one_case(Random & random, cpu::ThreadPool & pool, const Case & c, const Sequences & sequences, int n_q_rows, int n_kv_rows, bool codes = false,
+              const cpu::RelativePositions * relative = nullptr) {
     Inputs in;
     in.n_q_rows   = n_q_rows;
     in.q_stride   = size_t(c.n_head) * c.head_dim + 8;
@@ -86,6 +112,7 @@ void one_case(Random & random, cpu::ThreadPool & pool, const Case & c, const Seq
 
     cpu::AttentionParams p = params_of(c, in, sequences);
     p.codes                = codes;
+    p.relative             = relative;
     cpu::Workspace             workspace;
     std::vector<float>         out(n_q_rows * in.out_stride, 777.0f), expected(out);
     cpu::attention(pool, p, in.q.data(), in.k.data(), in.v.data(), out.data(), workspace);
@@ -97,7 +124,8 @@ void one_case(Random & random, cpu::ThreadPool & pool, const Case & c, const Seq
         }
     }
     const std::string label = text("attention, %.0f heads (%.0f) of %.0f, window %.0f", c.n_head, c.n_head_kv, c.head_dim, c.window) +
-                              (c.causal ? ", causal" : "") + (c.soft_cap > 0 ? ", capped" : "") + (codes ? ", codes" : "");
+                              (c.causal ? ", causal" : "") + (c.soft_cap > 0 ? ", capped" : "") + (codes ? ", codes" : "") +
+                              (relative != nullptr ? ", relative" : "");
     CHECK(difference(out, expected) < (codes ? 2e-3 : 4e-6), label + text(": error %g", difference(out, expected)));
 
     // Every sequence alone and every query alone: the same bits.
@@ -198,8 +226,15 @@ void attention(cpu::Isa) {
         n += length;
     }
     for (const Case & c : {Case{2, 2, 64, false, 0, 0}, Case{4, 2, 32, true, 0, 0}, Case{3, 1, 8, true, 5, 0}, Case{2, 1, 128, false, 0, 0},
-                           Case{1, 1, 40, true, 20, 3.0f}, Case{2, 1, 256, true, 17, 50.0f}, Case{2, 2, 72, false, 0, 2.0f}}) {
+                           Case{1, 1, 40, true, 20, 3.0f}, Case{2, 1, 256, true, 17, 50.0f}, Case{2, 2, 72, false, 0, 2.0f},
+                           Case{3, 3, 26, false, 0, 0}, Case{2, 2, 11, false, 0, 0}, Case{4, 2, 15, true, 0, 0}, Case{1, 1, 1, false, 0, 0},
+                           Case{2, 2, 64, false, 9, 0}, Case{2, 2, 14, false, 7, 0}, Case{1, 1, 64, false, 1, 0}}) {
         one_case(random, pool, c, packed, n, n);
+    }
+    one_case(random, pool, {2, 2, 26, false, 0, 0}, packed, n, n, true); // too odd for codes
+    for (int head_dim : {64, 12, 15}) {
+        const Relative relative(random, 69, 11, size_t(3) * head_dim);
+        one_case(random, pool, {3, 3, head_dim, false, 0, 0}, packed, n, n, false, &relative.positions);
     }
 
     for (int n_rows : {1, 2, 5, 6, 11, 12}) {
@@ -216,6 +251,12 @@ void attention(cpu::Isa) {
     one_case(random, pool, {2, 1, 64, true, 0, 0}, {{0, 600, 0, 0, 0, 600, 0}}, 600, 600);
     one_case(random, pool, {1, 1, 64, true, 100, 0}, {{0, 600, 0, 0, 0, 600, 0}}, 600, 600);
     one_case(random, pool, {1, 1, 64, false, 0, 0}, {{0, 530, 0, 0, 0, 400, 0}}, 400, 530);
+    one_case(random, pool, {2, 1, 64, false, 65, 0}, {{0, 700, 0, 0, 0, 700, 0}}, 700, 700);
+    one_case(random, pool, {1, 1, 48, false, 300, 0}, {{0, 700, 0, 0, 0, 700, 0}}, 700, 700);
+    {
+        const Relative relative(random, 599, 128, 64);
+        one_case(random, pool, {1, 1, 64, false, 0, 0}, {{0, 600, 0, 0, 0, 600, 0}}, 600, 600, false, &relative.positions);
+    }
     one_case(random, pool, {1, 1, 256, true, 70, 0}, {{0, 150, 0, 0, 0, 150, 0}}, 150, 150);
 
     // A prefix of 21 rows shared by three sequences; the queries are all own rows, or the last one only.
