@@ -30,6 +30,11 @@ export function fraction(minimum: number, limit: number): Check {
   };
 }
 
+export const finite: Check = (name, value) => {
+  if (typeof value !== "number") throw new TypeError(expected(name, "a finite number", value));
+  if (!Number.isFinite(value)) throw new RangeError(expected(name, "a finite number", value));
+};
+
 export const boolean: Check = (name, value) => {
   if (typeof value !== "boolean") throw new TypeError(expected(name, "true or false", value));
 };

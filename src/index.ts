@@ -9,6 +9,14 @@ export * from "./eval/index.js";
 export { type DeviceList, inspectModel, listDevices, type MemoryEstimate, type ModelFile } from "./gguf/inspect.js";
 export type { RerankClass } from "./models/index.js";
 export {
+  type Calibration,
+  type CalibrationCurve,
+  type CalibrationThreshold,
+  calibratedScore,
+  parseCalibration,
+} from "./reranker/calibration.js";
+export type { RerankDocument, TextOf } from "./reranker/documents.js";
+export {
   type AutoOptions,
   FlagAutoReranker,
   FlagLLMReranker,
@@ -16,6 +24,7 @@ export {
   LayerWiseFlagLLMReranker,
   LightWeightFlagLLMReranker,
 } from "./reranker/flag-rerankers.js";
+export { type FusedHit, type FuseOptions, fuse } from "./reranker/fuse.js";
 export type { RerankerModel } from "./reranker/model-description.js";
 export {
   type CascadeStage,
@@ -23,11 +32,13 @@ export {
   type LoadOptions,
   RERANK_PROMPTS,
   type RerankOptions,
+  type RerankTopOptions,
   type ScoreOptions,
+  type StreamOptions,
 } from "./reranker/options.js";
 export type { TextSpan } from "./reranker/overflow.js";
 export type { PlannedBatch, PlannedPair, RerankPlan } from "./reranker/plan.js";
-export { type EncodedInput, type RerankDocument, Reranker, type RerankResult } from "./reranker/reranker.js";
+export { type EncodedInput, type RankedTop, Reranker, type RerankResult } from "./reranker/reranker.js";
 export type { Pair } from "./reranker/scoring.js";
 export { type KnownModel, type LocalModel, listModels, type ModelList } from "./sources/model-list.js";
 export { type FindOptions, findCheckpoint } from "./sources/model-source.js";

@@ -6,6 +6,8 @@ import { gemma2 } from "../models/gemma2.js";
 import type { RerankClass } from "../models/index.js";
 import { minicpm } from "../models/minicpm.js";
 import type { Progress } from "../sources/progress.js";
+import { type Calibration, parseCalibration } from "./calibration.js";
+import { checkTextSource, type TextSource } from "./documents.js";
 import { compileInstruction } from "./instruction.js";
 
 /** How the texts of a pair become token ids. `undefined` and `null` mean: as given at load, else the default. */
@@ -37,6 +39,11 @@ export interface ScoreOptions extends EncodeOptions {
    * @default false
    */
   readonly normalize?: boolean | null | undefined;
+  /**
+   * Scores are probabilities of relevance as `calibrate` learned them, instead of logits. For the model, cutoff layer and compress
+   * ratio that it was made with. It and `normalize` exclude each other; a call's overrides what was given at load.
+   */
+  readonly calibration?: Calibration | null | undefined;
   /**
    * Most pairs computed at once; fewer are taken when their tokens ask for it. Scores do not depend on it.
    * @default 128
@@ -94,6 +101,8 @@ export interface RerankOptions extends ScoreOptions {
   readonly cutoffLayers?: number | readonly [number] | null | undefined;
   /** Return only the best so many. */
   readonly topN?: number | null | undefined;
+  /** Leave out documents that score less: a logit, or 0 to 1 with `normalize` or `calibration`. */
+  readonly minScore?: number | null | undefined;
   /**
    * What happens to a text that is too long: `"truncate"` reads its beginning and says so, `"chunk"` scores overlapping windows
    * of a document and keeps the best, `"error"` rejects with `TRUNCATED` before computing.
@@ -115,6 +124,17 @@ export interface RerankOptions extends ScoreOptions {
    * lightweight models. The scores of the documents that stay are those of a run without a cascade.
    */
   readonly cascade?: readonly CascadeStage[] | null | undefined;
+}
+
+/** Options of `rerank` over documents that arrive one after another. */
+export type StreamOptions = Omit<RerankOptions, "topN" | "cascade">;
+
+/** Options of `rerankTop`. */
+export interface RerankTopOptions extends Omit<RerankOptions, "topN" | "cascade" | "onProgress"> {
+  /** Most results. */
+  readonly keep: number;
+  /** Milliseconds until the last score counts. */
+  readonly budgetMs: number;
 }
 
 /** Options of `load` and `fromFinetuned`: where and how the model runs, and the defaults of later calls. */
@@ -210,6 +230,7 @@ const encodeChecks = {
 const scoreChecks = {
   ...encodeChecks,
   normalize: is.boolean,
+  calibration: (_, value) => parseCalibration(value),
   batchSize: is.integer(1),
   maxBatchTokens: is.integer(1),
   cutoffLayers: is.integers,
@@ -225,11 +246,14 @@ const scoreChecks = {
 const rerankChecks = {
   ...scoreChecks,
   topN: is.integer(1),
+  minScore: is.finite,
+  field: is.string,
+  text: is.callback,
   overflow: is.oneOf("truncate", "chunk", "error"),
   maxChunks: is.integer(1, 4096), // a document's windows are held in memory together
   chunkOverlap: is.fraction(0, 0.9),
   cascade: checkCascade,
-} as const satisfies Record<keyof RerankOptions, is.Check>;
+} as const satisfies Record<keyof RerankOptions | keyof TextSource, is.Check>;
 
 const loadChecks = {
   ...scoreChecks,
@@ -267,21 +291,37 @@ const NOT_NEEDED: Readonly<Record<string, string>> = {
 /** Throws on an unknown option, a wrong type or a value that no model takes. */
 export function checkLoadOptions(options: LoadOptions): void {
   is.checkOptions("load", options, loadChecks, (name) => (name in rerankChecks ? `It is an option of rerank().` : NOT_NEEDED[name]));
-  throwIfBothNames(options);
+  throwIfContradictory(options);
 }
 
 export function checkScoreOptions(options: ScoreOptions): void {
   is.checkOptions("computeScore", options, scoreChecks, elsewhere("rerank()"));
-  throwIfBothNames(options);
+  throwIfContradictory(options);
 }
 
 export function checkEncodeOptions(options: EncodeOptions): void {
   is.checkOptions("encodePair", options, encodeChecks, elsewhere("computeScore() and rerank()"));
 }
 
-export function checkRerankOptions(options: RerankOptions): void {
+export function checkRerankOptions(options: RerankOptions & TextSource): void {
   is.checkOptions("rerank", options, rerankChecks, elsewhere("rerank()"));
-  throwIfBothNames(options);
+  checkTextSource(options);
+  throwIfContradictory(options);
+}
+
+/** @returns The options, `keep` and `budgetMs` checked; the others are for checkRerankOptions. */
+export function checkTopOptions<O extends RerankTopOptions>(options: O): O {
+  if (typeof options !== "object" || options === null) {
+    throw new TypeError(`Expected the options of rerankTop to be an object with \`keep\` and \`budgetMs\`, got \`${is.show(options)}\``);
+  }
+  is.integer(1)("keep", options.keep);
+  is.finite("budgetMs", options.budgetMs);
+  if (options.budgetMs <= 0) throw new RangeError(`Expected \`budgetMs\` to be above 0, got \`${options.budgetMs}\``);
+  const given = options as RerankOptions;
+  for (const name of ["topN", "cascade", "onProgress"] as const) {
+    if ((given[name] ?? null) !== null) throw new TypeError(`\`${name}\` is no option of rerankTop, which has \`keep\` and \`budgetMs\``);
+  }
+  return options;
 }
 
 function checkFormat(name: string, value: unknown): void {
@@ -300,7 +340,10 @@ function checkCascade(name: string, value: unknown): void {
   }
 }
 
-function throwIfBothNames(options: ScoreOptions): void {
+function throwIfContradictory(options: ScoreOptions): void {
+  if (options.normalize && (options.calibration ?? null) !== null) {
+    throw new TypeError("`normalize` and `calibration` both say what a score is: give one of them");
+  }
   if ((options.compressLayers ?? null) !== null && (options.compressLayer ?? null) !== null) {
     throw new TypeError("`compressLayer` is the old name of `compressLayers`: give one of them");
   }

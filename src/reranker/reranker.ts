@@ -3,14 +3,27 @@
 import type { EncodeSpec, NativeModel, ScoreResult } from "../addon/native.js";
 import { show } from "../checks.js";
 import { asRerankerError, RerankerError } from "../errors.js";
+import type { Progress } from "../sources/progress.js";
+import { type CalibratedCall, calibratedScore } from "./calibration.js";
+import { type RerankDocument, type TextOf, type TextSource, textOf, textsOf } from "./documents.js";
 import { compileInstruction, type Instruct } from "./instruction.js";
 import { type LoadedModel, openModel } from "./load.js";
 import { describeLoaded, type RerankerModel } from "./model-description.js";
-import type { EncodeOptions, LoadOptions, RerankOptions, ScoreOptions } from "./options.js";
+import {
+  checkRerankOptions,
+  checkTopOptions,
+  type EncodeOptions,
+  type LoadOptions,
+  type RerankOptions,
+  type RerankTopOptions,
+  type ScoreOptions,
+  type StreamOptions,
+} from "./options.js";
 import { bestChunks, type Chunk, chunkDocuments, type TextSpan } from "./overflow.js";
 import { type LaidOutPair, layOut, planRerank, type RerankPlan } from "./plan.js";
 import { type Pair, type RequestSettings, scorePairs } from "./scoring.js";
 import {
+  calibratedCall,
   headOf,
   type RerankSettings,
   resolveEncodeOptions,
@@ -18,17 +31,18 @@ import {
   resolveScoreOptions,
   type ScoreSettings,
 } from "./settings.js";
-
-/** A document to rank: its text, alone or in an object of yours, which comes back in the result. */
-export type RerankDocument = string | { readonly text: string };
+import { scoreStream } from "./stream.js";
+import { budgetLayers, readTop } from "./top.js";
 
 /** One ranked document. */
-export interface RerankResult<D extends RerankDocument = RerankDocument> {
+export interface RerankResult<D = RerankDocument> {
   /** Place in the documents given. */
   readonly index: number;
-  /** The logit, or its sigmoid with `normalize`. */
+  /** The logit, or its sigmoid with `normalize`, or its probability with `calibration`. */
   readonly score: number;
   readonly logit: number;
+  /** With a `calibration` that has a threshold: whether the logit reaches it. */
+  readonly relevant?: boolean;
   readonly document: D;
   /** Tokens the model read for this document (with chunks: for the one that won), the query and special tokens included. */
   readonly tokens: number;
@@ -37,6 +51,18 @@ export interface RerankResult<D extends RerankDocument = RerankDocument> {
   readonly queryTruncated: boolean;
   /** With `overflow: "chunk"`: the window that won, as offsets into the text, and how many there were. */
   readonly chunk?: TextSpan & { readonly count: number };
+}
+
+/** What `rerankTop` read in its time. */
+export interface RankedTop<D = RerankDocument> {
+  /** The best hits read up to the cutoff layer, at most `keep`, best first. `index` is the hit's place in the first stage. */
+  readonly results: RerankResult<D>[];
+  /** Hits that were not read so far, best first: those read up to the early layer, then those not read at all. */
+  readonly rest: D[];
+  /** Hits that the model read, and those of them that it read up to the cutoff layer; the same for models without layers. */
+  readonly read: number;
+  readonly readDeeply: number;
+  readonly elapsedMs: number;
 }
 
 /** What the model is fed for a pair. */
@@ -120,7 +146,7 @@ export class Reranker implements AsyncDisposable {
     const list = checkPairs(pairs);
     const settings = resolveScoreOptions(this.#loaded.facts, this.#loaded.options, options);
     const { logits } = await this.#score(list, settings);
-    const scores = Array.from(logits, settings.normalize ? sigmoid : Number);
+    const scores = Array.from(logits, scoreOf(settings));
     if (settings.cutoffs.length < 2 || list.length === 0) return scores;
     return settings.cutoffs.map((_, c) => scores.slice(c * list.length, (c + 1) * list.length));
   }
@@ -129,27 +155,112 @@ export class Reranker implements AsyncDisposable {
    * Ranks documents for a query, best first; equal scores keep the order given.
    *
    * @param query - Cut to 3/4 of `maxLength` tokens, as the reference does.
-   * @param documents - Texts, or objects with a `text`.
-   * @returns One result a document, or the best `topN`.
+   * @param documents - Texts, objects with a `text`, or any objects with the option `field` or `text` that says where theirs is.
+   * @returns One result a document, or the best `topN` that reach `minScore`.
    * @throws {RerankerError} As `computeScore`; `TRUNCATED` with `overflow: "error"` when a text does not fit.
+   *
+   * @example
+   * await reranker.rerank(query, hits, { field: "pageContent", topN: 5 });
+   * await reranker.rerank(query, rows, { text: (row) => `${row.title}\n${row.body}` });
    */
-  async rerank<const D extends RerankDocument>(
+  rerank<const D>(query: string, documents: readonly D[], options: RerankOptions & TextOf<D>): Promise<RerankResult<D>[]>;
+  /**
+   * Scores documents as they arrive. Results come as they finish, in the order of the documents and not ranked; while a group is
+   * computed the next is read, so that memory does not grow with the source.
+   *
+   * @example
+   * for await (const { document, score } of reranker.rerank(query, cursor, { minScore: 0 })) show(document, score);
+   */
+  rerank<const D>(query: string, documents: AsyncIterable<D>, options: StreamOptions & TextOf<D>): AsyncGenerator<RerankResult<D>>;
+  rerank<const D extends RerankDocument>(
     query: string,
-    documents: readonly D[],
-    options: RerankOptions = {},
-  ): Promise<RerankResult<D>[]> {
+    documents: AsyncIterable<D>,
+    options?: StreamOptions,
+  ): AsyncGenerator<RerankResult<D>>;
+  rerank<const D extends RerankDocument>(query: string, documents: readonly D[], options?: RerankOptions): Promise<RerankResult<D>[]>;
+  rerank<const D>(
+    query: string,
+    documents: readonly D[] | AsyncIterable<D>,
+    options: RerankOptions & TextSource = {},
+  ): Promise<RerankResult<D>[]> | AsyncGenerator<RerankResult<D>> {
+    return isAsyncIterable(documents) ? this.#rerankStream(query, documents, options) : this.#rerankAll(query, documents, options);
+  }
+
+  /**
+   * Spends a time budget on the hits of a first stage: scores them best first until the budget ends. Models with cutoff layers use
+   * half of it to read hits up to an early layer, and the rest to read the best of them up to the cutoff layer.
+   *
+   * The first four hits are read whatever they take, so that there are results; after them, work that would end too late is not
+   * begun or is cancelled.
+   *
+   * @param hits - Best first, as the first stage ranked them.
+   * @throws As `rerank`.
+   *
+   * @example
+   * const { results, rest, read } = await reranker.rerankTop(query, hits, { keep: 5, budgetMs: 200 });
+   */
+  rerankTop<const D>(query: string, hits: readonly D[], options: RerankTopOptions & TextOf<D>): Promise<RankedTop<D>>;
+  rerankTop<const D extends RerankDocument>(query: string, hits: readonly D[], options: RerankTopOptions): Promise<RankedTop<D>>;
+  async rerankTop<const D>(query: string, hits: readonly D[], options: RerankTopOptions & TextSource): Promise<RankedTop<D>> {
+    const { keep, budgetMs, ...rest } = checkTopOptions(options);
+    const settings = resolveRerankOptions(this.#loaded.facts, this.#loaded.options, rest);
+    const texts = textsOf(hits, rest);
+    const { field: _field, text: _text, minScore: _minScore, calibration: _calibration, ...scoring } = rest;
+    const rerank = (documents: readonly string[], layer: number | undefined, signal: AbortSignal | undefined) =>
+      this.#rerankAll(query, documents, { ...scoring, normalize: false, cutoffLayers: layer, signal });
+    const layers = budgetLayers(this.#loaded.facts.cutoffLayers, settings.cutoffs.at(-1)?.layer);
+    const { best, ...counts } = await readTop({ texts, layers, budgetMs, signal: settings.signal, rerank });
+    const results = best.map((result) => ({ ...result, ...this.#judge(result.logit, settings), document: hits[result.index] as D }));
+    return {
+      results: results.filter(({ score }) => score >= settings.minScore).slice(0, keep),
+      ...counts,
+      rest: counts.rest.map((hit) => hits[hit] as D),
+    };
+  }
+
+  async *#rerankStream<D>(
+    query: string,
+    documents: AsyncIterable<D>,
+    options: RerankOptions & TextSource,
+  ): AsyncGenerator<RerankResult<D>> {
+    for (const name of ["topN", "cascade"] as const) {
+      if ((options[name] ?? null) === null) continue;
+      throw new TypeError(`\`${name}\` needs all documents at once: collect them in an array, or rank the results when all are there`);
+    }
+    const { field, text, onProgress, ...rest } = options;
+    checkRerankOptions(options);
+    const score = async (group: readonly D[], start: number) => {
+      const texts = group.map((document, i) => textOf(document, start + i, { field, text }));
+      const report = onProgress && (({ done }: Progress) => onProgress({ done: start + done, total: start + group.length }));
+      const results = await this.#rerankAll(query, texts, { ...rest, onProgress: report });
+      return results
+        .sort((a, b) => a.index - b.index)
+        .map((result) => ({ ...result, index: start + result.index, document: group[result.index] as D }));
+    };
+    yield* scoreStream(documents, score, options.signal ?? undefined);
+  }
+
+  #judge(logit: number, settings: ScoreSettings): Pick<RerankResult, "score" | "relevant"> {
+    const threshold = settings.calibration?.threshold;
+    return { score: scoreOf(settings)(logit), ...(threshold && { relevant: logit >= threshold.logit }) };
+  }
+
+  async #rerankAll<D>(query: string, documents: readonly D[], options: RerankOptions & TextSource): Promise<RerankResult<D>[]> {
     if (typeof query !== "string") throw new TypeError(`Expected \`query\` to be a string, got \`${show(query)}\``);
-    const texts = checkDocuments(documents);
     const settings = resolveRerankOptions(this.#loaded.facts, this.#loaded.options, options);
+    const texts = textsOf(documents, options);
     const ranked =
       settings.overflow === "chunk" ? await this.#scoreChunks(query, texts, settings) : await this.#scoreWhole(query, texts, settings);
     return ranked
+      .map((result) => ({ ...result, ...this.#judge(result.logit, settings) }))
+      .filter(({ score }) => score >= settings.minScore)
       .sort((a, b) => b.logit - a.logit || a.index - b.index)
       .slice(0, settings.topN)
       .map((result) => ({
         index: result.index,
-        score: settings.normalize ? sigmoid(result.logit) : result.logit,
+        score: result.score,
         logit: result.logit,
+        ...(result.relevant !== undefined && { relevant: result.relevant }),
         document: documents[result.index] as D,
         tokens: result.tokens,
         truncated: (result.cut & (QUERY_CUT | DOCUMENT_CUT)) !== 0,
@@ -165,11 +276,13 @@ export class Reranker implements AsyncDisposable {
    *   batches, which a plan of one call does not know.
    * @throws As `rerank`, but for texts that are too long: those are told.
    */
-  async plan(query: string, documents: readonly RerankDocument[], options: RerankOptions = {}): Promise<RerankPlan> {
+  plan(query: string, documents: readonly RerankDocument[], options?: RerankOptions): Promise<RerankPlan>;
+  plan<const D>(query: string, documents: readonly D[], options: RerankOptions & TextOf<D>): Promise<RerankPlan>;
+  async plan(query: string, documents: readonly unknown[], options: RerankOptions & TextSource = {}): Promise<RerankPlan> {
     if (typeof query !== "string") throw new TypeError(`Expected \`query\` to be a string, got \`${show(query)}\``);
-    const texts = checkDocuments(documents);
     const { facts, models } = this.#loaded;
     const settings = resolveRerankOptions(facts, this.#loaded.options, options);
+    const texts = textsOf(documents, options);
     this.#throwIfClosed();
     const chunks = settings.overflow === "chunk" ? await this.#chunk(query, texts, settings) : undefined;
     const spec = this.#encodeSpec(settings);
@@ -202,6 +315,12 @@ export class Reranker implements AsyncDisposable {
       queryTruncated: (pair.truncated & QUERY_CUT) !== 0,
       documentTruncated: (pair.truncated & DOCUMENT_CUT) !== 0,
     };
+  }
+
+  /** @internal What the logits of a `computeScore` call depend on, for `calibrate`. */
+  calibratedCall(options: ScoreOptions): CalibratedCall {
+    const { facts, options: atLoad } = this.#loaded;
+    return calibratedCall(facts, resolveScoreOptions(facts, atLoad, options));
   }
 
   /** Frees the model once the calls in flight are done; later calls reject with `CLOSED`. Calling it again is fine. */
@@ -313,9 +432,18 @@ interface RankedText {
   readonly chunk?: TextSpan & { readonly count: number };
 }
 
+function isAsyncIterable<D>(documents: readonly D[] | AsyncIterable<D>): documents is AsyncIterable<D> {
+  return typeof (documents as Partial<AsyncIterable<D>> | null)?.[Symbol.asyncIterator] === "function";
+}
+
 /** In double on the float32 logit, as the reference. A large exp() is Infinity here, so both ends are exact. */
 function sigmoid(logit: number): number {
   return 1 / (1 + Math.exp(-logit));
+}
+
+function scoreOf({ normalize, calibration }: ScoreSettings): (logit: number) => number {
+  if (calibration) return (logit) => calibratedScore(calibration, logit);
+  return normalize ? sigmoid : Number;
 }
 
 function checkPairs(pairs: unknown): readonly Pair[] {
@@ -327,13 +455,4 @@ function checkPairs(pairs: unknown): readonly Pair[] {
     throw new TypeError(`Expected ${where} to be exactly [query, passage], two strings, got \`${show(pair)}\``);
   }
   return list as Pair[];
-}
-
-function checkDocuments(documents: unknown): string[] {
-  if (!Array.isArray(documents)) throw new TypeError(`Expected \`documents\` to be an array, got \`${show(documents)}\``);
-  return documents.map((document: unknown, i) => {
-    const text = typeof document === "object" && document !== null && "text" in document ? document.text : document;
-    if (typeof text === "string") return text;
-    throw new TypeError(`Expected document ${i} to be a string or an object with a string \`text\`, got \`${show(document)}\``);
-  });
 }

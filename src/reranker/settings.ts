@@ -5,6 +5,8 @@ import { show } from "../checks.js";
 import type { ModelFacts } from "../gguf/model-facts.js";
 import { type ClassOption, profiles } from "../models/index.js";
 import type { Progress } from "../sources/progress.js";
+import { type CalibratedCall, type Calibration, throwIfForeignCalibration } from "./calibration.js";
+import type { TextSource } from "./documents.js";
 import {
   type CascadeStage,
   CLASS_NAMES,
@@ -24,6 +26,7 @@ export interface ScoreSettings {
   readonly prompt: string;
   readonly parseSpecialTokens: boolean;
   readonly normalize: boolean;
+  readonly calibration: Calibration | undefined;
   readonly batchSize: number;
   /** 0: chosen by the engine. */
   readonly maxBatchTokens: number;
@@ -39,6 +42,7 @@ export interface ScoreSettings {
 
 export interface RerankSettings extends ScoreSettings {
   readonly topN: number;
+  readonly minScore: number;
   readonly overflow: "truncate" | "chunk" | "error";
   readonly maxChunks: number;
   readonly chunkOverlap: number;
@@ -58,7 +62,7 @@ export function resolveEncodeOptions(facts: ModelFacts, atLoad: LoadOptions, opt
 }
 
 /** The settings of a `rerank` call. */
-export function resolveRerankOptions(facts: ModelFacts, atLoad: LoadOptions, options: RerankOptions): RerankSettings {
+export function resolveRerankOptions(facts: ModelFacts, atLoad: LoadOptions, options: RerankOptions & TextSource): RerankSettings {
   checkRerankOptions(options);
   throwIfForeign(facts, { cascade: options.cascade });
   const score = decideScore(facts, atLoad, options);
@@ -76,6 +80,7 @@ export function resolveRerankOptions(facts: ModelFacts, atLoad: LoadOptions, opt
   return {
     ...score,
     topN,
+    minScore: options.minScore ?? Number.NEGATIVE_INFINITY,
     overflow: options.overflow ?? "truncate",
     maxChunks: options.maxChunks ?? 32,
     chunkOverlap: options.chunkOverlap ?? 0.125,
@@ -90,12 +95,15 @@ function decideScore(facts: ModelFacts, atLoad: LoadOptions, options: ScoreOptio
   const headSelection = options.headSelection ?? atLoad.headSelection ?? facts.headSelection;
   const cutoffs = decideCutoffs(facts, headSelection, options.cutoffLayers ?? atLoad.cutoffLayers);
   const compressRatio = options.compressRatio ?? atLoad.compressRatio ?? 1;
+  const calibration = decideCalibration(atLoad, options);
+  if (calibration) throwIfCalibrationDoesNotFit(facts, calibration, { cutoffs, compressRatio });
   return {
     maxLength,
     queryMaxLength: options.queryMaxLength ?? atLoad.queryMaxLength ?? Math.floor((3 * maxLength) / 4),
     prompt: options.prompt ?? atLoad.prompt ?? facts.defaults.prompt ?? "",
     parseSpecialTokens: options.parseSpecialTokens ?? atLoad.parseSpecialTokens ?? true,
-    normalize: options.normalize ?? atLoad.normalize ?? false,
+    normalize: calibration ? false : (options.normalize ?? atLoad.normalize ?? false),
+    calibration,
     batchSize: options.batchSize ?? atLoad.batchSize ?? facts.defaults.batchSize,
     maxBatchTokens: options.maxBatchTokens ?? atLoad.maxBatchTokens ?? 0,
     cutoffs,
@@ -106,6 +114,30 @@ function decideScore(facts: ModelFacts, atLoad: LoadOptions, options: ScoreOptio
     signal: options.signal ?? undefined,
     onProgress: options.onProgress ?? undefined,
   };
+}
+
+/** A call that says what a score is, either way, overrides what was given at load. */
+function decideCalibration(atLoad: LoadOptions, options: ScoreOptions): Calibration | undefined {
+  const given = options.calibration ?? undefined;
+  return given ?? ((options.normalize ?? null) === null ? (atLoad.calibration ?? undefined) : undefined);
+}
+
+/** What the logits of a call depend on. */
+export function calibratedCall(facts: ModelFacts, settings: Pick<ScoreSettings, "cutoffs" | "compressRatio">): CalibratedCall {
+  return {
+    model: facts.name,
+    cutoffLayer: settings.cutoffs.at(-1)?.layer ?? null,
+    compressRatio: facts.options.includes("compressRatio") ? settings.compressRatio : null,
+  };
+}
+
+function throwIfCalibrationDoesNotFit(
+  facts: ModelFacts,
+  calibration: Calibration,
+  settings: Pick<ScoreSettings, "cutoffs" | "compressRatio">,
+): void {
+  if (settings.cutoffs.length > 1) throw new RangeError("A calibration is of one cutoff layer: ask for the scores of that layer alone");
+  throwIfForeignCalibration(calibration, calibratedCall(facts, settings));
 }
 
 function decideCutoffs(
