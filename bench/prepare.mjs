@@ -83,7 +83,7 @@ function makeCheckpoint({ shape, layers, folder, tokenizer, checkpoint }) {
   const tokenizerFile = path.join(folder, "tokenizer.json");
   writeFileSync(tokenizerFile, tokenizer.text);
   const dtype = shape.family === "encoder" ? "f32" : "bf16";
-  const script = path.join(root, "scripts", "make-random-checkpoint.mjs");
+  const script = path.join(root, "scripts", "make", "make-random-checkpoint.mjs");
   const args = [script, shape.checkpoint, checkpoint, "--tokenizer", tokenizerFile, "--dtype", dtype, "--layers", String(layers)];
   console.error(`  making a random checkpoint: ${shape.title}`);
   execFileSync(process.execPath, args, { stdio: ["ignore", "ignore", "inherit"] });

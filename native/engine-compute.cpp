@@ -64,6 +64,7 @@ void Engine::go_on(Job & job, const std::vector<int32_t> & pairs, const Computed
     if (!cascade.stage_done()) return;
     job.order = cascade.advance();
     job.next = 0;
+    queue_rest(job);
     std::stable_sort(job.order.begin(), job.order.end(), [&](int32_t a, int32_t b) { return job.encoded[a].ids.size() > job.encoded[b].ids.size(); });
 }
 

@@ -71,10 +71,12 @@ void Engine::prepare(Job & job) {
         job.response.truncated.push_back(pair.truncated);
         job.encoded.push_back(std::move(pair));
     }
+    stats_.add_truncated(std::count_if(job.encoded.begin(), job.encoded.end(), [](const EncodedPair & pair) { return pair.truncated != 0; }));
     job.response.logits.assign(n_pairs * r.params.n_cutoffs(), NAN);
     job.order.resize(n_pairs);
     std::iota(job.order.begin(), job.order.end(), 0);
     std::stable_sort(job.order.begin(), job.order.end(), [&](int32_t a, int32_t b) { return job.encoded[a].ids.size() > job.encoded[b].ids.size(); });
+    queue_rest(job);
     if (!r.cascade.empty()) {
         const size_t max_state_bytes = options_.max_state_bytes > 0 ? size_t(options_.max_state_bytes) : Cascade::default_state_bytes;
         job.cascade = std::make_unique<Cascade>(r.cascade, r.params, job.encoded, std::min(max_state_bytes, Cascade::default_state_bytes));

@@ -13,6 +13,16 @@ constexpr int64_t gpu_ubatch_tokens = 4096;
 // Stock ggml attends sequence by sequence with about twenty nodes each.
 constexpr int64_t max_seqs_without_kernels = 32;
 
+// Before anything is encoded: about four bytes a token, as far as the model reads.
+static int64_t estimated_tokens(const Request & r) {
+    int64_t total = 0;
+    for (size_t i = 0; i < r.pairs.size(); i += 2) {
+        const auto tokens = [&](int32_t text, int32_t limit) { return std::min(int64_t(r.texts[size_t(text)].size() / 4 + 1), int64_t(limit)); };
+        total += std::min<int64_t>(tokens(r.pairs[i], r.limits.query_max_length) + tokens(r.pairs[i + 1], r.limits.max_length), r.limits.max_length);
+    }
+    return total;
+}
+
 Engine::Engine(std::shared_ptr<ModelFile> file, const EngineOptions & options) : file_(std::move(file)), options_(options) {
     tokenizer_ = Tokenizer::create(read_vocabulary(*file_), options.tokenizer);
     options_.tokenizer = {}; // large, and not needed again
@@ -41,9 +51,11 @@ Engine::~Engine() {
 
 void Engine::submit(std::shared_ptr<Job> job) {
     check(job->request);
+    const int64_t tokens = estimated_tokens(job->request);
     {
         std::lock_guard<std::mutex> lock(mutex_);
         if (closing_ || abandoned_) throw Error("CLOSED", "The model is closed");
+        stats_.enter(job->queued, int64_t(job->request.pairs.size() / 2), tokens);
         incoming_.push_back(std::move(job));
     }
     wake_.notify_one();
@@ -95,9 +107,9 @@ void Engine::run() {
                 if (!job->cancelled && !abandoned_) prepare(*job);
                 active_.push_back(job);
             } catch (const Error & e) {
-                job->on_error(e);
+                fail(*job, e);
             } catch (const std::exception & e) {
-                job->on_error(Error("OUT_OF_MEMORY", std::string("The texts could not be encoded: ") + e.what()));
+                fail(*job, Error("OUT_OF_MEMORY", std::string("The texts could not be encoded: ") + e.what()));
             }
         }
         finish_jobs();
@@ -163,6 +175,7 @@ std::vector<Engine::Slot> Engine::fill(int64_t max_tokens) {
             };
             while (job->next < job->order.size() && fits_cascade() && (budget.n_tokens() < limit) && budget.take(job->encoded[job->order[job->next]])) {
                 slots.push_back({job, job->order[job->next++]});
+                stats_.take(job->queued, job->response.tokens[slots.back().pair]);
             }
         }
     }
@@ -174,13 +187,20 @@ bool Engine::step() {
     int64_t max_tokens = backend_->is_cpu() ? cpu_ubatch_tokens : gpu_ubatch_tokens;
     if (options_.max_graph_tokens > 0) max_tokens = std::min<int64_t>(max_tokens, options_.max_graph_tokens);
     const std::vector<Slot> slots = fill(max_tokens);
+    const auto begin = std::chrono::steady_clock::now();
+    const auto end_batch = [&](bool computed) {
+        stats_.end_batch(computed, std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count());
+    };
     try {
         load_weights();
         compute(slots);
+        end_batch(true);
     } catch (const Error & e) {
+        end_batch(false);
         fail(slots, e);
         return true;
     } catch (const std::exception & e) {
+        end_batch(false);
         fail(slots, Error("COMPUTE_FAILED", e.what()));
         return true;
     }
@@ -198,8 +218,24 @@ void Engine::fail(const std::vector<Slot> & slots, const Error & error) {
         if (found == active_.end()) continue;
         const std::shared_ptr<Job> failed = *found;
         active_.erase(found);
-        failed->on_error(error);
+        fail(*failed, error);
     }
+}
+
+void Engine::fail(Job & job, const Error & error) {
+    stats_.leave(job.queued);
+    job.on_error(error);
+}
+
+void Engine::answer(Job & job) {
+    stats_.leave(job.queued);
+    job.on_done(std::move(job.response));
+}
+
+void Engine::queue_rest(Job & job) {
+    int64_t tokens = 0;
+    for (int32_t pair : job.order) tokens += job.response.tokens[pair];
+    stats_.update(job.queued, int64_t(job.order.size()), tokens);
 }
 
 // Takes out the jobs that are complete, cancelled or abandoned.
@@ -212,8 +248,8 @@ void Engine::finish_jobs() {
             continue;
         }
         active_.erase(active_.begin() + i);
-        if (complete) job->on_done(std::move(job->response));
-        else job->on_error(abandoned_ ? Error("CLOSED", "The model was closed before this call was done") : Error("CANCELLED", "The call was cancelled"));
+        if (complete) answer(*job);
+        else fail(*job, abandoned_ ? Error("CLOSED", "The model was closed before this call was done") : Error("CANCELLED", "The call was cancelled"));
     }
 }
 

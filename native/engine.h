@@ -4,6 +4,7 @@
 #include "arch/arch.h"
 #include "backend.h"
 #include "cascade.h"
+#include "engine-stats.h"
 #include "error.h"
 #include "input-layout.h"
 #include "tokenizer/tokenizer.h"
@@ -62,6 +63,7 @@ struct Job {
     std::vector<EncodedPair> encoded;
     std::vector<int32_t> order; // pairs, longest first
     size_t next = 0, n_done = 0;
+    QueueShare queued;
     std::unique_ptr<Cascade> cascade; // then `order` holds the pairs of the stage at work
     Response response;
 };
@@ -87,6 +89,7 @@ public:
     const Tokenizer & tokenizer() const { return *tokenizer_; }
     const ModelFile & file() const { return *file_; }
     const EngineOptions & options() const { return options_; }
+    EngineStats stats() const { return stats_.read(); } // from any thread, at any time
     size_t weights_size() const { return weights_size_; } // bytes, loaded or not
     bool weights_loaded() const { return weights_loaded_; }
     EncodedPair encode(const std::string & query, const std::string & document, const LengthLimits & limits, bool parse_special) const;
@@ -106,6 +109,9 @@ private:
     Computed compute(const Ubatch & ubatch, const ScoreParams & params);
     void go_on(Job & job, const std::vector<int32_t> & pairs, const Computed & computed); // of a cascade
     void finish_jobs();
+    void queue_rest(Job & job); // counts the pairs in `order` as queued
+    void fail(Job & job, const Error & error);
+    void answer(Job & job);
     void check(const Request & request) const;
     cpu::ThreadPool & pool() { return backend_->kernels() ? backend_->kernels()->pool : *tokenizer_pool_; }
 
@@ -121,6 +127,7 @@ private:
     size_t weights_size_ = 0;
     std::atomic<bool> weights_loaded_{false};
 
+    StatsCounter stats_;
     std::deque<std::shared_ptr<Job>> active_; // engine thread only
     std::mutex mutex_;                        // guards what follows
     std::condition_variable wake_;

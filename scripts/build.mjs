@@ -1,10 +1,11 @@
 // Builds the TypeScript and the addon (CMake, through cmake-js), each only when something it is made of changed.
 //   node scripts/build.mjs [native|ts|prebuild] [--out FILE] [--force]
 import { execFileSync } from "node:child_process";
-import { chmodSync, copyFileSync, existsSync, mkdirSync, readdirSync, rmSync, statSync } from "node:fs";
+import { chmodSync, copyFileSync, cpSync, existsSync, mkdirSync, readdirSync, rmSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
+import { restoreManifest } from "./release/pack-manifest.mjs";
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..");
 const require = createRequire(import.meta.url);
@@ -32,6 +33,7 @@ function buildTypeScript() {
   rmSync(path.join(root, "lib"), { recursive: true, force: true });
   const tsc = path.join(path.dirname(require.resolve("typescript/package.json")), "bin", "tsc");
   execFileSync(process.execPath, [tsc, "-p", root], { cwd: root, stdio: "inherit" });
+  cpSync(path.join(root, "src", "server", "page", "static"), path.join(root, "lib", "server", "page", "static"), { recursive: true });
   chmodSync(path.join(root, "lib", "cli.js"), 0o755);
 }
 
@@ -63,13 +65,14 @@ function buildNative() {
   if (out) copyFileSync(addon, path.resolve(out));
 }
 
-// The folder npm pack takes, by prebuildify's naming. The other platforms come from scripts/prebuilds.mjs.
+// The folder npm pack takes, by prebuildify's naming. The other platforms come from scripts/release/prebuilds.mjs.
 function prebuild() {
   const folder = path.join(root, "prebuilds", `${process.platform}-${process.arch}`);
   mkdirSync(folder, { recursive: true });
   copyFileSync(addon, path.join(folder, "node.napi.node"));
 }
 
+restoreManifest();
 if (what !== "native") buildTypeScript();
 if (what !== "ts") buildNative();
 if (what === "prebuild") prebuild();

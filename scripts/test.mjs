@@ -21,6 +21,7 @@ if (only.length === 0) {
   run("style (biome)", bin("biome"), ["check", "."]);
   run("floors of native/", process.execPath, [path.join("scripts", "checks", "native-includes.mjs")]);
   run("types (tsc)", bin("tsc"), ["--noEmit", "-p", "test"]);
+  run("types of the page (tsc)", bin("tsc"), ["-p", path.join("src", "server", "page")]);
   run("package (publint)", bin("publint"), ["--strict"]);
   const native = path.join(root, "build", "native-tests");
   if (existsSync(path.join(root, "test", "native", "CMakeLists.txt"))) {

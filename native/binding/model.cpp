@@ -18,6 +18,7 @@ public:
             InstanceMethod<&Model::encode>("encode"),
             InstanceMethod<&Model::encode_pair>("encodePair"),
             InstanceMethod<&Model::score>("score"),
+            InstanceMethod<&Model::stats>("stats"),
             InstanceMethod<&Model::close>("close"),
         });
     }
@@ -170,6 +171,26 @@ private:
         return handle;
     }
 
+    // While it closes and after, too: then of what was done.
+    Napi::Value stats(const Napi::CallbackInfo & call) {
+        const Napi::Env env = call.Env();
+        const EngineStats s = engine_ ? engine_->stats() : last_stats_;
+        Napi::Object o = Napi::Object::New(env);
+        const auto put = [&](const char * key, double value) { o[key] = Napi::Number::New(env, value); };
+        put("queuedCalls", double(s.queued_calls));
+        put("queuedPairs", double(s.queued_pairs));
+        put("queuedTokens", double(s.queued_tokens));
+        put("runningCalls", double(s.running_calls));
+        put("runningPairs", double(s.running_pairs));
+        put("runningTokens", double(s.running_tokens));
+        put("computedPairs", double(s.computed_pairs));
+        put("computedTokens", double(s.computed_tokens));
+        put("batches", double(s.n_batches));
+        put("truncatedPairs", double(s.truncated_pairs));
+        put("computeMs", s.compute_ms);
+        return o;
+    }
+
     Napi::Value close(const Napi::CallbackInfo & call) {
         const Napi::Env env = call.Env();
         if (closing_) return closed_.Value();
@@ -183,6 +204,7 @@ private:
             on_js_thread([this, deferred](Napi::Env env) {
                 Napi::HandleScope scope(env);
                 engine_->close(); // its thread has nothing left to do
+                last_stats_ = engine_->stats();
                 engine_.reset();
                 release(); // answers queued before are delivered by now
                 keep_alive_.Reset();
@@ -193,6 +215,7 @@ private:
     }
 
     std::shared_ptr<Engine> engine_; // null once closed
+    EngineStats last_stats_;
     Napi::ThreadSafeFunction events_;
     bool released_ = false, hooked_ = false, closing_ = false;
     Napi::ObjectReference closed_, keep_alive_;

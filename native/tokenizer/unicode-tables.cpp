@@ -1,4 +1,4 @@
-// Made by scripts/make-unicode-tables.mjs; do not edit. Data: Unicode 8.0, 9.0, 16.0 and 17.0 (Unicode License v3).
+// Made by scripts/make/make-unicode-tables.mjs; do not edit. Data: Unicode 8.0, 9.0, 16.0 and 17.0 (Unicode License v3).
 // clang-format off
 #include "unicode-tables.h"
 

@@ -1,5 +1,5 @@
 // Finds and loads the addon and the prebuilt ggml libraries it runs on. The types here are the edge between
-// TypeScript and native/binding.cpp: change both together.
+// TypeScript and native/binding/: change both together.
 import { existsSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import path from "node:path";
@@ -182,6 +182,21 @@ export interface EncodedPair {
   readonly promptLength: number;
 }
 
+/** Of one engine; reranker/stats.ts says what each means. */
+export interface NativeStats {
+  readonly queuedCalls: number;
+  readonly queuedPairs: number;
+  readonly queuedTokens: number;
+  readonly runningCalls: number;
+  readonly runningPairs: number;
+  readonly runningTokens: number;
+  readonly computedPairs: number;
+  readonly computedTokens: number;
+  readonly batches: number;
+  readonly truncatedPairs: number;
+  readonly computeMs: number;
+}
+
 export interface NativeTokenizer {
   encode(text: string, parseSpecial: boolean): Int32Array;
 }
@@ -195,6 +210,8 @@ export interface NativeModel {
     request: ScoreRequest,
     onProgress?: (done: number, total: number) => void,
   ): { readonly promise: Promise<ScoreResult>; cancel(): void };
+  /** After `close()` too. */
+  stats(): NativeStats;
   /** Waits for work in flight, then frees the weights. Idempotent. */
   close(): Promise<void>;
 }

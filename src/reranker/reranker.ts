@@ -31,6 +31,7 @@ import {
   resolveScoreOptions,
   type ScoreSettings,
 } from "./settings.js";
+import { CallCounter, type RerankerStats } from "./stats.js";
 import { scoreStream } from "./stream.js";
 import { budgetLayers, readTop } from "./top.js";
 
@@ -95,6 +96,7 @@ export class Reranker implements AsyncDisposable {
   readonly #loaded: LoadedModel;
   readonly #asQuery: Instruct;
   readonly #asDocument: Instruct;
+  readonly #calls = new CallCounter();
   #closing: Promise<void> | undefined;
 
   /**
@@ -323,6 +325,11 @@ export class Reranker implements AsyncDisposable {
     return calibratedCall(facts, resolveScoreOptions(facts, atLoad, options));
   }
 
+  /** What waits and runs now, and what was done since loading. Cheap, and fine to read at any time, after `dispose()` too. */
+  stats(): RerankerStats {
+    return this.#calls.read(this.#loaded.models.map((model) => model.stats()));
+  }
+
   /** Frees the model once the calls in flight are done; later calls reject with `CLOSED`. Calling it again is fine. */
   dispose(): Promise<void> {
     this.#closing ??= Promise.all(this.#loaded.models.map((model) => model.close())).then(() => undefined);
@@ -375,7 +382,8 @@ export class Reranker implements AsyncDisposable {
     if (pairs.length === 0) return { logits: new Float32Array(), tokens: new Int32Array(), truncated: new Uint8Array() };
     const instructed = pairs.map(([query, document]): Pair => [this.#asQuery(query), this.#asDocument(document)]);
     const request = this.#requestSettings(settings, ranking);
-    return scorePairs(this.#loaded.models, instructed, { settings: request, signal: settings.signal, onProgress: settings.onProgress });
+    const { signal, onProgress } = settings;
+    return this.#calls.count(signal, () => scorePairs(this.#loaded.models, instructed, { settings: request, signal, onProgress }));
   }
 
   #requestSettings(settings: ScoreSettings, ranking: RerankSettings | undefined): RequestSettings {

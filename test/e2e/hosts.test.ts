@@ -1,4 +1,4 @@
-// The quick part of scripts/check-hosts.mjs: this Node, worker threads, child processes, Electron's layout, and another
+// The quick part of scripts/checks/check-hosts.mjs: this Node, worker threads, child processes, Electron's layout, and another
 // version of ggml in the same process. The whole matrix, with other runtimes and package managers, is run by hand.
 import { spawnSync } from "node:child_process";
 import path from "node:path";
@@ -17,7 +17,7 @@ interface HostRecord {
 let records: HostRecord[] = [];
 
 beforeAll(() => {
-  const { stdout, stderr } = spawnSync(process.execPath, ["scripts/check-hosts.mjs", "--quick", "--json"], {
+  const { stdout, stderr } = spawnSync(process.execPath, ["scripts/checks/check-hosts.mjs", "--quick", "--json"], {
     cwd: root,
     encoding: "utf8",
     timeout: 290_000,

@@ -184,7 +184,7 @@ describe.skipIf(!onLinux)("the resident set", () => {
   });
 
   it("does not grow over 96 cycles of load, score, dispose", () => {
-    const args = ["scripts/soak.mjs", "--cycles", "96", "--max-growth-mb", "24", "--no-record"];
+    const args = ["scripts/checks/soak.mjs", "--cycles", "96", "--max-growth-mb", "24", "--no-record"];
     const { status, stdout, stderr } = spawnSync(process.execPath, args, { cwd: root, encoding: "utf8" });
     expect({ status, stderr }, stdout).toEqual({ status: 0, stderr: "" });
     console.log(stdout.trim().split("\n").at(-1));

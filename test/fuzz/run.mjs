@@ -1,5 +1,5 @@
 // The fuzzer of the TypeScript parsers: coverage-guided as libFuzzer is, with the block counts of V8 for its signal. Inputs
-// that reach something new are kept and mutated further. `scripts/fuzz.mjs` starts it.
+// that reach something new are kept and mutated further. `scripts/checks/fuzz.mjs` starts it.
 //   node test/fuzz/run.mjs TARGET --seconds N --seed N --corpus FOLDER
 //   node test/fuzz/run.mjs TARGET FILE ...     runs these inputs
 import { createHash } from "node:crypto";

@@ -7,7 +7,7 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { afterAll, describe, expect, it } from "vitest";
-import { type PlatformRecord, writeRecords } from "../../scripts/platform-records.mjs";
+import { type PlatformRecord, writeRecords } from "../../scripts/checks/platform-records.mjs";
 import { runtimeLibraries } from "../../src/addon/gpu-runtimes.js";
 import { checkpoints, type GoldenCase, goldenGguf, optionsOf, readCases } from "../golden.js";
 

@@ -8,6 +8,7 @@ import type {
   ModelSpec,
   NativeAddon,
   NativeModel,
+  NativeStats,
   ScoreRequest,
   ScoreResult,
 } from "../../src/addon/native.js";
@@ -78,6 +79,7 @@ export interface FakeOptions {
   readonly gate?: Promise<void>;
   readonly failWith?: { readonly code: string; readonly message: string };
   readonly encode?: (text: string) => number[];
+  readonly stats?: Partial<NativeStats>;
 }
 
 /** What reached the native side. */
@@ -117,6 +119,20 @@ export function fakeNative(options: FakeOptions = {}): FakeNative {
 
 type Calls = Pick<FakeNative, "requests" | "closed" | "cancelled">;
 
+const NO_STATS: NativeStats = {
+  queuedCalls: 0,
+  queuedPairs: 0,
+  queuedTokens: 0,
+  runningCalls: 0,
+  runningPairs: 0,
+  runningTokens: 0,
+  computedPairs: 0,
+  computedTokens: 0,
+  batches: 0,
+  truncatedPairs: 0,
+  computeMs: 0,
+};
+
 function fakeModel(spec: ModelSpec, options: FakeOptions, calls: Calls): NativeModel {
   const encode = (text: string) => Int32Array.from(options.encode?.(text) ?? Array.from(text, (c) => c.codePointAt(0) ?? 0));
   return {
@@ -151,6 +167,7 @@ function fakeModel(spec: ModelSpec, options: FakeOptions, calls: Calls): NativeM
       };
       return { promise, cancel };
     },
+    stats: () => ({ ...NO_STATS, ...options.stats }),
     close: async () => {
       await options.gate;
       calls.closed.push(spec.device);

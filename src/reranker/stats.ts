@@ -1,0 +1,74 @@
+// What a reranker has to do and has done: counters that cost nothing to read while it works.
+import type { NativeStats } from "../addon/native.js";
+
+/** Several devices count together. A call that an abort ended frees what it had queued after the batch at work. */
+export interface RerankerStats {
+  /** Calls that are waiting: no batch has taken a pair of theirs yet. */
+  readonly queuedCalls: number;
+  /** Calls that are being computed. */
+  readonly runningCalls: number;
+  /** Pairs that no batch has taken yet, and their tokens: estimated from the texts' lengths until these are encoded. */
+  readonly queuedPairs: number;
+  readonly queuedTokens: number;
+  /** Of the batches at work. */
+  readonly runningPairs: number;
+  readonly runningTokens: number;
+  /** Since loading: calls that gave scores, that failed, and that their signal ended. */
+  readonly completedCalls: number;
+  readonly failedCalls: number;
+  readonly abortedCalls: number;
+  /** Since loading. A pair counts anew at each stage of a cascade that computes it. */
+  readonly computedPairs: number;
+  readonly computedTokens: number;
+  readonly batches: number;
+  /** Pairs whose query or document was cut. */
+  readonly truncatedPairs: number;
+  /** Time spent computing, in milliseconds: `computedTokens / computeMs` is the rate that a queue is worked off at. */
+  readonly computeMs: number;
+}
+
+/** Counts a reranker's calls as their callers see them: one each, however many devices share it. */
+export class CallCounter {
+  #unanswered = 0;
+  #completed = 0;
+  #failed = 0;
+  #aborted = 0;
+
+  async count<T>(signal: AbortSignal | undefined, call: () => Promise<T>): Promise<T> {
+    this.#unanswered++;
+    try {
+      const result = await call();
+      this.#completed++;
+      return result;
+    } catch (error) {
+      if (signal?.aborted) this.#aborted++;
+      else this.#failed++;
+      throw error;
+    } finally {
+      this.#unanswered--;
+    }
+  }
+
+  /** @param devices - one a device */
+  read(devices: readonly NativeStats[]): RerankerStats {
+    const sum = (key: keyof NativeStats) => devices.reduce((total, device) => total + device[key], 0);
+    // Parts of one call run on several devices.
+    const runningCalls = Math.min(this.#unanswered, Math.max(...devices.map((device) => device.runningCalls)));
+    return {
+      queuedCalls: this.#unanswered - runningCalls,
+      runningCalls,
+      queuedPairs: sum("queuedPairs"),
+      queuedTokens: sum("queuedTokens"),
+      runningPairs: sum("runningPairs"),
+      runningTokens: sum("runningTokens"),
+      completedCalls: this.#completed,
+      failedCalls: this.#failed,
+      abortedCalls: this.#aborted,
+      computedPairs: sum("computedPairs"),
+      computedTokens: sum("computedTokens"),
+      batches: sum("batches"),
+      truncatedPairs: sum("truncatedPairs"),
+      computeMs: sum("computeMs"),
+    };
+  }
+}
