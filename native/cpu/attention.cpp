@@ -247,7 +247,7 @@ void detail::attend_head(const AttentionCall & c, const AttentionSequence & s, c
     }
 
     for (int r = 0; r < n_queries; ++r) {
-        const float inverse = scratch.total[r] > 0 ? 1.0f / scratch.total[r] : 0.0f;
+        const float inverse = scratch.total[r] == 0 ? 0.0f : 1.0f / scratch.total[r];
         float *     to      = head.out + size_t(s.q_begin + first_query + r) * c.p.out_stride;
         c.kernels.scale_add(inverse, scratch.sums + size_t(r) * c.dim, nullptr, to, c.p.head_dim);
     }

@@ -139,14 +139,14 @@ private:
     std::unique_ptr<detail::PackedWeights> weights_;
 };
 
-// int8 codes cannot stand for NaN or infinity.
+// Weights that are NaN or infinite would make any input the same.
 struct NotFinite : std::runtime_error {
     NotFinite() : std::runtime_error("Weights that are NaN or infinite") {}
 };
 
 // Packs [n_out, n_in] weights; several sources are stacked along n_out, so that q, k and v become one layer.
 // Sources of different types meet as int8 blocks when all are quantised, else as f32. `bias` has n_out values, is copied, may be null.
-// Throws NotFinite where a weight that becomes int8 is not.
+// Throws NotFinite where a weight is not.
 PackedLinear pack_linear(ThreadPool & pool, int n_in, const std::vector<WeightSource> & sources, const float * bias = nullptr,
                          WeightMode mode = WeightMode::native);
 

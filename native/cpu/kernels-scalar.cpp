@@ -152,6 +152,9 @@ void quantize_rows(const Quantize & q) {
     }
 }
 
+// NaN for what is infinite, as in math-kernels.h.
+float tanh(float x) { return std::tanh(x) + 0.0f * x; }
+
 float activated(Activation activation, float x) {
     switch (activation) {
         case Activation::none:      return x;
@@ -159,7 +162,7 @@ float activated(Activation activation, float x) {
         case Activation::gelu_erf:  return 0.5f * x * (1.0f + std::erf(x * 0.70710678f));
         case Activation::gelu_tanh: return 0.5f * x * (1.0f + std::tanh(0.79788456f * (x + 0.044715f * x * x * x)));
         case Activation::silu:      return x / (1.0f + std::exp(-x));
-        case Activation::tanh:      return std::tanh(x);
+        case Activation::tanh:      return tanh(x);
         case Activation::relu:      return std::max(x, 0.0f);
     }
     return x;
@@ -190,7 +193,7 @@ void softmax(const Softmax & s) {
         for (int j = s.first[r]; j < s.end[r]; ++j) {
             scores[j] *= s.scale;
             if (s.soft_cap > 0) {
-                scores[j] = s.soft_cap * std::tanh(scores[j] / s.soft_cap);
+                scores[j] = s.soft_cap * tanh(scores[j] / s.soft_cap);
             }
             max = std::max(max, scores[j]);
         }
@@ -287,16 +290,21 @@ void pair_tiles(const PairTiles & t) {
     }
 }
 
+// NaN where one of the two is.
+float larger(float a, float b) { return a > b || std::isnan(a) ? a : b; }
+
+int16_t pair_code(float x) { return std::isfinite(x) ? int16_t(std::lrint(x)) : int16_t(0); }
+
 float pair_rows(const float * x, size_t x_row, int n_rows, int n, float code_max, int16_t * codes) {
     float top = 0;
     for (int i = 0; i < n_rows * n; ++i) {
-        top = std::max(top, std::fabs(x[i / n * x_row + i % n]));
+        top = larger(top, std::fabs(x[i / n * x_row + i % n]));
     }
     const float inverse = top > 0 ? code_max / top : 0.0f;
     for (int i = 0; i < n_rows * n; ++i) {
-        codes[i] = int16_t(std::lrint(x[i / n * x_row + i % n] * inverse));
+        codes[i] = pair_code(x[i / n * x_row + i % n] * inverse);
     }
-    return top / code_max;
+    return std::isfinite(top) ? top / code_max : std::numeric_limits<float>::quiet_NaN();
 }
 
 float pair_weights(const float * x, int n, int16_t * codes) {
@@ -306,7 +314,7 @@ float pair_weights(const float * x, int n, int16_t * codes) {
     }
     const float inverse = all > 0 ? 32767.0f / all : 0.0f;
     for (int i = 0; i < n; ++i) {
-        codes[i] = int16_t(std::lrint(x[i] * inverse));
+        codes[i] = pair_code(x[i] * inverse);
     }
     return all / 32767.0f;
 }
@@ -316,14 +324,14 @@ void pair_columns(const float * from, size_t from_row, int n_rows, int n, int32_
     for (int c = 0; c < (n + columns - 1) / columns * columns; ++c) {
         float top = 0;
         for (int r = 0; r < n_rows && c < n; ++r) {
-            top = std::max(top, std::fabs(from[r * from_row + c]));
+            top = larger(top, std::fabs(from[r * from_row + c]));
         }
         const float inverse = top > 0 ? 32767.0f / top : 0.0f;
-        auto        code    = [&](int r) { return c < n && r < n_rows ? uint32_t(std::lrint(from[r * from_row + c] * inverse)) : 0u; };
+        auto        code    = [&](int r) { return c < n && r < n_rows ? uint32_t(pair_code(from[r * from_row + c] * inverse)) : 0u; };
         for (int r = 0; r < n_rows; r += 2) {
             to[c / columns * panel + size_t(r / 2) * columns + c % columns] = int32_t((code(r) & 0xffff) | code(r + 1) << 16);
         }
-        scale[c] = top / 32767.0f;
+        scale[c] = std::isfinite(top) ? top / 32767.0f : std::numeric_limits<float>::quiet_NaN();
     }
 }
 

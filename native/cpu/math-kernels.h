@@ -31,11 +31,11 @@ inline vec_pair where_less(vec_pair x, vec_pair y, vec_pair yes, vec_pair no) {
     return {where_less(x.a, y.a, yes.a, no.a), where_less(x.b, y.b, yes.b, no.b)};
 }
 
-// In the following, V is a vec or a vec_pair.
+// In the following, V is a vec or a vec_pair. NaN goes through all of them: of max(a, b) and min(a, b), x86 gives b when one is NaN.
 
 // Cephes' expf for x <= 0: x = n ln 2 + r, then a polynomial in r. Below -87 the result stays at about 1e-38.
 template <typename V> inline V exp_not_positive(V x) {
-    x         = max(x, V(set(-87.0f)));
+    x         = max(V(set(-87.0f)), x);
     const V n = round(mul(x, V(set(1.44269504f))));
     V       r = fnma(n, V(set(0.693359375f)), x);
     r         = fnma(n, V(set(-2.12194440e-4f)), r);
@@ -50,7 +50,7 @@ template <typename V> inline V exp_not_positive(V x) {
 
 // 2^x for x <= 0, within 8e-5 of itself: a polynomial in what rounding leaves. Below -125 the result stays there.
 template <typename V> inline V exp2_near(V x) {
-    x         = max(x, V(set(-125.0f)));
+    x         = max(V(set(-125.0f)), x);
     const V n = round(x);
     const V r = sub(x, n);
     V       p = fma(V(set(5.517166876e-2f)), r, V(set(2.426111338e-1f)));
@@ -59,7 +59,8 @@ template <typename V> inline V exp2_near(V x) {
     return times_power_of_two(p, n);
 }
 
-// Cephes' tanhf: a polynomial near 0, where (1 - e) / (1 + e) with e = exp(-2 |x|) would cancel.
+// Cephes' tanhf: a polynomial near 0, where (1 - e) / (1 + e) with e = exp(-2 |x|) would cancel. NaN for what is infinite: sums that
+// overflowed must not become a plausible 1.
 template <typename V> inline V tanh(V x) {
     const V z = abs(x);
     const V s = mul(x, x);
@@ -70,7 +71,7 @@ template <typename V> inline V tanh(V x) {
     p         = fma(mul(p, s), x, x);
     const V e = exp_not_positive(mul(z, V(set(-2.0f))));
     const V q = div(sub(V(set(1.0f)), e), add(V(set(1.0f)), e));
-    return where_less(z, V(set(0.625f)), p, sign_of(q, x));
+    return fma(x, V(set(0.0f)), where_less(z, V(set(0.625f)), p, sign_of(q, x)));
 }
 
 // 1 / (1 + exp(-x)) by way of e = exp(-|x|), which cannot overflow.
@@ -121,7 +122,7 @@ template <Activation activation, typename V> inline V activated(V x) {
         case Activation::gelu_tanh: return gelu_tanh(x);
         case Activation::silu:      return mul(x, sigmoid(x));
         case Activation::tanh:      return tanh(x);
-        case Activation::relu:      return max(x, V(set(0.0f)));
+        case Activation::relu:      return max(V(set(0.0f)), x);
     }
     return x;
 }

@@ -109,15 +109,21 @@ public:
             case PanelType::f32:
                 row_to_floats(source, row, floats_.data(), w_.n_in);
                 for (int k = 0; k < w_.n_in; ++k) {
+                    finite_ = finite_ && std::isfinite(floats_[k]);
                     std::memcpy(panel + (size_t(k) * w_.columns + column) * 4, &floats_[k], 4);
                 }
                 return;
             case PanelType::f16:
-            case PanelType::bf16:
+            case PanelType::bf16: {
+                const uint16_t exponent = w_.type == PanelType::f16 ? 0x7c00 : 0x7f80; // all its bits: NaN or infinite
                 for (int k = 0; k < w_.n_in; ++k) {
-                    std::memcpy(panel + (size_t(k) * w_.columns + column) * 2, row + size_t(k) * 2, 2);
+                    uint16_t half;
+                    std::memcpy(&half, row + size_t(k) * 2, sizeof(half));
+                    finite_ = finite_ && (half & exponent) != exponent;
+                    std::memcpy(panel + (size_t(k) * w_.columns + column) * 2, &half, sizeof(half));
                 }
                 return;
+            }
             case PanelType::int8_block:
                 pack_blocks(source, row, panel, column);
                 return;
@@ -133,7 +139,7 @@ public:
         }
     }
 
-    bool finite() const { return finite_; } // all scales so far
+    bool finite() const { return finite_; } // all weights so far
 
 private:
     void pack_blocks(const WeightSource & source, const unsigned char * row, unsigned char * panel, int column) {

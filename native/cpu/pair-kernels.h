@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels.h"
+#include "quantize-kernels.h"
 #include "row-kernels.h"
 
 namespace cpu::detail {
@@ -68,9 +69,9 @@ void pair_tiles(const PairTiles & t) {
 float pair_rows_codes(const float * x, size_t x_row, int n_rows, int n, float code_max, int16_t * codes) {
     vec tops = set(0);
     for (int r = 0; r < n_rows; ++r) {
-        for_vectors(n, [&](int i, int left) { tops = max(tops, abs(load_up_to(x + r * x_row + i, left))); });
+        for_vectors(n, [&](int i, int left) { tops = larger(tops, abs(load_up_to(x + r * x_row + i, left))); });
     }
-    const float top     = largest(tops);
+    const float top     = largest_lane(tops);
     const vec   inverse = set(top > 0 ? code_max / top : 0.0f);
     for (int r = 0; r < n_rows; ++r, codes += n) {
         for_vectors(n, [&](int i, int left) {
@@ -83,7 +84,7 @@ float pair_rows_codes(const float * x, size_t x_row, int n_rows, int n, float co
             memcpy(codes + i, rest, size_t(left) * sizeof(int16_t));
         });
     }
-    return top / code_max;
+    return top < INFINITY ? top / code_max : NAN;
 }
 
 float pair_weights(const float * x, int n, int16_t * codes) {
@@ -109,9 +110,9 @@ void pair_columns(const float * from, size_t from_row, int n_rows, int n, int32_
         };
         vec top = set(0);
         for (int r = 0; r < n_rows; ++r) {
-            top = max(top, abs(row(r)));
+            top = larger(top, abs(row(r)));
         }
-        store(scale + first, div(top, set(32767.0f)));
+        store(scale + first, where_less(top, set(INFINITY), div(top, set(32767.0f)), set(NAN)));
         const vec inverse = where_less(set(0), top, div(set(32767.0f), top), set(0));
         int32_t * out     = to + first / columns * panel + first % columns;
         for (int r = 0; r < n_rows; r += 2, out += columns) {

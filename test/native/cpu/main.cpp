@@ -19,6 +19,7 @@ int main() {
         test::linear(isa);
         test::attention(isa);
         test::joined(isa);
+        test::not_finite(isa);
         std::printf("%s: %s\n", cpu::isa_name(isa), test::n_failed == failed_before ? "ok" : "FAILED");
     }
     std::printf("%d passed, %d failed\n", test::n_passed, test::n_failed);
