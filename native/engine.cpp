@@ -28,6 +28,7 @@ Engine::Engine(std::shared_ptr<ModelFile> file, const EngineOptions & options) :
     options_.tokenizer = {}; // large, and not needed again
     backend_ = std::make_unique<Backend>(options.device, options.n_threads);
     if (!backend_->kernels()) tokenizer_pool_ = std::make_unique<cpu::ThreadPool>(options.n_threads > 0 ? options.n_threads : cpu::physical_cores());
+    finite_ = std::make_unique<FiniteCheck>(*file_, pool());
     load_weights();
     facts_ = *architecture_;
     weights_size_ = weights_->size_bytes();
@@ -129,7 +130,7 @@ void Engine::run() {
 void Engine::load_weights() {
     if (weights_loaded_) return;
     try {
-        weights_ = std::make_unique<Weights>(file_, *backend_, options_.weight_mode, abandoned_);
+        weights_ = std::make_unique<Weights>(file_, *backend_, options_.weight_mode, *finite_, abandoned_);
         architecture_ = load_architecture(*weights_, options_.architecture);
         weights_->finish();
         weights_loaded_ = true;

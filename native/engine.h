@@ -121,6 +121,7 @@ private:
     std::unique_ptr<Tokenizer> tokenizer_;
     std::unique_ptr<Backend> backend_;
     std::unique_ptr<cpu::ThreadPool> tokenizer_pool_; // where the backend has none
+    std::unique_ptr<FiniteCheck> finite_;
     std::unique_ptr<Weights> weights_;           // null while released, as is architecture_; engine thread only
     std::unique_ptr<Architecture> architecture_;
     ArchitectureFacts facts_;

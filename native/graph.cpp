@@ -119,7 +119,7 @@ ggml_tensor * GraphBuilder::activate(ggml_tensor * x, cpu::Activation activation
         case cpu::Activation::gelu_near:
         case cpu::Activation::gelu_erf: return ggml_gelu_erf(ctx(), x);
         case cpu::Activation::silu: return ggml_silu(ctx(), x);
-        case cpu::Activation::tanh: return ggml_tanh(ctx(), x);
+        case cpu::Activation::tanh: return ggml_add(ctx(), ggml_tanh(ctx(), x), ggml_scale(ctx(), x, 0.0f)); // NaN for what is infinite, as in ours
         case cpu::Activation::relu: return ggml_relu(ctx(), x);
         case cpu::Activation::gelu_tanh: {
             // ggml_gelu looks its value up in a table of halves on the CPU; composed of ops it stays in F32.

@@ -1,5 +1,6 @@
 #include "model-file.h"
 #include "error.h"
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -209,7 +210,9 @@ std::vector<std::string> ModelFile::texts(const std::string & key) const {
 std::vector<float> ModelFile::floats(const std::string & key) const {
     const int64_t id = require(key, GGUF_TYPE_FLOAT32, true);
     const float * data = static_cast<const float *>(gguf_get_arr_data(gguf_.get(), id));
-    return {data, data + gguf_get_arr_n(gguf_.get(), id)};
+    const size_t n = gguf_get_arr_n(gguf_.get(), id);
+    if (!std::all_of(data, data + n, [](float x) { return std::isfinite(x); })) throw Error("MODEL_INVALID", path_ + ": metadata key " + key + " has values that are not finite numbers");
+    return {data, data + n};
 }
 
 std::vector<int32_t> ModelFile::integers(const std::string & key) const {

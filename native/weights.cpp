@@ -1,5 +1,7 @@
 #include "weights.h"
 #include "error.h"
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <numeric>
 
@@ -18,8 +20,8 @@ static std::string shape_text(const int64_t * ne, int n) {
     return out + "]";
 }
 
-Weights::Weights(std::shared_ptr<ModelFile> file, Backend & backend, cpu::WeightMode mode, const std::atomic<bool> & stop)
-    : file_(std::move(file)), backend_(backend), mode_(mode), stop_(stop),
+Weights::Weights(std::shared_ptr<ModelFile> file, Backend & backend, cpu::WeightMode mode, FiniteCheck & finite, const std::atomic<bool> & stop)
+    : file_(std::move(file)), backend_(backend), mode_(mode), finite_(finite), stop_(stop),
       mapped_ctx_(make_context(max_views * gguf_get_n_tensors(file_->gguf()) + 1)), device_ctx_(make_context(max_views * gguf_get_n_tensors(file_->gguf()) + 1)) {}
 
 const ggml_tensor * Weights::require(const std::string & name, const std::vector<int64_t> & shape) const {
@@ -42,6 +44,8 @@ void Weights::require_readable(const ggml_tensor * meta) const {
 
 ggml_tensor * Weights::place(const ggml_tensor * meta, bool on_host) {
     require_readable(meta);
+    throw_if_stopped();
+    finite_.require(meta->name, stop_);
     ggml_tensor * out = ggml_new_tensor((on_host ? mapped_ctx_ : device_ctx_).get(), meta->type, GGML_MAX_DIMS, meta->ne);
     ggml_set_name(out, meta->name);
     pending_.push_back({out, meta->name, on_host});
@@ -72,6 +76,7 @@ ggml_tensor * Weights::optional(const std::string & name, const std::vector<int6
 
 std::vector<float> Weights::read_f32(const std::string & name, int64_t first, int64_t n, int64_t n_all) const {
     if (require(name, {n_all})->type != GGML_TYPE_F32) throw Error("MODEL_INVALID", file_->path() + ": tensor " + name + " should be F32");
+    finite_.require(name, stop_);
     const float * data = reinterpret_cast<const float *>(file_->data_of(name)) + first;
     return {data, data + n};
 }
@@ -89,6 +94,7 @@ std::vector<float> Weights::rows(const std::string & name, int64_t n, int64_t fi
         if (meta->type == GGML_TYPE_F32) std::memcpy(&out[size_t(n * i)], row, row_bytes);
         else traits->to_float(row, &out[size_t(n * i)], n);
     }
+    if (!std::all_of(out.begin(), out.end(), [](float x) { return std::isfinite(x); })) throw not_finite(*file_, name);
     size_bytes_ += out.size() * sizeof(float);
     return out;
 }
@@ -155,7 +161,7 @@ template <typename Pack> cpu::PackedLinear Weights::packed(const std::vector<std
     } catch (const cpu::NotFinite &) {
         std::string list;
         for (const std::string & name : names) list += (list.empty() ? "" : ", ") + name + ".weight";
-        throw Error("MODEL_INVALID", file_->path() + ": weights that are NaN or infinite in " + list + "; convert or download the model again");
+        throw not_finite(*file_, list);
     }
 }
 

@@ -1,8 +1,9 @@
 // Weights: the tensors of one loaded model, and the layers made of them. An architecture asks for what it needs while
-// it is built; shapes are checked here, so that no graph can be built on a wrong one. On the CPU, linear layers are
-// packed for our kernels at once and their pages of the file given back; all else stays in the mapped file.
+// it is built; shapes are checked here, so that no graph can be built on a wrong one, and values to be finite. On the CPU,
+// linear layers are packed for our kernels at once and their pages of the file given back; all else stays in the mapped file.
 #pragma once
 #include "backend.h"
+#include "finite-check.h"
 #include "model-file.h"
 #include <atomic>
 #include <memory>
@@ -40,7 +41,8 @@ enum class FirstHalf { gate, up };
 class Weights {
 public:
     // Once `stop` is true, the next layer asked for throws Error CLOSED.
-    Weights(std::shared_ptr<ModelFile> file, Backend & backend, cpu::WeightMode mode, const std::atomic<bool> & stop);
+    // `finite` may know of checks that an earlier one made.
+    Weights(std::shared_ptr<ModelFile> file, Backend & backend, cpu::WeightMode mode, FiniteCheck & finite, const std::atomic<bool> & stop);
 
     const ModelFile & file() const { return *file_; }
     // Layers from 1 to this one are loaded; 0 = all. Set by the engine before the architecture reads anything.
@@ -90,6 +92,7 @@ private:
     std::shared_ptr<ModelFile> file_;
     Backend & backend_;
     cpu::WeightMode mode_;
+    FiniteCheck & finite_;
     const std::atomic<bool> & stop_;
     ggml_backend_buffer_ptr mapped_, device_;
     ggml_context_ptr mapped_ctx_, device_ctx_; // views of the buffers above

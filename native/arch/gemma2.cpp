@@ -43,7 +43,7 @@ struct Gemma2 : Decoder {
 
     ggml_tensor * finish_score(GraphBuilder & g, ggml_tensor * logits) const override {
         if (final_cap == 0) return logits;
-        return ggml_scale(g.ctx(), ggml_tanh(g.ctx(), ggml_scale(g.ctx(), logits, 1.0f / final_cap)), final_cap);
+        return ggml_scale(g.ctx(), g.activate(ggml_scale(g.ctx(), logits, 1.0f / final_cap), cpu::Activation::tanh), final_cap);
     }
 };
 
