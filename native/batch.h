@@ -11,6 +11,7 @@ struct EncodedPair {
     int32_t document_begin = 0; // first id that has the document's token type (pair layouts)
     int32_t query_length = 0;   // ids before the document: [BOS] query separator (prompt layouts)
     int32_t prompt_length = 0;  // ids after the document: separator prompt (prompt layouts)
+    int32_t document_length = 0; // ids of the document that are left
     uint8_t truncated = 0;      // bit 0: the query was cut, bit 1: the document was cut
 };
 

@@ -8,7 +8,19 @@ namespace bge {
 
 EncodedPair Engine::encode(const std::string & query, const std::string & document, const LengthLimits & limits, bool parse_special) const {
     const auto ids = [&](const std::string & text, int32_t limit) { return tokenizer_->encode(text, {parse_special, size_t(limit) + 1}); };
-    return join(options_.layout, limits, ids(query, limits.query_max_length), ids(document, limits.max_length));
+    return encode(query, ids(query, limits.query_max_length), document, ids(document, limits.max_length), limits, parse_special);
+}
+
+// The ids may end where no more are needed, but for the rare pair whose cut depends on how long the texts really are.
+EncodedPair Engine::encode(const std::string & query, const std::vector<int32_t> & query_ids, const std::string & document, const std::vector<int32_t> & document_ids,
+                           const LengthLimits & limits, bool parse_special) const {
+    const auto limited = [&](size_t n) { return std::min(n, size_t(limits.query_max_length)); };
+    Longer longer = Longer::unknown;
+    if (depends_on_longer(options_.layout, limits, limited(query_ids.size()), document_ids.size())) {
+        const auto length = [&](const std::string & text) { return tokenizer_->encode(text, {parse_special, SIZE_MAX}).size(); };
+        longer = limited(length(query)) > length(document) ? Longer::query : Longer::document;
+    }
+    return join(options_.layout, limits, query_ids, document_ids, longer);
 }
 
 void Engine::check(const Request & request) const {
@@ -50,7 +62,8 @@ void Engine::prepare(Job & job) {
 
     job.encoded.reserve(n_pairs);
     for (size_t i = 0; i < n_pairs; i++) {
-        EncodedPair pair = join(options_.layout, r.limits, ids[r.pairs[2 * i]], ids[r.pairs[2 * i + 1]]);
+        const int32_t query = r.pairs[2 * i], document = r.pairs[2 * i + 1];
+        EncodedPair pair = encode(r.texts[query], ids[query], r.texts[document], ids[document], r.limits, r.parse_special);
         const int64_t n = int64_t(pair.ids.size());
         if (facts_.n_ctx > 0 && n > facts_.n_ctx) {
             throw Error("INPUT_TOO_LONG", "Pair " + std::to_string(i) + " has " + std::to_string(n) + " tokens, but the model has " + std::to_string(facts_.n_ctx) +

@@ -93,6 +93,8 @@ public:
     size_t weights_size() const { return weights_size_; } // bytes, loaded or not
     bool weights_loaded() const { return weights_loaded_; }
     EncodedPair encode(const std::string & query, const std::string & document, const LengthLimits & limits, bool parse_special) const;
+    EncodedPair encode(const std::string & query, const std::vector<int32_t> & query_ids, const std::string & document, const std::vector<int32_t> & document_ids,
+                       const LengthLimits & limits, bool parse_special) const;
 
 private:
     struct Slot { Job * job; int32_t pair; }; // one pair of one job inside a ubatch

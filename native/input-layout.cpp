@@ -15,20 +15,45 @@ static size_t cut_second(size_t first, size_t second, size_t specials, size_t li
     return excess < second ? second - excess : second;
 }
 
-// Source: FlagEmbedding inference/reranker/encoder_only/base.py (tokenizer.prepare_for_model, truncation only_second).
+// How much of each stays when the longer one is cut first. Not one token at a time: an odd token goes to the longer text, to
+// the document of two equal ones. Source: tokenizers utils/truncation.rs, truncate_encodings, LongestFirst.
+static void cut_longest_first(size_t & n_query, size_t & n_document, size_t room, Longer longer) {
+    if (n_query + n_document <= room) return;
+    const bool query_is_longer = longer == Longer::unknown ? n_query > n_document : longer == Longer::query;
+    size_t & shorter = query_is_longer ? n_document : n_query;
+    size_t & longest = query_is_longer ? n_query : n_document;
+    if (shorter > room) longest = shorter;
+    else longest = std::max(shorter, room - shorter);
+    if (shorter + longest > room) {
+        shorter = room / 2;
+        longest = shorter + room % 2;
+    }
+}
+
+static size_t count_specials(const InputLayout & layout) { return layout.before.size() + layout.between.size() + layout.after.size(); }
+
+static size_t room_of(const InputLayout & layout, const LengthLimits & limits) {
+    const size_t specials = count_specials(layout);
+    return size_t(limits.max_length) > specials ? size_t(limits.max_length) - specials : 0;
+}
+
+// Source: FlagEmbedding inference/reranker/encoder_only/base.py (tokenizer.prepare_for_model, truncation only_second);
+// sentence-transformers CrossEncoder.predict (truncation=True).
 static EncodedPair join_pair(const InputLayout & layout, const LengthLimits & limits, const std::vector<int32_t> & query, size_t n_query,
-                             const std::vector<int32_t> & document, size_t n_document) {
-    const size_t specials = layout.before.size() + layout.between.size() + layout.after.size();
-    const size_t kept = cut_second(n_query, n_document, specials, size_t(limits.max_length));
+                             const std::vector<int32_t> & document, size_t n_document, Longer longer) {
+    if (limits.truncation == Truncation::longest_first) cut_longest_first(n_query, n_document, room_of(layout, limits), longer);
+    else n_document = cut_second(n_query, n_document, count_specials(layout), size_t(limits.max_length));
     EncodedPair out;
     append(out.ids, layout.before);
     append(out.ids, query, n_query);
     append(out.ids, layout.between);
     out.document_begin = int32_t(out.ids.size());
-    append(out.ids, document, kept);
+    append(out.ids, document, n_document);
     append(out.ids, layout.after);
     if (layout.document_token_type == 0) out.document_begin = int32_t(out.ids.size());
-    if (kept < document.size()) out.truncated |= 2;
+    out.document_length = int32_t(n_document);
+    if (n_query < query.size()) out.truncated |= 1;
+    if (n_document < document.size()) out.truncated |= 2;
     return out;
 }
 
@@ -49,15 +74,23 @@ static EncodedPair join_prompt(const InputLayout & layout, const LengthLimits & 
     append(out.ids, limits.prompt);
     out.prompt_length = int32_t(limits.separator.size() + limits.prompt.size());
     out.document_begin = int32_t(out.ids.size()); // decoders have no token types
+    out.document_length = int32_t(kept > limits.separator.size() ? kept - limits.separator.size() : 0);
     if (kept < limits.separator.size() + document.size()) out.truncated |= 2;
     return out;
 }
 
-EncodedPair join(const InputLayout & layout, const LengthLimits & limits, const std::vector<int32_t> & query, const std::vector<int32_t> & document) {
+bool depends_on_longer(const InputLayout & layout, const LengthLimits & limits, size_t n_query, size_t n_document) {
+    const size_t room = room_of(layout, limits);
+    return layout.kind == InputLayout::Kind::pair && limits.truncation == Truncation::longest_first && room % 2 == 1 && n_query > room && n_document > room;
+}
+
+EncodedPair join(const InputLayout & layout, const LengthLimits & limits, const std::vector<int32_t> & query, const std::vector<int32_t> & document, Longer longer) {
     const size_t n_query = std::min(query.size(), size_t(limits.query_max_length));
-    const size_t n_document = std::min(document.size(), size_t(limits.max_length));
-    EncodedPair out = layout.kind == InputLayout::Kind::pair ? join_pair(layout, limits, query, n_query, document, n_document)
-                                                              : join_prompt(layout, limits, query, n_query, document, n_document);
+    const bool is_pair = layout.kind == InputLayout::Kind::pair;
+    // One id more than fits, so that longest_first sees which text is the longer one.
+    const size_t n_document = std::min(document.size(), size_t(limits.max_length) + (is_pair && limits.truncation == Truncation::longest_first ? 1 : 0));
+    EncodedPair out = is_pair ? join_pair(layout, limits, query, n_query, document, n_document, longer)
+                              : join_prompt(layout, limits, query, n_query, document, n_document);
     if (n_query < query.size()) out.truncated |= 1;
     return out;
 }

@@ -13,13 +13,25 @@ struct InputLayout {
     std::vector<int32_t> bos; // prompt: bos query separator document separator prompt
 };
 
+// What is cut when a pair is too long: the document alone (FlagEmbedding), or first the longer of the two, as fast tokenizers and
+// with them sentence-transformers do.
+enum class Truncation { only_second, longest_first };
+
 struct LengthLimits {
     int32_t max_length = 512;
     int32_t query_max_length = 384;
+    Truncation truncation = Truncation::only_second; // pair layouts; prompt layouts cut the document
     std::vector<int32_t> separator, prompt; // prompt layouts only
 };
 
+// Which of two texts is the longer one, where both are longer than a pair can be.
+enum class Longer { unknown, query, document };
+
+// Whether join() has to be told: an odd token goes to the longer text.
+bool depends_on_longer(const InputLayout & layout, const LengthLimits & limits, size_t n_query, size_t n_document);
+
 // `query` and `document` without special tokens; they may be longer than what is kept.
-EncodedPair join(const InputLayout & layout, const LengthLimits & limits, const std::vector<int32_t> & query, const std::vector<int32_t> & document);
+EncodedPair join(const InputLayout & layout, const LengthLimits & limits, const std::vector<int32_t> & query, const std::vector<int32_t> & document,
+                 Longer longer = Longer::unknown);
 
 } // namespace bge

@@ -122,6 +122,7 @@ private:
             o["tokenTypes"] = ids_to_js(env, types);
             o["truncated"] = Napi::Number::New(env, pair.truncated);
             o["queryLength"] = Napi::Number::New(env, pair.query_length);
+            o["documentLength"] = Napi::Number::New(env, pair.document_length);
             o["promptLength"] = Napi::Number::New(env, pair.prompt_length);
             return o;
         });

@@ -62,6 +62,7 @@ LengthLimits length_limits(const Napi::Object & o) {
     LengthLimits out;
     out.max_length = integer(o, "maxLength");
     out.query_max_length = integer(o, "queryMaxLength");
+    out.truncation = text(o, "truncation") == "longest_first" ? Truncation::longest_first : Truncation::only_second;
     out.separator = integers(o.Get("separator"));
     out.prompt = integers(o.Get("prompt"));
     if (out.max_length < 1 || out.query_max_length < 0) throw Napi::RangeError::New(o.Env(), "Expected maxLength to be positive");

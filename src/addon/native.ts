@@ -134,6 +134,8 @@ export interface NativeModelInfo {
 export interface EncodeSpec {
   readonly maxLength: number;
   readonly queryMaxLength: number;
+  /** Pair layouts only. */
+  readonly truncation: "only_second" | "longest_first";
   /** false: special tokens spelled in the texts are plain text. */
   readonly parseSpecial: boolean;
   /** Prompt layouts only. */
@@ -179,6 +181,8 @@ export interface EncodedPair {
   readonly tokenTypes: Int32Array;
   readonly truncated: number;
   readonly queryLength: number;
+  /** Tokens of the document that are left. */
+  readonly documentLength: number;
   readonly promptLength: number;
 }
 

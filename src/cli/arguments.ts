@@ -34,6 +34,7 @@ export interface ModelOptions {
   readonly cacheDir?: string;
   readonly maxLength?: number;
   readonly queryMaxLength?: number;
+  readonly truncation?: string;
   readonly batchSize?: number;
   readonly maxMemory?: string;
   readonly normalize?: true;
@@ -55,6 +56,12 @@ export function addModelOptions(command: Command): Command {
     .option("--normalize", "scores from 0 to 1 instead of logits")
     .option("--max-length <n>", "most tokens of a pair (default: the model's own, mostly 512)", parseInteger)
     .option("--query-max-length <n>", "most tokens of the query (default: 3/4 of --max-length)", parseInteger)
+    .addOption(
+      new Option("--truncation <rule>", "what too long a pair loses (default: as the model's official code)").choices([
+        "only_second",
+        "longest_first",
+      ]),
+    )
     .option("--batch-size <n>", "most pairs computed at once (default: 128)", parseInteger)
     .option("--max-memory <bytes>", "most memory of the model and its batches, such as 2GB")
     .option("--query-instruction <text>", "prefix of the query")
@@ -80,6 +87,7 @@ export function loadOptionsOf(options: ModelOptions, more: Pick<LoadOptions, "si
     normalize: options.normalize,
     maxLength: options.maxLength,
     queryMaxLength: options.queryMaxLength,
+    truncation: options.truncation as LoadOptions["truncation"],
     batchSize: options.batchSize,
     maxMemory: options.maxMemory,
     queryInstructionForRerank: options.queryInstruction,

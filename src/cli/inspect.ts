@@ -53,6 +53,11 @@ function explain(file: ModelFile, withTensors: boolean): string {
   return parts.join("\n");
 }
 
+const TRUNCATION = {
+  only_second: "the query to 3/4, then the document (FlagEmbedding)",
+  longest_first: "the longer text first (sentence-transformers)",
+} as const;
+
 function factRows(file: ModelFile): Row[] {
   const counts = new Map<string, number>();
   for (const { type } of file.tensors) counts.set(type, (counts.get(type) ?? 0) + 1);
@@ -71,6 +76,7 @@ function factRows(file: ModelFile): Row[] {
     ["class", EXPLAINED[reranker.class]],
     ["architecture", `${reranker.architecture}, ${reranker.layerCount} layers of ${reranker.hiddenSize}, ${reranker.headCount} heads`],
     ["context", `${reranker.contextLength} tokens, of which a pair fills ${reranker.defaults.maxLength} unless told otherwise`],
+    reranker.defaults.prompt === null ? ["truncation", TRUNCATION[reranker.defaults.truncation]] : undefined,
     cutoffs.length > 0 ? ["cutoff layers", `${first} to ${cutoffs.at(-1)}${step > 1 ? ` in steps of ${step}` : ""}`] : undefined,
     cutoffs.length > 0 ? ["score heads", `${reranker.scoreHeadCount}, chosen by ${reranker.headSelection}`] : undefined,
     reranker.compress

@@ -10,6 +10,7 @@ import {
   profiles,
   type RerankClass,
   type TokenRole,
+  type Truncation,
 } from "../models/index.js";
 
 export interface ModelFacts {
@@ -39,6 +40,7 @@ export interface ModelFacts {
     readonly separator: string;
     readonly prompt: string | null;
     readonly maxLength: number;
+    readonly truncation: Truncation;
     readonly batchSize: number;
     readonly attentionSoftcap: boolean;
   };
@@ -94,6 +96,7 @@ export function describeModel(header: GgufHeader, file: string): ModelFacts {
       separator: metadata.string("reranker.separator") ?? (profile.layout.kind === "prompt" ? profile.layout.separator : ""),
       prompt: metadata.string("reranker.prompt") ?? profile.defaults.prompt,
       maxLength: metadata.optionalCount("reranker.max_length") || profile.defaults.maxLength,
+      truncation: metadata.truncation() ?? profile.defaults.truncation ?? "only_second",
       batchSize: profile.defaults.batchSize,
       attentionSoftcap: metadata.boolean("reranker.attention.softcap") ?? false,
     },
@@ -224,6 +227,12 @@ class Metadata {
     const value = this.string("reranker.head.select");
     if (value === undefined || value === "rank" || value === "layer") return value;
     throw this.invalid("reranker.head.select", `"${value}" is neither rank nor layer`);
+  }
+
+  truncation(): Truncation | undefined {
+    const value = this.string("reranker.truncation");
+    if (value === undefined || value === "only_second" || value === "longest_first") return value;
+    throw this.invalid("reranker.truncation", `"${value}" is neither only_second nor longest_first`);
   }
 
   optionalCount(key: string, limit = 2 ** 31 - 1): number | undefined {

@@ -6,6 +6,12 @@ export type RerankClass = "encoder-only-base" | "decoder-only-base" | "decoder-o
 /** Options that only some classes have; one that is not listed in a profile is an error for its models. */
 export type ClassOption = "prompt" | "cutoffLayers" | "compressLayers" | "compressRatio" | "headSelection" | "attentionSoftcap" | "cascade";
 
+/**
+ * What a pair loses that is too long: the end of the document (FlagEmbedding, after the query was cut to its own limit), or first
+ * the end of the longer text (fast tokenizers, and with them sentence-transformers).
+ */
+export type Truncation = "only_second" | "longest_first";
+
 /** A special token by its part in a pair. cls: `tokenizer.ggml.cls_token_id`, else bos; separator: `.seperator_token_id`, else eos. */
 export type TokenRole = "cls" | "separator";
 
@@ -42,6 +48,8 @@ export interface ProfileDefaults {
   readonly prompt: string | null;
   readonly maxLength: number;
   readonly batchSize: number;
+  /** Pair layouts: how the official code cuts. Absent: only_second, as FlagEmbedding does. */
+  readonly truncation?: Truncation;
 }
 
 export type Activation = "gelu_erf" | "gelu_tanh" | "silu";

@@ -92,9 +92,20 @@ function findFile(modelNameOrPath: string, options: LoadOptions, environment: En
 
 /** The options of a load that a call could also give. */
 function scoreOptionsOf(options: LoadOptions) {
-  const { maxLength, queryMaxLength, prompt, cutoffLayers, compressLayers, compressLayer, compressRatio, headSelection, attentionSoftcap } =
-    options;
-  return { maxLength, queryMaxLength, prompt, cutoffLayers, compressLayers, compressLayer, compressRatio, headSelection, attentionSoftcap };
+  const { maxLength, queryMaxLength, truncation, prompt, cutoffLayers, compressLayers, compressLayer, compressRatio } = options;
+  const { headSelection, attentionSoftcap } = options;
+  return {
+    maxLength,
+    queryMaxLength,
+    truncation,
+    prompt,
+    cutoffLayers,
+    compressLayers,
+    compressLayer,
+    compressRatio,
+    headSelection,
+    attentionSoftcap,
+  };
 }
 
 function withMaxLayer(facts: ModelFacts, maxLayer: number | undefined): ModelFacts {

@@ -1,6 +1,6 @@
 // RerankerModel: what `reranker.model` tells its user.
 
-import type { RerankClass } from "../models/index.js";
+import type { RerankClass, Truncation } from "../models/index.js";
 import type { LoadedModel } from "./load.js";
 import { CLASS_NAMES } from "./options.js";
 
@@ -23,6 +23,8 @@ export interface RerankerModel {
   readonly contextLength: number;
   /** Most tokens one pair may have; null when positions have no hard limit. */
   readonly maxTokens: number | null;
+  /** What a pair loses that is too long; null for models with a prompt, which cut the document. */
+  readonly truncation: Truncation | null;
   /** Legal cutoff layers, ascending; empty for classes without cutoffs. */
   readonly cutoffLayers: readonly number[];
   readonly scoreHeadCount: number;
@@ -60,6 +62,7 @@ export function describeLoaded({ facts, options, path, models }: LoadedModel): R
     vocabularySize: info.vocabularySize,
     contextLength: facts.contextLength,
     maxTokens: info.contextLength || null,
+    truncation: facts.layout.kind === "pair" ? (options.truncation ?? facts.defaults.truncation) : null,
     cutoffLayers: facts.cutoffLayers,
     scoreHeadCount: facts.scoreHeadCount,
     headSelection: withCutoffs ? (options.headSelection ?? facts.headSelection) : null,

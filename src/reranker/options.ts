@@ -3,7 +3,7 @@
 import * as is from "../checks.js";
 import { parseBytes } from "../gguf/memory.js";
 import { gemma2 } from "../models/gemma2.js";
-import type { RerankClass } from "../models/index.js";
+import type { RerankClass, Truncation } from "../models/index.js";
 import { minicpm } from "../models/minicpm.js";
 import type { Progress } from "../sources/progress.js";
 import { type Calibration, parseCalibration } from "./calibration.js";
@@ -20,9 +20,15 @@ export interface EncodeOptions {
   readonly maxLength?: number | null | undefined;
   /**
    * Most tokens of the query, its instruction included.
-   * @default 3/4 of `maxLength`, rounded down
+   * @default 3/4 of `maxLength`, rounded down; with `truncation: "longest_first"` no limit of its own
    */
   readonly queryMaxLength?: number | null | undefined;
+  /**
+   * What a pair loses that is longer than `maxLength`. `"only_second"`: the query is cut to `queryMaxLength`, then only the document
+   * loses its end, as in FlagEmbedding. `"longest_first"`: first the longer text loses its end, as in sentence-transformers. Encoders.
+   * @default as the file says: what the model's official code does
+   */
+  readonly truncation?: Truncation | null | undefined;
   /** Text after the document that asks the question (the three LLM classes). See `RERANK_PROMPTS`. */
   readonly prompt?: string | null | undefined;
   /**
@@ -223,6 +229,7 @@ export const CLASS_NAMES = {
 const encodeChecks = {
   maxLength: is.integer(1),
   queryMaxLength: is.integer(0),
+  truncation: is.oneOf("only_second", "longest_first"),
   prompt: is.string,
   parseSpecialTokens: is.boolean,
 } as const satisfies Record<keyof EncodeOptions, is.Check>;

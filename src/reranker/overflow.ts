@@ -25,13 +25,13 @@ export interface ChunkSettings {
 /** How the model sees a text: its tokens alone, and the whole pair with the query. */
 export interface Measure {
   readonly countTokens: (text: string) => number;
-  readonly encodePair: (text: string) => { readonly length: number; readonly cut: boolean };
+  /** `documentLength`: tokens of the text that are left. */
+  readonly encodePair: (text: string) => { readonly documentLength: number; readonly cut: boolean };
 }
 
 /** One chunk for a document that fits, several for one that does not, in the order of the documents. */
 export async function chunkDocuments(texts: readonly string[], measure: Measure, settings: ChunkSettings): Promise<Chunk[]> {
   const chunks: Chunk[] = [];
-  const around = measure.encodePair("").length;
   for (const [index, text] of texts.entries()) {
     settings.signal?.throwIfAborted();
     const whole = measure.encodePair(text);
@@ -39,7 +39,7 @@ export async function chunkDocuments(texts: readonly string[], measure: Measure,
       chunks.push({ index, start: 0, end: text.length, count: 1, unread: false });
       continue;
     }
-    const windows = cutWindows(text, Math.max(1, whole.length - around), measure, settings);
+    const windows = cutWindows(text, Math.max(1, whole.documentLength), measure, settings);
     const unread = (windows.at(-1)?.end ?? 0) < text.length;
     chunks.push(...windows.map((window) => ({ ...window, index, count: windows.length, unread })));
     await setImmediate(); // long texts are cut on the JS thread: let others have it in between

@@ -156,7 +156,7 @@ export class Reranker implements AsyncDisposable {
   /**
    * Ranks documents for a query, best first; equal scores keep the order given.
    *
-   * @param query - Cut to 3/4 of `maxLength` tokens, as the reference does.
+   * @param query - Cut to 3/4 of `maxLength` tokens, as FlagEmbedding does, unless the model's `truncation` is another.
    * @param documents - Texts, objects with a `text`, or any objects with the option `field` or `text` that says where theirs is.
    * @returns One result a document, or the best `topN` that reach `minScore`.
    * @throws {RerankerError} As `computeScore`; `TRUNCATED` with `overflow: "error"` when a text does not fit.
@@ -363,7 +363,7 @@ export class Reranker implements AsyncDisposable {
       countTokens: (text: string) => this.#call((model) => model.encode(text, settings.parseSpecialTokens)).length,
       encodePair: (text: string) => {
         const pair = this.#call((model) => model.encodePair(this.#asQuery(query), this.#asDocument(text), spec));
-        return { length: pair.inputIds.length, cut: (pair.truncated & DOCUMENT_CUT) !== 0 };
+        return { documentLength: pair.documentLength, cut: (pair.truncated & DOCUMENT_CUT) !== 0 };
       },
     };
     return chunkDocuments(texts, measure, settings);
@@ -412,6 +412,7 @@ export class Reranker implements AsyncDisposable {
     return {
       maxLength: settings.maxLength,
       queryMaxLength: settings.queryMaxLength,
+      truncation: settings.truncation,
       parseSpecial: settings.parseSpecialTokens,
       separator: ids(facts.defaults.separator),
       prompt: ids(settings.prompt),

@@ -3,7 +3,7 @@
 
 import { show } from "../checks.js";
 import type { ModelFacts } from "../gguf/model-facts.js";
-import { type ClassOption, profiles } from "../models/index.js";
+import { type ClassOption, profiles, type Truncation } from "../models/index.js";
 import type { Progress } from "../sources/progress.js";
 import { type CalibratedCall, type Calibration, throwIfForeignCalibration } from "./calibration.js";
 import type { TextSource } from "./documents.js";
@@ -23,6 +23,7 @@ import {
 export interface ScoreSettings {
   readonly maxLength: number;
   readonly queryMaxLength: number;
+  readonly truncation: Truncation;
   readonly prompt: string;
   readonly parseSpecialTokens: boolean;
   readonly normalize: boolean;
@@ -92,6 +93,8 @@ export function resolveRerankOptions(facts: ModelFacts, atLoad: LoadOptions, opt
 function decideScore(facts: ModelFacts, atLoad: LoadOptions, options: ScoreOptions): ScoreSettings {
   throwIfForeign(facts, options);
   const maxLength = options.maxLength ?? atLoad.maxLength ?? facts.defaults.maxLength;
+  const truncation = options.truncation ?? atLoad.truncation ?? facts.defaults.truncation;
+  if (truncation === "longest_first") throwIfNoRoom(facts, maxLength);
   const headSelection = options.headSelection ?? atLoad.headSelection ?? facts.headSelection;
   const cutoffs = decideCutoffs(facts, headSelection, options.cutoffLayers ?? atLoad.cutoffLayers);
   const compressRatio = options.compressRatio ?? atLoad.compressRatio ?? 1;
@@ -99,7 +102,9 @@ function decideScore(facts: ModelFacts, atLoad: LoadOptions, options: ScoreOptio
   if (calibration) throwIfCalibrationDoesNotFit(facts, calibration, { cutoffs, compressRatio });
   return {
     maxLength,
-    queryMaxLength: options.queryMaxLength ?? atLoad.queryMaxLength ?? Math.floor((3 * maxLength) / 4),
+    queryMaxLength:
+      options.queryMaxLength ?? atLoad.queryMaxLength ?? (truncation === "longest_first" ? maxLength : Math.floor((3 * maxLength) / 4)),
+    truncation,
     prompt: options.prompt ?? atLoad.prompt ?? facts.defaults.prompt ?? "",
     parseSpecialTokens: options.parseSpecialTokens ?? atLoad.parseSpecialTokens ?? true,
     normalize: calibration ? false : (options.normalize ?? atLoad.normalize ?? false),
@@ -114,6 +119,13 @@ function decideScore(facts: ModelFacts, atLoad: LoadOptions, options: ScoreOptio
     signal: options.signal ?? undefined,
     onProgress: options.onProgress ?? undefined,
   };
+}
+
+/** As the fast tokenizers refuse it, which cut nothing then. */
+function throwIfNoRoom({ layout }: ModelFacts, maxLength: number): void {
+  const specials = layout.kind === "pair" ? layout.before.length + layout.between.length + layout.after.length : 0;
+  if (maxLength > specials) return;
+  throw new RangeError(`Expected \`maxLength\` to be above ${specials}, the special tokens of a pair, got \`${maxLength}\``);
 }
 
 /** A call that says what a score is, either way, overrides what was given at load. */
@@ -214,6 +226,9 @@ export function throwIfForeign(facts: ModelFacts, options: LoadOptions & Pick<Re
     throw new TypeError(
       `\`${shown}\` is an option of ${classesWith(name)}; this model is a ${CLASS_NAMES[facts.class]}, got \`${show(value)}\``,
     );
+  }
+  if ((options.truncation ?? null) !== null && facts.layout.kind !== "pair") {
+    throw new TypeError(`\`truncation\` is an option of encoders; this model, a ${CLASS_NAMES[facts.class]}, cuts the document`);
   }
   const decoderOnly = options.useBf16 ? "useBf16" : typeof options.peftPath === "string" ? "peftPath" : undefined;
   if (decoderOnly && facts.class === "encoder-only-base") {

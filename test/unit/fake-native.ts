@@ -188,7 +188,14 @@ function joinPair(spec: ModelSpec, query: Int32Array, document: Int32Array, limi
   const d = document.subarray(0, room);
   const inputIds = new Int32Array(around + q.length + d.length);
   const truncated = (q.length < query.length ? 1 : 0) | (d.length < document.length ? 2 : 0);
-  return { inputIds, tokenTypes: new Int32Array(inputIds.length), truncated, queryLength: q.length, promptLength: limits.prompt.length };
+  return {
+    inputIds,
+    tokenTypes: new Int32Array(inputIds.length),
+    truncated,
+    queryLength: q.length,
+    documentLength: d.length,
+    promptLength: limits.prompt.length,
+  };
 }
 
 function fakeScores(spec: ModelSpec, request: ScoreRequest, options: FakeOptions, encode: (text: string) => Int32Array): ScoreResult {
