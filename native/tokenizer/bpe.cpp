@@ -1,11 +1,13 @@
-// BPE with byte fallback, as SentencePiece models use it: a word begins as characters, and neighbours merge, the
-// earliest merge first, the leftmost of equals first. Source: tokenizers models/bpe/{model,word}.rs.
+// BPE, with byte fallback as SentencePiece models use it or over the characters that byte_level makes of bytes: a word
+// begins as characters, and neighbours merge, the earliest merge first, the leftmost of equals first.
+// Source: tokenizers models/bpe/{model,word}.rs.
 //
-// options: unk_token, fuse_unk, byte_fallback, vocab_size, longer_merges_first (see merges.h),
-//   respelled_by_llama_cpp (see restore_spelling)
+// options: unk_token, fuse_unk, byte_fallback, ignore_merges (a word that is a piece is that piece), vocab_size,
+//   longer_merges_first (see merges.h), respelled_by_llama_cpp (see restore_spelling)
 //
 // Words may be whole documents, so they are cut where it changes nothing: between two characters that no piece made by
 // a merge has next to each other.
+#include "byte-characters.h"
 #include "merges.h"
 #include "model.h"
 #include "paths.h"
@@ -85,6 +87,8 @@ struct Bpe : Model {
     std::vector<int32_t> bytes;         // empty without byte fallback
     std::vector<bool> is_special;
     int32_t unknown_id = -1;
+    Trie whole_words;         // all pieces, with ignore_merges; else empty
+    size_t longest_word = 0; // bytes
     bool fuses_unknown;
     bool may_cut = true; // false: a merge takes bytes or the unknown piece, or unknown characters vanish
     size_t longest = 4;
@@ -92,6 +96,7 @@ struct Bpe : Model {
   private:
     Bpe(const Vocabulary & vocabulary, const TokenizerSpec & spec, const std::vector<bool> & is_special,
         const std::unordered_map<std::string_view, int32_t> & ids);
+    bool knows_every_byte(const TokenizerSpec & spec) const;
 
     mutable std::once_flag trie_once_;
     mutable Trie trie_;
@@ -134,7 +139,15 @@ Bpe::Bpe(const Vocabulary & vocabulary, const TokenizerSpec & spec, const std::v
         if (id >= 0) stands_in[id] = true;
     }
     if (unknown_id >= 0) stands_in[unknown_id] = true;
-    else if (bytes.empty()) may_cut = false;
+    else if (bytes.empty() && !knows_every_byte(spec)) may_cut = false;
+    if (flag_option(spec, "ignore_merges", false)) {
+        Trie::Entries entries;
+        for (const auto & [piece, id] : ids) {
+            entries.emplace_back(piece, id);
+            longest_word = std::max(longest_word, piece.size());
+        }
+        whole_words = Trie(std::move(entries));
+    }
     merges.for_each([&](int32_t left, int32_t right, int32_t id) {
         if (stands_in[left] || stands_in[right]) may_cut = false;
         const std::string & piece = vocabulary.pieces[id];
@@ -148,6 +161,16 @@ Bpe::Bpe(const Vocabulary & vocabulary, const TokenizerSpec & spec, const std::v
             i += c.size;
         }
     });
+}
+
+// Whether words consist of the characters that byte_level makes, and each of those is a piece: then none is unknown.
+bool Bpe::knows_every_byte(const TokenizerSpec & spec) const {
+    const auto makes_bytes = [](const TokenizerSpec::Step & step) { return !step.empty() && step[0] == "byte_level"; };
+    if (std::none_of(spec.pre_tokenizer.begin(), spec.pre_tokenizer.end(), makes_bytes)) return false;
+    for (int byte = 0; byte < 256; ++byte) {
+        if (character_id(byte_character(static_cast<unsigned char>(byte))) < 0) return false;
+    }
+    return true;
 }
 
 class BpeEncoder : public WordEncoder {
@@ -185,6 +208,14 @@ class BpeEncoder : public WordEncoder {
 
 void BpeEncoder::encode(std::string_view word, const WordOptions & options, std::vector<int32_t> & out) {
     special_ = options.special;
+    if (model_.longest_word > 0 && word.size() <= model_.longest_word) {
+        if (!options.complete) return;
+        const int32_t id = model_.whole_words.find(word);
+        if (id != Trie::none && (special_ || !model_.is_special[id])) {
+            out.push_back(id);
+            return;
+        }
+    }
     if (!model_.may_cut) {
         if (options.complete) encode_whole(word, out);
         return;

@@ -4,22 +4,32 @@
 
 namespace bge {
 
+namespace {
+
+// Where the quantifier of "x+" or "x{n,}" stands, the size of a text without one, or npos for other expressions.
+size_t find_quantifier(const std::string & text) {
+    const size_t at = text.find_first_of("\\^$.|?*+()[]{}");
+    if (at == std::string::npos) return text.size();
+    if (at == 0 || unicode::decode(text, 0).size != at) return std::string::npos;
+    const std::string tail = text.substr(at);
+    const bool counted = tail.size() == 4 && tail[0] == '{' && tail[1] >= '1' && tail[1] <= '9' && tail[2] == ',' && tail[3] == '}';
+    return tail == "+" || counted ? at : std::string::npos;
+}
+
+} // namespace
+
+bool Pattern::is_known(const std::string & text) { return find_quantifier(text) != std::string::npos; }
+
 Pattern::Pattern(const std::string & kind, const std::string & text) {
     const Error unsupported("TOKENIZER_UNSUPPORTED", "tokenizer.json has the " + shortened(kind) + " pattern \"" + shortened(text) +
                                                          "\"; known are non-empty strings and the regular expressions x+ and x{n,} of one character x");
     if (kind != "string" && kind != "regex") throw unsupported;
     literal_ = text;
     if (kind == "regex") {
-        const std::string special = "\\^$.|?*+()[]{}";
-        const size_t quantifier = text.find_first_of(special);
-        if (quantifier != std::string::npos) {
-            if (quantifier == 0 || unicode::decode(text, 0).size != quantifier) throw unsupported;
-            const std::string tail = text.substr(quantifier);
-            const bool counted = tail.size() == 4 && tail[0] == '{' && tail[1] >= '1' && tail[1] <= '9' && tail[2] == ',' && tail[3] == '}';
-            if (tail != "+" && !counted) throw unsupported;
-            literal_ = text.substr(0, quantifier);
-            min_count_ = counted ? static_cast<size_t>(tail[1] - '0') : 1;
-        }
+        const size_t quantifier = find_quantifier(text);
+        if (quantifier == std::string::npos) throw unsupported;
+        literal_ = text.substr(0, quantifier);
+        if (quantifier < text.size()) min_count_ = text[quantifier] == '{' ? static_cast<size_t>(text[quantifier + 1] - '0') : 1;
     }
     if (literal_.empty()) throw unsupported;
 }

@@ -12,6 +12,9 @@ class Pattern {
     // kind: "string" or "regex"
     Pattern(const std::string & kind, const std::string & text);
 
+    // Whether `text` is one of the regular expressions known here.
+    static bool is_known(const std::string & text);
+
     struct Match {
         size_t begin, end;
     };

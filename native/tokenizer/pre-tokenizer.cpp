@@ -1,13 +1,20 @@
 #include "pre-tokenizer.h"
+#include "byte-characters.h"
 #include "pattern.h"
+#include "regex.h"
 #include "step.h"
 #include "unicode.h"
+
+#include <algorithm>
+#include <utility>
 
 namespace bge {
 
 namespace {
 
 constexpr size_t max_growth = 8;
+// tokenizers pre_tokenizers/byte_level.rs
+constexpr const char * gpt2_pattern = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
 enum class Behavior { Removed, Isolated, MergedWithPrevious, MergedWithNext, Contiguous };
 
@@ -62,21 +69,26 @@ void join_parts(const std::vector<Part> & parts, Behavior behavior, std::vector<
     }
 }
 
+// Of a text that may go on, all words are sure but the last, which may grow; `n_before` come from words that were sure.
+void tell_sure(Words & words, size_t n_before) { words.n_sure = words.regrouped ? n_before : std::max<size_t>(words.spans.size(), 1) - 1; }
+
 // Splits every word into parts by `find_parts(word, base, parts)`, joins them, and drops empty words.
 template <typename F> Words split_words(Words words, Behavior behavior, F && find_parts) {
     std::vector<Words::Span> spans;
     std::vector<Part> parts;
+    size_t n_before = 0;
     for (size_t i = 0; i < words.spans.size(); ++i) {
+        const size_t first = spans.size();
         parts.clear();
         find_parts(words[i], words.spans[i].begin, parts);
         join_parts(parts, behavior, spans);
+        const auto is_empty = [](const Words::Span & span) { return span.begin == span.end; };
+        spans.erase(std::remove_if(spans.begin() + static_cast<std::ptrdiff_t>(first), spans.end(), is_empty), spans.end());
+        if (i < words.n_sure) n_before = spans.size();
     }
-    std::vector<Words::Span> filled;
-    for (const Words::Span & span : spans) {
-        if (span.begin < span.end) filled.push_back(span);
-    }
-    words.at_start = words.at_start && !filled.empty() && filled[0].begin == 0;
-    words.spans = std::move(filled);
+    words.at_start = words.at_start && !spans.empty() && spans[0].begin == 0;
+    words.spans = std::move(spans);
+    tell_sure(words, n_before);
     return words;
 }
 
@@ -111,6 +123,55 @@ Words split_pattern(Words words, const Pattern & pattern, Behavior behavior, boo
     });
 }
 
+Words split_regex(Words words, const Regex & regex, Behavior behavior, bool invert) {
+    const bool regrouped = std::exchange(words.regrouped, true);
+    const size_t last = words.n_sure;
+    size_t n_words = 0, n_sure_parts = 0;
+    words = split_words(std::move(words), behavior, [&](std::string_view word, size_t base, std::vector<Part> & parts) {
+        Regex::Matcher matcher(regex, word);
+        bool is_sure = true;
+        size_t done = 0; // up to here all is in parts
+        for (size_t begin = 0; begin < word.size();) {
+            const size_t end = matcher.match(begin);
+            is_sure = is_sure && !matcher.saw_end();
+            if (end == Regex::npos) {
+                begin += unicode::decode(word, begin).size;
+                continue;
+            }
+            if (done < begin) parts.push_back({{base + done, base + begin}, invert});
+            parts.push_back({{base + begin, base + end}, !invert});
+            begin = done = end;
+            if (is_sure && n_words == last) n_sure_parts = parts.size();
+        }
+        if (done < word.size()) parts.push_back({{base + done, base + word.size()}, invert});
+        n_words++;
+    });
+    if (!regrouped && behavior == Behavior::Isolated) words.n_sure += n_sure_parts;
+    return words;
+}
+
+// Text made anew word by word: `write(out, word)`.
+template <typename F> Words rewrite(Words words, F && write) {
+    std::string text;
+    text.reserve(words.text.size() + words.text.size() / 2);
+    std::vector<Words::Span> spans;
+    for (size_t i = 0; i < words.spans.size(); ++i) {
+        const size_t begin = text.size();
+        write(text, words[i]);
+        spans.push_back({begin, text.size()});
+    }
+    words.text = std::move(text);
+    words.spans = std::move(spans);
+    return words;
+}
+
+Words with_blank_in_front(Words words) {
+    return rewrite(std::move(words), [](std::string & out, std::string_view word) {
+        if (word[0] != ' ') out.push_back(' ');
+        out.append(word);
+    });
+}
+
 // \w+|[^\w\s]+ : runs of one kind, white space gone.
 Words split_whitespace(Words words) {
     enum Kind { SPACE, WORD, OTHER };
@@ -135,6 +196,8 @@ enum class Scheme { Always, First, Never };
 Words split_metaspace(Words words, const std::string & replacement, Scheme scheme, bool splits) {
     Words out;
     out.at_start = words.at_start;
+    out.regrouped = words.regrouped;
+    size_t n_before = 0;
     out.text.reserve(words.text.size() + words.text.size() / 2);
     for (size_t i = 0; i < words.spans.size(); ++i) {
         const std::string_view word = words[i];
@@ -154,7 +217,9 @@ Words split_metaspace(Words words, const std::string & replacement, Scheme schem
             last = at;
         }
         out.spans.push_back({last, out.text.size()});
+        if (i < words.n_sure) n_before = out.spans.size();
     }
+    tell_sure(out, n_before);
     return out;
 }
 
@@ -174,6 +239,10 @@ PreTokenizer::PreTokenizer(const std::vector<TokenizerSpec::Step> & steps, bool 
             });
         } else if (name == "punctuation") {
             steps_.push_back([behavior = read_behavior(step, 1)](Words words) { return split_characters(std::move(words), behavior, unicode::is_punctuation); });
+        } else if (name == "split" && argument(step, 1) == "regex" && !Pattern::is_known(argument(step, 2))) {
+            steps_.push_back([regex = Regex(argument(step, 2)), behavior = read_behavior(step, 3), invert = flag(step, 4)](Words words) {
+                return split_regex(std::move(words), regex, behavior, invert);
+            });
         } else if (name == "split") {
             steps_.push_back([pattern = Pattern(argument(step, 1), argument(step, 2)), behavior = read_behavior(step, 3), invert = flag(step, 4)](Words words) {
                 return split_pattern(std::move(words), pattern, behavior, invert);
@@ -186,6 +255,14 @@ PreTokenizer::PreTokenizer(const std::vector<TokenizerSpec::Step> & steps, bool 
             if (!known || replacement.empty() || unicode::decode(replacement, 0).size != replacement.size()) throw unsupported_step("pre-tokenizer", step);
             steps_.push_back([replacement, splits = flag(step, 3), scheme = scheme == "always" ? Scheme::Always : scheme == "first" ? Scheme::First : Scheme::Never](
                                  Words words) { return split_metaspace(std::move(words), replacement, scheme, splits); });
+        } else if (name == "byte_level") {
+            if (flag(step, 1)) steps_.push_back(with_blank_in_front);
+            if (flag(step, 2)) {
+                steps_.push_back([regex = Regex(gpt2_pattern)](Words words) { return split_regex(std::move(words), regex, Behavior::Isolated, false); });
+            }
+            steps_.push_back([](Words words) {
+                return rewrite(std::move(words), [](std::string & out, std::string_view word) { append_byte_characters(out, word); });
+            });
         } else {
             throw unsupported_step("pre-tokenizer", step);
         }

@@ -47,7 +47,7 @@ void check(const Vocabulary & vocabulary, const TokenizerSpec & spec) {
 std::unique_ptr<Model> make_model(const Vocabulary & vocabulary, const TokenizerSpec & spec) {
     const std::set<std::string> known = {
         "unk_id", "unk_token", "fuse_unk", "byte_fallback", "respelled_by_llama_cpp", "longer_merges_first",
-        "continuing_subword_prefix", "max_input_chars_per_word", "vocab_size",
+        "continuing_subword_prefix", "max_input_chars_per_word", "vocab_size", "ignore_merges",
     };
     for (const TokenizerSpec::Step & option : spec.options) {
         if (option.size() != 2 || known.count(option[0]) == 0) throw unsupported_step("model option", option);
@@ -203,7 +203,8 @@ bool Tokenizer::Impl::encode_stretch(const Stretch & stretch, const EncodeOption
             const Words words = pre_tokenizer.split(text.substr(piece.begin, size), stretch.at_start && piece.begin == 0);
             WordOptions word_options = {true, options.parse_special, options.max_tokens};
             for (size_t i = 0; i < words.spans.size(); ++i) {
-                word_options.complete = !cut || i + 1 < words.spans.size();
+                word_options.complete = !cut || i < words.n_sure;
+                if (!word_options.complete && words.regrouped) break;
                 encoder->encode(words[i], word_options, ids);
                 if (ids.size() >= options.max_tokens) return true;
             }

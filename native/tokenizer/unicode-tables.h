@@ -7,6 +7,8 @@ namespace bge::unicode {
 
 extern const uint32_t property_runs[]; // first code point, value; up to the next run
 extern const size_t n_property_runs;
+extern const uint32_t category_runs[]; // the same; values are enum Category
+extern const size_t n_category_runs;
 extern const uint32_t combining_class_runs[]; // the same; values keep the order of the classes, not their numbers
 extern const size_t n_combining_class_runs;
 extern const int32_t lowercase_runs[]; // first, last, step, delta

@@ -24,44 +24,53 @@ enum Flag : uint16_t {
     NONSTARTER = 0x1000,
 };
 
-// Flags of every character in two steps: a page of 256 characters, then the character in it. Equal pages are stored once.
-class Properties {
-  public:
-    Properties() {
-        std::vector<uint16_t> flags(last_character + 1);
-        for_each_run(property_runs, n_property_runs, [&](char32_t c, uint32_t value) { flags[c] |= static_cast<uint16_t>(value); });
-        for_each_run(combining_class_runs, n_combining_class_runs, [&](char32_t c, uint32_t value) { if (value) flags[c] |= NONSTARTER; });
-        for (size_t i = 0; i < n_canonical_decompositions; i += 2 + canonical_decompositions[i + 1])
-            flags[canonical_decompositions[i]] |= CANONICAL;
-        for (size_t i = 0; i < n_compatibility_decompositions; i += 2 + compatibility_decompositions[i + 1])
-            flags[compatibility_decompositions[i]] |= COMPATIBILITY;
+template <typename F> void for_each_run(const uint32_t * runs, size_t n, F && visit) {
+    for (size_t i = 0; i < n; i += 2) {
+        const char32_t end = i + 2 < n ? runs[i + 2] : last_character + 1;
+        for (char32_t c = runs[i]; c < end; ++c) visit(c, runs[i + 1]);
+    }
+}
 
+// A value for every character in two steps: a page of 256 characters, then the character in it. Equal pages are stored once.
+template <typename T> class Pages {
+  public:
+    explicit Pages(const std::vector<T> & values) {
         std::unordered_map<std::u16string, uint16_t> seen;
-        for (size_t first = 0; first < flags.size(); first += 256) {
-            const std::u16string page(flags.begin() + first, flags.begin() + first + 256);
+        for (size_t first = 0; first < values.size(); first += 256) {
+            const std::u16string page(values.begin() + first, values.begin() + first + 256);
             const auto [it, is_new] = seen.try_emplace(page, static_cast<uint16_t>(pages_.size() / 256));
-            if (is_new) pages_.insert(pages_.end(), page.begin(), page.end());
+            if (is_new) pages_.insert(pages_.end(), values.begin() + first, values.begin() + first + 256);
             page_of_.push_back(it->second);
         }
     }
 
-    uint16_t operator[](char32_t c) const { return c > last_character ? 0 : pages_[page_of_[c >> 8] * 256u + (c & 255)]; }
+    T operator[](char32_t c) const { return c > last_character ? T(0) : pages_[page_of_[c >> 8] * 256u + (c & 255)]; }
 
   private:
-    template <typename F> static void for_each_run(const uint32_t * runs, size_t n, F && visit) {
-        for (size_t i = 0; i < n; i += 2) {
-            const char32_t end = i + 2 < n ? runs[i + 2] : last_character + 1;
-            for (char32_t c = runs[i]; c < end; ++c) visit(c, runs[i + 1]);
-        }
-    }
-
     std::vector<uint16_t> page_of_;
-    std::vector<uint16_t> pages_;
+    std::vector<T> pages_;
 };
 
+std::vector<uint16_t> read_flags() {
+    std::vector<uint16_t> flags(last_character + 1);
+    for_each_run(property_runs, n_property_runs, [&](char32_t c, uint32_t value) { flags[c] |= static_cast<uint16_t>(value); });
+    for_each_run(combining_class_runs, n_combining_class_runs, [&](char32_t c, uint32_t value) { if (value) flags[c] |= NONSTARTER; });
+    for (size_t i = 0; i < n_canonical_decompositions; i += 2 + canonical_decompositions[i + 1])
+        flags[canonical_decompositions[i]] |= CANONICAL;
+    for (size_t i = 0; i < n_compatibility_decompositions; i += 2 + compatibility_decompositions[i + 1])
+        flags[compatibility_decompositions[i]] |= COMPATIBILITY;
+    return flags;
+}
+
+std::vector<uint8_t> read_categories() {
+    std::vector<uint8_t> categories(last_character + 1);
+    for_each_run(category_runs, n_category_runs, [&](char32_t c, uint32_t value) { categories[c] = static_cast<uint8_t>(value); });
+    return categories;
+}
+
 uint16_t flags_of(char32_t c) {
-    static const Properties properties;
-    return properties[c];
+    static const Pages<uint16_t> flags(read_flags());
+    return flags[c];
 }
 
 uint32_t combining_class(char32_t c) {
@@ -281,6 +290,11 @@ bool is_chinese(char32_t c) {
     // Hugging Face's list begins the fifth range at 2B920, not at 2B820 where the block begins.
     return (c >= 0x4E00 && c <= 0x9FFF) || (c >= 0x3400 && c <= 0x4DBF) || (c >= 0x20000 && c <= 0x2A6DF) || (c >= 0x2A700 && c <= 0x2B73F) ||
            (c >= 0x2B740 && c <= 0x2B81F) || (c >= 0x2B920 && c <= 0x2CEAF) || (c >= 0xF900 && c <= 0xFAFF) || (c >= 0x2F800 && c <= 0x2FA1F);
+}
+
+Category category(char32_t c) {
+    static const Pages<uint8_t> categories(read_categories());
+    return static_cast<Category>(categories[c]);
 }
 
 void append_lowercase(std::string & out, char32_t c) {

@@ -40,6 +40,12 @@ bool is_mark(char32_t c);            // M
 bool is_nonstarter(char32_t c);      // has a combining class, so normalization may move it
 bool is_chinese(char32_t c);         // BERT's ranges of ideographs
 
+// General categories of Unicode 16, which Oniguruma has.
+enum class Category : uint8_t {
+    Cn, Lu, Ll, Lt, Lm, Lo, Mn, Mc, Me, Nd, Nl, No, Pc, Pd, Ps, Pe, Pi, Pf, Po, Sm, Sc, Sk, So, Zs, Zl, Zp, Cc, Cf, Cs, Co
+};
+Category category(char32_t c);
+
 void append_lowercase(std::string & out, char32_t c);
 
 enum class NormalForm { NFC, NFD, NFKC, NFKD };

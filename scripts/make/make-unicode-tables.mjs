@@ -6,7 +6,7 @@
 // `tokenizers` 0.22.2 mixes Unicode versions, one per Rust crate; a newer table would change ids. Measured over all code points:
 //   8.0   unicode_categories: what BERT calls punctuation, control and non-spacing mark
 //   9.0   unicode-normalization-alignments: NFC, NFD, NFKC, NFKD and StripAccents
-//   16.0  unicode-segmentation and regex: grapheme clusters, \w
+//   16.0  unicode-segmentation and regex: grapheme clusters, \w; Oniguruma: the general categories that patterns name
 //   17.0  the Rust standard library: lower case, white space
 import { writeFileSync } from "node:fs";
 
@@ -45,6 +45,18 @@ layers.push([0x40, [...new Set([...asciiPunctuation, ...(await category("8.0.0",
 layers.push([0x80, await category("8.0.0", "Control", "Format", "Private_Use")]);
 layers.push([0x100, await category("8.0.0", "Nonspacing_Mark")]);
 layers.push([0x200, await category("9.0.0", "Mark")]);
+
+// --- general categories, in the order of enum Category of unicode.h
+// biome-ignore format: one table
+const CATEGORIES = [
+  "Unassigned", "Uppercase_Letter", "Lowercase_Letter", "Titlecase_Letter", "Modifier_Letter", "Other_Letter", "Nonspacing_Mark",
+  "Spacing_Mark", "Enclosing_Mark", "Decimal_Number", "Letter_Number", "Other_Number", "Connector_Punctuation", "Dash_Punctuation",
+  "Open_Punctuation", "Close_Punctuation", "Initial_Punctuation", "Final_Punctuation", "Other_Punctuation", "Math_Symbol",
+  "Currency_Symbol", "Modifier_Symbol", "Other_Symbol", "Space_Separator", "Line_Separator", "Paragraph_Separator", "Control",
+  "Format", "Surrogate", "Private_Use",
+];
+const categories = [];
+for (const [i, name] of CATEGORIES.entries()) if (i > 0) categories.push([i, await category("16.0.0", name)]);
 
 // --- lower case: one to one but for U+0130, which code handles; as [first, last, step, delta]
 const lower = [...(await read("17.0.0", "Simple_Case_Mapping/Lowercase"))].filter(([c]) => c !== 0x130).sort((a, b) => a[0] - b[0]);
@@ -107,6 +119,7 @@ writeFileSync(
 namespace bge::unicode {
 
 ${table("uint32_t", "property_runs", runs(layers).flat())}` +
+    table("uint32_t", "category_runs", runs(categories).flat()) +
     table("uint32_t", "combining_class_runs", runs(combining).flat()) +
     table(
       "int32_t",

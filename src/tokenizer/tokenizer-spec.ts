@@ -4,6 +4,7 @@
 import type { AddedToken, GgufHeader, TokenizerSpec } from "../addon/native.js";
 import { RerankerError, shown } from "../errors.js";
 import { nestingDepth } from "../files/json.js";
+import { BYTE_LEVEL_NAMES, byteLevelRules } from "./byte-level.js";
 
 type Step = readonly string[];
 type Json = Readonly<Record<string, unknown>>;
@@ -12,7 +13,8 @@ const MAX_STEPS = 64; // real files have up to 8
 const MAX_ADDED_TOKENS = 100_000; // real files have up to 1,100
 const MAX_ADDED_TOKEN_BYTES = 256; // as in native/tokenizer/tokenizer.cpp; real ones have up to 30
 const MAX_DEPTH = 64; // real files nest five deep
-const MAX_TEXT_LENGTH = 256; // patterns, prefixes and the like
+const MAX_TEXT_LENGTH = 256; // prefixes and the like
+const MAX_PATTERN_LENGTH = 2048; // the longest real one has 400
 const MAX_JSON_LENGTH = 64 * 1024 * 1024; // gemma's whole tokenizer.json has 17 MB; ours goes without the vocabulary
 const SPACE = "▁";
 
@@ -38,6 +40,7 @@ export function tokenizerSpecOf({ metadata }: Pick<GgufHeader, "metadata">): Tok
  *   bge-reranker-v2-m3 files have `<mask>` as padding, so the text "<mask>" is plain text.
  * - llama (Gemma, MiniCPM): only the pieces that the file calls user defined are matched as added tokens.
  * - bert: whether the model lowercases is known only when tokenizer.ggml.normalizer.lowercase says so; else it does.
+ * - gpt2 (byte-level BPE): tokenizer.ggml.pre names the rules; a name that is not in byte-level.ts is refused.
  */
 export function defaultTokenizerSpec(metadata: GgufHeader["metadata"]): TokenizerSpec {
   const flagOf = (key: string, otherwise: boolean): boolean => {
@@ -87,8 +90,21 @@ export function defaultTokenizerSpec(metadata: GgufHeader["metadata"]): Tokenize
         addedTokens,
       };
     }
+    case "gpt2": {
+      const pre = metadata["tokenizer.ggml.pre"]?.value;
+      const rules = byteLevelRules(pre);
+      if (!rules)
+        throw new RerankerError(
+          "TOKENIZER_UNSUPPORTED",
+          `The GGUF has a byte-level tokenizer of kind ${shown(pre)} (tokenizer.ggml.pre); known are ${BYTE_LEVEL_NAMES.join(", ")}. Convert the checkpoint with this package.`,
+        );
+      return { model: "bpe", ...rules, addedTokens };
+    }
     default:
-      throw new RerankerError("TOKENIZER_UNSUPPORTED", `The GGUF has a tokenizer of kind ${shown(model)}; known are t5, llama and bert.`);
+      throw new RerankerError(
+        "TOKENIZER_UNSUPPORTED",
+        `The GGUF has a tokenizer of kind ${shown(model)}; known are t5, llama, bert and gpt2.`,
+      );
   }
 }
 
@@ -164,7 +180,7 @@ function compileModel(model: Json): Pick<TokenizerSpec, "model" | "options"> {
       refuse("dropout", 0);
       refuse("continuing_subword_prefix", "");
       refuse("end_of_word_suffix", "");
-      refuse("ignore_merges", false);
+      copy("ignore_merges", "boolean");
       copy("unk_token", "string");
       copy("fuse_unk", "boolean");
       copy("byte_fallback", "boolean");
@@ -234,6 +250,8 @@ function compilePreTokenizer(value: unknown, path: string): Step[] {
       return [["split", ...pattern(step["pattern"], `${path}.pattern`), behavior(step, path), flag(step, "invert", path, false)]];
     case "Metaspace":
       return [compileMetaspace(step, path)];
+    case "ByteLevel":
+      return [["byte_level", flag(step, "add_prefix_space", path, true), flag(step, "use_regex", path, true)]];
     default:
       throw unsupported(`the pre-tokenizer ${shown(type)}`);
   }
@@ -282,7 +300,7 @@ function compileAddedTokens(value: unknown): AddedToken[] {
 function pattern(value: unknown, path: string): [kind: string, text: string] {
   const of = object(value, path);
   if (of["String"] !== undefined) return ["string", text(of, "String", path)];
-  if (of["Regex"] !== undefined) return ["regex", text(of, "Regex", path)];
+  if (of["Regex"] !== undefined) return ["regex", text(of, "Regex", path, MAX_PATTERN_LENGTH)];
   throw invalid(path, "{ String } or { Regex }", value);
 }
 

@@ -4,8 +4,9 @@ import { join } from "node:path";
 import type { TokenizerSpec } from "../addon/native.js";
 import { RerankerError, shown } from "../errors.js";
 import { readBounded } from "../files/bounded-file.js";
-import { type JsonObject, parseJsonObject, readJsonObject } from "../files/json.js";
+import { isObject, type JsonObject, parseJsonObject, readJsonObject } from "../files/json.js";
 import type { MetadataEntry } from "../gguf/metadata-entry.js";
+import { byteLevelName, convertByteLevel, isByteLevel } from "./byte-level.js";
 import { withScores } from "./scores.js";
 import {
   type ConvertedTokenizer,
@@ -40,7 +41,8 @@ enum TokenType {
 }
 
 /**
- * Reads tokenizer.json, or what transformers would convert without one: sentencepiece.bpe.model, tokenizer.model, vocab.txt.
+ * Reads tokenizer.json, or what transformers would convert without one: sentencepiece.bpe.model, tokenizer.model, vocab.txt, or
+ * vocab.json with merges.txt.
  *
  * @throws {RerankerError} `MODEL_NOT_FOUND` when the folder has none of them, `MODEL_INVALID` for a damaged file,
  *   `TOKENIZER_UNSUPPORTED` for rules that would not give the ids of Hugging Face.
@@ -50,9 +52,10 @@ export async function readVocabulary(folder: string): Promise<VocabularyFiles> {
   const specialTokens = (await readJsonObject(join(folder, "special_tokens_map.json"))) ?? {};
   const source = await readSource(folder, config);
   const loaded = asTokenizer(source, config, { ...specialTokens, ...withoutNulls(config) });
-  const tokenizer = loaded.merges ? withScores(loaded, loaded.merges, await readBytes(join(folder, "tokenizer.model"))) : loaded;
+  const spec = compileTokenizerSpec(loaded.header);
+  const withRanks = loaded.merges && !isByteLevel(spec);
+  const tokenizer = withRanks ? withScores(loaded, loaded.merges, await readBytes(join(folder, "tokenizer.model"))) : loaded;
   const header = JSON.stringify(tokenizer.header);
-  const spec = compileTokenizerSpec(tokenizer.header);
   const ids = new Map(tokenizer.tokens.map((token, id) => [token, id]));
   const idOf = (token: string): number | undefined => ids.get(token);
   return {
@@ -79,9 +82,11 @@ async function readSource(folder: string, config: JsonObject): Promise<Source> {
   if (model) return convertByClass(readSentencePieceModel(model), className(config), options);
   const list = await readBytes(join(folder, "vocab.txt"));
   if (list) return { json: convertBert(list) };
+  const [vocab, merges] = [await readBytes(join(folder, "vocab.json")), await readBytes(join(folder, "merges.txt"))];
+  if (vocab && merges) return { json: convertByteLevel(vocab, merges, className(config), config["add_prefix_space"] === true) };
   throw new RerankerError(
     "MODEL_NOT_FOUND",
-    `\`${folder}\` has no tokenizer: expected tokenizer.json, sentencepiece.bpe.model, tokenizer.model or vocab.txt. Download the checkpoint with its tokenizer files.`,
+    `\`${folder}\` has no tokenizer: expected tokenizer.json, sentencepiece.bpe.model, tokenizer.model, vocab.txt, or vocab.json with merges.txt. Download the checkpoint with its tokenizer files.`,
   );
 }
 
@@ -125,8 +130,8 @@ function vocabularyEntries(tokenizer: Tokenizer, spec: TokenizerSpec): MetadataE
   const { tokens, scores, merges, charsmap } = tokenizer;
   const types = tokenTypes(tokenizer, spec);
   const entries: MetadataEntry[] = [
-    ["tokenizer.ggml.model", "string", GGML_MODELS[spec.model]],
-    ["tokenizer.ggml.pre", "string", "default"],
+    ["tokenizer.ggml.model", "string", isByteLevel(spec) ? "gpt2" : GGML_MODELS[spec.model]],
+    ["tokenizer.ggml.pre", "string", isByteLevel(spec) ? byteLevelName(spec, postProcessorOf(tokenizer.header)) : "default"],
     ["tokenizer.ggml.tokens", "string[]", spec.model === "wordpiece" ? wordPieceSpelling(tokens, types, spec) : tokens],
     ["tokenizer.ggml.token_type", "i32[]", types],
   ];
@@ -144,7 +149,9 @@ function vocabularyEntries(tokenizer: Tokenizer, spec: TokenizerSpec): MetadataE
   // The next two are for other readers of the file; ours goes by tokenizer.huggingface.json.
   const prepends =
     spec.normalizer.some(([name]) => name === "prepend") ||
-    spec.preTokenizer.some(([name, , scheme]) => name === "metaspace" && scheme !== "never");
+    spec.preTokenizer.some(
+      ([name, first, scheme]) => (name === "metaspace" && scheme !== "never") || (name === "byte_level" && first === "true"),
+    );
   if (spec.model !== "wordpiece") entries.push(["tokenizer.ggml.add_space_prefix", "bool", prepends]);
   const collapses =
     spec.normalizer.some(([name, kind, pattern]) => name === "replace" && kind === "regex" && pattern?.startsWith(" ")) ||
@@ -158,6 +165,11 @@ function vocabularyEntries(tokenizer: Tokenizer, spec: TokenizerSpec): MetadataE
     );
   }
   return entries;
+}
+
+function postProcessorOf(header: JsonObject): unknown {
+  const processor = header["post_processor"];
+  return isObject(processor) ? processor["type"] : undefined;
 }
 
 function tokenTypes({ tokens, modelSize, addedTokens }: Tokenizer, spec: TokenizerSpec): Int32Array {
@@ -201,8 +213,16 @@ const SPECIAL_TOKENS = [
 ] as const;
 
 /** What the tokenizer classes assume when the configuration does not name a token. */
+const ROBERTA_TOKENS = {
+  bos_token: "<s>",
+  eos_token: "</s>",
+  sep_token: "</s>",
+  pad_token: "<pad>",
+  cls_token: "<s>",
+  mask_token: "<mask>",
+};
 const DEFAULT_TOKENS: Record<TokenizerSpec["model"], JsonObject> = {
-  unigram: { bos_token: "<s>", eos_token: "</s>", sep_token: "</s>", pad_token: "<pad>", cls_token: "<s>", mask_token: "<mask>" },
+  unigram: ROBERTA_TOKENS,
   wordpiece: { sep_token: "[SEP]", pad_token: "[PAD]", cls_token: "[CLS]", mask_token: "[MASK]" },
   bpe: {},
 };
@@ -214,8 +234,9 @@ function specialTokenEntries(
   named: JsonObject,
 ): MetadataEntry[] {
   const entries: MetadataEntry[] = [];
+  const defaults = className(config) === "RobertaTokenizer" ? ROBERTA_TOKENS : DEFAULT_TOKENS[spec.model];
   for (const [name, key] of SPECIAL_TOKENS) {
-    const content = tokenText(named[name]) ?? tokenText(DEFAULT_TOKENS[spec.model][name]);
+    const content = tokenText(named[name]) ?? tokenText(defaults[name]);
     const id = content === undefined ? undefined : idOf(content);
     if (id !== undefined) entries.push([key, "u32", id]);
   }

@@ -165,6 +165,10 @@ const REAL = [
   { ids: "gemma1", json: "gemma/tokenizer.gemma1.json.gz" },
   { ids: "gemma2", json: "gemma/tokenizer.gemma2.json.gz" },
   { ids: "minicpm-2b", json: "minicpm/tokenizer.json.gz" },
+  { ids: "qwen2.5", json: "qwen2.5/tokenizer.json.gz" },
+  { ids: "qwen3", json: "qwen3/tokenizer.json.gz" },
+  { ids: "roberta", json: "roberta/tokenizer.json.gz" },
+  { ids: "modernbert", json: "modernbert/tokenizer.json.gz" },
 ];
 const hasReal = existsSync(join(shared, "parity", "corpus.jsonl.gz"));
 if (!hasReal) console.warn("tokenizer parity: the real vocabularies are not at ../shared/tokenizers; their corpus is skipped");

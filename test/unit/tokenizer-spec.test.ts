@@ -55,7 +55,32 @@ describe("compileTokenizerSpec", () => {
     );
   });
 
-  it.each(["ByteLevel", "Digits", "UnicodeScripts"])("refuses the pre-tokenizer %s", (type) => {
+  it("takes byte-level BPE with its pattern", () => {
+    const split = { type: "Split", pattern: { Regex: "\\s+(?!\\S)|\\p{L}+" }, behavior: "Isolated", invert: false };
+    const spec = compileTokenizerSpec({
+      pre_tokenizer: { type: "Sequence", pretokenizers: [split, { type: "ByteLevel", use_regex: false }] },
+      model: { type: "BPE", ignore_merges: true },
+    });
+    expect(spec.preTokenizer).toEqual([
+      ["split", "regex", "\\s+(?!\\S)|\\p{L}+", "isolated", "false"],
+      ["byte_level", "true", "false"],
+    ]);
+    expect(spec.options).toEqual([["ignore_merges", "true"]]);
+  });
+
+  it.each(["qwen2", "roberta-bpe", "modern-bert", "llama-bpe"])("knows the rules that llama.cpp calls %s, and no others", (pre) => {
+    const rulesOf = (name: string) =>
+      defaultTokenizerSpec({
+        "tokenizer.ggml.model": { type: "string", value: "gpt2" },
+        "tokenizer.ggml.pre": { type: "string", value: name },
+      });
+    expect(rulesOf(pre).preTokenizer.at(-1)?.[0]).toBe("byte_level");
+    expect(() => rulesOf("falcon")).toThrow(
+      expect.objectContaining({ code: "TOKENIZER_UNSUPPORTED", message: expect.stringContaining("falcon") }),
+    );
+  });
+
+  it.each(["FixedLength", "Digits", "UnicodeScripts"])("refuses the pre-tokenizer %s", (type) => {
     expect(() => preTokenizer({ type })).toThrow(
       expect.objectContaining({ code: "TOKENIZER_UNSUPPORTED", message: expect.stringContaining(type) }),
     );
@@ -65,7 +90,6 @@ describe("compileTokenizerSpec", () => {
     [{ type: "WordLevel" }, "WordLevel"],
     [{ type: "BPE", dropout: 0.1 }, "model.dropout"],
     [{ type: "BPE", end_of_word_suffix: "</w>" }, "end_of_word_suffix"],
-    [{ type: "BPE", ignore_merges: true }, "ignore_merges"],
   ])("refuses the model %j", (model, name) => {
     expect(() => compileTokenizerSpec({ model })).toThrow(
       expect.objectContaining({ code: "TOKENIZER_UNSUPPORTED", message: expect.stringContaining(name) }),

@@ -1,6 +1,8 @@
 // Small vocabularies made up here: what no corpus reaches. Random and broken text, early stops, very long words,
 // damaged files. The ids of real vocabularies are checked in test/parity.
 #include "error.h"
+#include "tokenizer/byte-characters.h"
+#include "tokenizer/regex.h"
 #include "tokenizer/tokenizer.h"
 
 #include <cstdio>
@@ -94,6 +96,44 @@ Vocabulary wordpiece_vocabulary() {
     return v;
 }
 
+// The bytes as pieces, a few merges between them and between the bytes of a character, and one piece that no merge makes.
+Vocabulary byte_level_vocabulary() {
+    Vocabulary v;
+    v.pieces = {"<s>", "<mask>"};
+    for (int byte = 0; byte < 256; ++byte) {
+        std::string piece;
+        bge::append_byte_characters(piece, std::string(1, static_cast<char>(byte)));
+        v.pieces.push_back(piece);
+    }
+    const std::pair<const char *, const char *> merges[] = {{"a", "b"}, {" ", "a"}, {"a", "a"}, {"ab", "ab"}, {" ", " "}, {"  ", "  "}, {"\xE4", "\xB8"}, {"\xE4\xB8", "\xAD"}, {" a", "b"}, {"!", "\n"}, {"\n", "\n"}};
+    for (const auto & [left, right] : merges) {
+        std::string a, b;
+        bge::append_byte_characters(a, left);
+        bge::append_byte_characters(b, right);
+        v.merges.push_back(a + " " + b);
+        v.pieces.push_back(a + b);
+    }
+    v.pieces.push_back("abac");
+    v.pieces.push_back("  "); // an added token
+    return v;
+}
+
+TokenizerSpec byte_level_spec() {
+    TokenizerSpec spec;
+    spec.model = "bpe";
+    spec.normalizer = {{"nfc"}};
+    spec.pre_tokenizer = {{"byte_level", "false", "true"}};
+    spec.added_tokens = {{0, "<s>", true, false, false, false, false}, {1, "<mask>", true, true, true, false, false}};
+    return spec;
+}
+
+TokenizerSpec qwen_spec() {
+    TokenizerSpec spec = byte_level_spec();
+    const char * pattern = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+    spec.pre_tokenizer = {{"split", "regex", pattern, "isolated", "false"}, {"byte_level", "false", "false"}};
+    return spec;
+}
+
 struct Kind {
     const char * name;
     TokenizerSpec spec;
@@ -105,6 +145,13 @@ std::vector<Kind> kinds() {
     all.push_back(all[0]);
     all.back().name = "unigram in one piece";
     all.back().spec.pre_tokenizer = {{"metaspace", space, "never", "false"}};
+    all.push_back({"byte level", byte_level_spec(), byte_level_vocabulary()});
+    all.push_back({"byte level as Qwen", qwen_spec(), byte_level_vocabulary()});
+    all.push_back(all.back());
+    all.back().name = "byte level, whole words, a blank in front, normalized tokens";
+    all.back().spec.options = {{"ignore_merges", "true"}};
+    all.back().spec.pre_tokenizer[1][1] = "true";
+    all.back().spec.added_tokens.push_back({int32_t(all.back().vocabulary.pieces.size()) - 1, "  ", false, true, false, false, false});
     return all;
 }
 
@@ -212,6 +259,54 @@ template <typename F> void expect_error(const char * code, const char * names, F
     }
 }
 
+std::vector<std::string> split(const std::string & pattern, const std::string & text) {
+    const bge::Regex regex(pattern);
+    bge::Regex::Matcher matcher(regex, text);
+    std::vector<std::string> out;
+    for (size_t begin = 0; begin < text.size();) {
+        const size_t end = matcher.match(begin);
+        if (end != bge::Regex::npos) out.push_back(text.substr(begin, end - begin));
+        begin = end != bge::Regex::npos ? end : begin + 1;
+    }
+    return out;
+}
+
+using Texts = std::vector<std::string>;
+
+// What Oniguruma gives (tokenizers 0.23.3, pre_tokenizers.Split with "removed" and invert).
+void test_regex() {
+    const std::string gpt2 = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+    check(split(gpt2, "it's  a 12\u00BD test!!  ") == Texts({"it", "'s", " ", " a", " 12\u00BD", " test", "!!", "  "}), "GPT-2's pattern");
+    check(split("(?i:'s|k)", "'S'\u017F\u212Ak'") == Texts({"'S", "'\u017F", "\u212A", "k"}), "case is ignored as Unicode folds it");
+    check(split("a{2,3}", "aaaaaaa") == Texts({"aaa", "aaa"}), "counted repeats");
+    check(split("[a-c\\-]+x?|d", "ab-cxd") == Texts({"ab-cx", "d"}), "ranges and an escaped -");
+    check(split("a+ab", "aaab").size() == 1 && split("a++ab", "aaab").empty(), "greedy gives back, possessive does not");
+    check(split("(?:a|ab)(?:c|bd)?e?", "abde") == Texts({"abde"}), "alternatives are tried again when what follows fails");
+    check(split("\\P{L}+", "a1-b") == Texts({"1-"}), "all but a category");
+    check(split("a(?=b)", "aab") == Texts({"a"}), "a look ahead");
+    for (const char * pattern : {"a*", "(a", "a)", "(a+)+", "a+?", "\\bx", "(?<!a)b", "[[:alpha:]]", "[a&&b]", "(?i:st)", "(?i:\xC3\xA9)", "a{,3}", "a{2}+", "x|", "\\p{Greek}", ".", "^a", "(?!ab)c", "[]a]", "a**"}) {
+        expect_error("TOKENIZER_UNSUPPORTED", "regular expression", [&] { bge::Regex{std::string(pattern)}; });
+    }
+    expect_error("TOKENIZER_UNSUPPORTED", "takes too long", [] { split("a*a*a*a*b", std::string(10000, 'a')); });
+}
+
+// Patterns made of noise end, one way or the other.
+void test_random_patterns() {
+    std::mt19937 random(13);
+    const Texts parts = {"a", "b", "\\s", "\\p{L}", "[^a]", "[ab]", "(?:", "(?i:", "(?!", ")", "|", "?", "+", "*", "{1,3}", "++", " ", "\xE4\xB8\xAD", "-", "\\"};
+    int n_legal = 0;
+    for (int round = 0; round < 20000; ++round) {
+        std::string pattern;
+        for (size_t n = 1 + random() % 10; n > 0; --n) pattern += parts[random() % parts.size()];
+        try {
+            split(pattern, random_text(random, random() % 200, true));
+            n_legal++;
+        } catch (const bge::Error &) {
+        }
+    }
+    check(n_legal > 1000, "legal ones among random patterns: " + std::to_string(n_legal));
+}
+
 void test_damage() {
     const auto with_unigram = [](auto && change) {
         Vocabulary v = unigram_vocabulary();
@@ -227,7 +322,7 @@ void test_damage() {
     expect_error("MODEL_INVALID", "charsmap", [&] { with_unigram([](Vocabulary & v, TokenizerSpec & s) { s.normalizer = {{"precompiled"}}; v.charsmap = std::string("\xFF\xFF\0\0aaaabbbb", 12); }); });
     expect_error("MODEL_INVALID", "added token", [&] { with_unigram([](Vocabulary &, TokenizerSpec & s) { s.added_tokens[0].id = 1000; }); });
     expect_error("TOKENIZER_UNSUPPORTED", "nmt", [&] { with_unigram([](Vocabulary &, TokenizerSpec & s) { s.normalizer = {{"nmt"}}; }); });
-    expect_error("TOKENIZER_UNSUPPORTED", "byte_level", [&] { with_unigram([](Vocabulary &, TokenizerSpec & s) { s.pre_tokenizer = {{"byte_level"}}; }); });
+    expect_error("TOKENIZER_UNSUPPORTED", "fixed_length", [&] { with_unigram([](Vocabulary &, TokenizerSpec & s) { s.pre_tokenizer = {{"fixed_length"}}; }); });
     expect_error("TOKENIZER_UNSUPPORTED", "\\s+", [&] { with_unigram([](Vocabulary &, TokenizerSpec & s) { s.normalizer = {{"replace", "regex", "\\s+", " "}}; }); });
     expect_error("MODEL_INVALID", "merges[0]", [] {
         Vocabulary v = bpe_vocabulary();
@@ -262,6 +357,7 @@ void test_random_pieces() {
     std::mt19937 random(9);
     for (int round = 0; round < 100; ++round) {
         for (Kind kind : kinds()) {
+            if (kind.spec.normalizer[0][0] == "nfc") continue; // pieces of byte-level BPE are characters
             const size_t n_changes = kind.vocabulary.merges.empty() ? 6 : 0;
             for (size_t i = 0; i < n_changes; ++i) kind.vocabulary.pieces[3 + random() % (kind.vocabulary.pieces.size() - 3)] = random_text(random, random() % 5, true).substr(0, random() % 5);
             for (float & score : kind.vocabulary.scores) {
@@ -288,6 +384,8 @@ int main() {
     test_damage();
     test_random_charsmaps();
     test_random_pieces();
+    test_regex();
+    test_random_patterns();
     if (failures == 0) std::printf("tokenizer: all tests passed\n");
     return failures == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
