@@ -49,11 +49,18 @@ export interface ModelOptions {
 }
 
 export function addModelOptions(command: Command): Command {
-  return command
+  command
     .option("-m, --model <model>", "a .gguf file, a checkpoint folder, a Hugging Face id or a short name such as v2-m3", "default")
+    .option("--normalize", "scores from 0 to 1 instead of logits")
+    .option("--max-memory <bytes>", "most memory of the model and its batches, such as 2GB");
+  return addLoadOptions(command).option("-q, --quiet", "no progress on standard error");
+}
+
+/** Where and how a model runs, and the defaults of calls on it. */
+export function addLoadOptions(command: Command): Command {
+  return command
     .option("--devices <names>", "cpu, cuda:0, vulkan:0, metal, or several with commas (default: the best present)", parseNames)
     .option("--threads <n>", "CPU threads (default: one for each physical core)", parseInteger)
-    .option("--normalize", "scores from 0 to 1 instead of logits")
     .option("--max-length <n>", "most tokens of a pair (default: the model's own, mostly 512)", parseInteger)
     .option("--query-max-length <n>", "most tokens of the query (default: 3/4 of --max-length)", parseInteger)
     .addOption(
@@ -63,7 +70,6 @@ export function addModelOptions(command: Command): Command {
       ]),
     )
     .option("--batch-size <n>", "most pairs computed at once (default: 128)", parseInteger)
-    .option("--max-memory <bytes>", "most memory of the model and its batches, such as 2GB")
     .option("--query-instruction <text>", "prefix of the query")
     .option("--passage-instruction <text>", "prefix of every document")
     .option("--prompt <text>", "question put after the document (LLM rerankers)")
@@ -73,8 +79,7 @@ export function addModelOptions(command: Command): Command {
     .addOption(new Option("--head-selection <how>", "head of a cutoff layer (lightweight)").choices(["rank", "layer"]))
     .option("--outtype <type>", "type of the weights when a checkpoint is converted: f32, f16, q8_0 ...")
     .option("--revision <name>", "branch, tag or commit of a model on the hub (default: main)")
-    .option("--cache-dir <folder>", "folder for converted models")
-    .option("-q, --quiet", "no progress on standard error");
+    .option("--cache-dir <folder>", "folder for converted models");
 }
 
 export function loadOptionsOf(options: ModelOptions, more: Pick<LoadOptions, "signal" | "onProgress">): LoadOptions {

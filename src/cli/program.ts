@@ -11,6 +11,7 @@ import { addModels } from "./models.js";
 import { addPull } from "./pull.js";
 import { addRerank } from "./rerank.js";
 import { addScore } from "./score.js";
+import { addServe } from "./serve.js";
 import { oneLine, painter } from "./terminal.js";
 import { addVerify } from "./verify.js";
 
@@ -46,6 +47,7 @@ function buildProgram(signal: AbortSignal): Command {
     .addHelpText("after", '\nExample:\n  $ bge-reranker rerank --query "what is a panda?" "hi" "The giant panda is a bear."');
   addRerank(program, signal);
   addScore(program, signal);
+  addServe(program, signal);
   addEval(program, signal);
   addBench(program, signal);
   addConvert(program, signal);

@@ -21,6 +21,8 @@ export interface RerankerModel {
   readonly vocabularySize: number;
   /** Tokens the model was made for. */
   readonly contextLength: number;
+  /** Tokens a pair is cut to, where a call does not say: as given at load, else the file's or 512. */
+  readonly maxLength: number;
   /** Most tokens one pair may have; null when positions have no hard limit. */
   readonly maxTokens: number | null;
   /** What a pair loses that is too long; null for models with a prompt, which cut the document. */
@@ -61,6 +63,7 @@ export function describeLoaded({ facts, options, path, models }: LoadedModel): R
     headCount: facts.headCount,
     vocabularySize: info.vocabularySize,
     contextLength: facts.contextLength,
+    maxLength: options.maxLength ?? facts.defaults.maxLength,
     maxTokens: info.contextLength || null,
     truncation: facts.layout.kind === "pair" ? (options.truncation ?? facts.defaults.truncation) : null,
     cutoffLayers: facts.cutoffLayers,
