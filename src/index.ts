@@ -38,7 +38,7 @@ export {
 } from "./reranker/options.js";
 export type { TextSpan } from "./reranker/overflow.js";
 export type { PlannedBatch, PlannedPair, RerankPlan } from "./reranker/plan.js";
-export { type EncodedInput, type RankedTop, Reranker, type RerankResult } from "./reranker/reranker.js";
+export { type EncodedInput, type RankedTop, Reranker, type RerankResult, type ScoreDetails } from "./reranker/reranker.js";
 export type { Pair } from "./reranker/scoring.js";
 export type { RerankerStats } from "./reranker/stats.js";
 export { type KnownModel, type LocalModel, listModels, type ModelList } from "./sources/model-list.js";

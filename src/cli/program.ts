@@ -17,14 +17,17 @@ import { addVerify } from "./verify.js";
 
 const INTERRUPTED = 130; // what a shell expects after Ctrl-C
 
+/** Adds commands of another wing to the program. */
+export type AddCommands = (program: Command, signal: AbortSignal) => void;
+
 /** Runs one command line, `argv` as process.argv, and returns the exit code. */
-export async function run(argv: readonly string[]): Promise<number> {
+export async function run(argv: readonly string[], more: readonly AddCommands[] = []): Promise<number> {
   const controller = new AbortController();
   const interrupt = () => controller.abort(new Error("Interrupted"));
   process.once("SIGINT", interrupt); // the second one ends the process at once
   process.once("SIGTERM", interrupt);
   try {
-    await buildProgram(controller.signal).parseAsync(argv);
+    await buildProgram(controller.signal, more).parseAsync(argv);
     return 0;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2; // commander has said why
@@ -37,7 +40,7 @@ export async function run(argv: readonly string[]): Promise<number> {
   }
 }
 
-function buildProgram(signal: AbortSignal): Command {
+function buildProgram(signal: AbortSignal, more: readonly AddCommands[]): Command {
   const program = new Command("bge-reranker")
     .description("Run BGE rerankers from GGUF files, with the scores of FlagEmbedding.")
     .version(version)
@@ -58,6 +61,7 @@ function buildProgram(signal: AbortSignal): Command {
   addVerify(program, signal);
   addDevices(program);
   addBuild(program);
+  for (const add of more) add(program, signal);
   for (const command of program.commands) command.exitOverride().showHelpAfterError("(--help shows the options)");
   return program;
 }

@@ -66,6 +66,16 @@ export interface RankedTop<D = RerankDocument> {
   readonly elapsedMs: number;
 }
 
+/** What `computeScoreDetails` gives: all of it in the order of the pairs. */
+export interface ScoreDetails {
+  /** As `computeScore` returns them. */
+  readonly scores: number[] | number[][];
+  /** Tokens the model read of each pair, special tokens included. */
+  readonly tokens: Int32Array;
+  /** Whether the model did not read all of a pair's query or passage. */
+  readonly truncated: readonly boolean[];
+}
+
 /** What the model is fed for a pair. */
 export interface EncodedInput {
   readonly inputIds: Int32Array;
@@ -145,12 +155,21 @@ export class Reranker implements AsyncDisposable {
   computeScore(pairs: Pair | readonly Pair[], options: SeveralCutoffs): Promise<number[][]>;
   computeScore(pairs: Pair | readonly Pair[], options: ScoreOptions): Promise<number[] | number[][]>;
   async computeScore(pairs: Pair | readonly Pair[], options: ScoreOptions = {}): Promise<number[] | number[][]> {
+    return (await this.computeScoreDetails(pairs, options)).scores;
+  }
+
+  /** As `computeScore`, and what the model read of each pair. */
+  async computeScoreDetails(pairs: Pair | readonly Pair[], options: ScoreOptions = {}): Promise<ScoreDetails> {
     const list = checkPairs(pairs);
     const settings = resolveScoreOptions(this.#loaded.facts, this.#loaded.options, options);
-    const { logits } = await this.#score(list, settings);
+    const { logits, tokens, truncated } = await this.#score(list, settings);
     const scores = Array.from(logits, scoreOf(settings));
-    if (settings.cutoffs.length < 2 || list.length === 0) return scores;
-    return settings.cutoffs.map((_, c) => scores.slice(c * list.length, (c + 1) * list.length));
+    const isOne = settings.cutoffs.length < 2 || list.length === 0;
+    return {
+      scores: isOne ? scores : settings.cutoffs.map((_, c) => scores.slice(c * list.length, (c + 1) * list.length)),
+      tokens,
+      truncated: Array.from(truncated, (cut) => cut !== 0),
+    };
   }
 
   /**

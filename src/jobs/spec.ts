@@ -1,0 +1,70 @@
+// A job: what is scored, by which model, with which options, and into what. Plain data, so that it travels.
+import type { LoadOptions } from "../index.js";
+import type { Input } from "./input.js";
+import { digestOf, type Shard } from "./shard.js";
+import type { OutputFormat, OutputShape } from "./task.js";
+
+/** An input file as it was when the job was made. */
+export interface InputFile {
+  readonly path: string;
+  readonly sizeBytes: number;
+  readonly modifiedMs: number;
+  readonly sha256: string;
+  readonly rows: number;
+}
+
+export interface ModelIdentity {
+  readonly name: string | null;
+  readonly sha256: string;
+}
+
+/** Options that scores depend on. */
+export type Scoring = Pick<
+  LoadOptions,
+  | "normalize"
+  | "maxLength"
+  | "queryMaxLength"
+  | "queryInstructionForRerank"
+  | "passageInstructionForRerank"
+  | "prompt"
+  | "cutoffLayers"
+  | "compressLayers"
+  | "compressRatio"
+  | "headSelection"
+>;
+
+export interface JobSpec {
+  readonly key: string;
+  /** Of this package. */
+  readonly version: string;
+  readonly model: ModelIdentity;
+  readonly scoring: Scoring;
+  readonly input: Input;
+  readonly files: readonly InputFile[];
+  readonly shardRows: number;
+  readonly format: OutputFormat;
+  readonly shape: OutputShape;
+}
+
+/** What must be equal for outputs to belong together; where the files lie does not matter. */
+export function identityOf(spec: Omit<JobSpec, "key">): Record<string, unknown> {
+  const { input } = spec;
+  return {
+    version: spec.version,
+    model: spec.model.sha256,
+    options: Object.fromEntries(Object.entries(spec.scoring).filter(([, value]) => value !== undefined && value !== null)),
+    input: spec.files.map(({ sha256 }) => sha256),
+    columns: input.kind === "table" ? { ...input.columns, header: input.header, quote: input.quote } : { candidates: input.candidates },
+    shardRows: spec.shardRows,
+    format: spec.format,
+  };
+}
+
+export function keyOf(spec: Omit<JobSpec, "key">): string {
+  return digestOf(identityOf(spec));
+}
+
+/** What a shard's output is the output of. */
+export function shardKey(spec: Pick<JobSpec, "key">, { index, file, from, rows }: Shard): string {
+  return digestOf({ job: spec.key, index, file, row: from.row, rows });
+}
