@@ -39,6 +39,7 @@ export {
 export type { TextSpan } from "./reranker/overflow.js";
 export type { PlannedBatch, PlannedPair, RerankPlan } from "./reranker/plan.js";
 export { type EncodedInput, type RankedTop, Reranker, type RerankResult, type ScoreDetails } from "./reranker/reranker.js";
+export type { CacheOptions, CacheStats } from "./reranker/score-cache.js";
 export type { Pair } from "./reranker/scoring.js";
 export type { RerankerStats } from "./reranker/stats.js";
 export { type KnownModel, type LocalModel, listModels, type ModelList } from "./sources/model-list.js";

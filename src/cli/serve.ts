@@ -15,6 +15,7 @@ interface Options extends Omit<ModelOptions, "model"> {
   readonly port: number;
   readonly apiKey?: string[];
   readonly keepAlive?: number;
+  readonly cacheSize?: string;
   readonly maxQueueTokens?: number;
   readonly maxConcurrent?: number;
   readonly maxDocuments?: number;
@@ -41,6 +42,7 @@ export function addServe(program: Command, signal: AbortSignal): void {
     .option("--api-key <key>", "key that requests must bear, again for more (better in BGE_API_KEY)", collect)
     .option("--max-memory <bytes>", "most memory of all models, such as 4GB; the least recently used one makes room")
     .option("--keep-alive <time>", "release a model that was not used for so long, such as 5m (default: never)", parseTime)
+    .option("--cache-size <bytes>", "memory for scores computed before, of each model; 0 keeps none (default: 64MB)")
     .option("--preload <which>", "models to load at the start: first, all or none", "first")
     .option("--max-queue-tokens <n>", "most tokens waiting or running; more is refused with 429 (default: 500000)", parseInteger)
     .option("--max-concurrent <n>", "most requests at once; more are refused with 429 (default: 512)", parseInteger)
@@ -107,6 +109,7 @@ function serveOptionsOf(options: Options, onProgress: ReturnType<typeof loadingL
     apiKey,
     keepAlive,
     maxMemory,
+    cacheSize: options.cacheSize,
     maxQueueTokens,
     maxConcurrent,
     maxDocuments,

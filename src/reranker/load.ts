@@ -11,6 +11,7 @@ import { convertForCache } from "../sources/convert-for-cache.js";
 import { type Converter, resolveModelSource } from "../sources/model-source.js";
 import { tokenizerSpecOf } from "../tokenizer/tokenizer-spec.js";
 import { CLASS_NAMES, checkLoadOptions, type LoadOptions } from "./options.js";
+import { ScoreCache } from "./score-cache.js";
 import { resolveScoreOptions, throwIfForeign } from "./settings.js";
 
 /** A loaded model with all that a Reranker needs to know of it. */
@@ -20,6 +21,7 @@ export interface LoadedModel {
   readonly path: string;
   /** One for each device. */
   readonly models: readonly [NativeModel, ...NativeModel[]];
+  readonly cache?: ScoreCache | undefined;
 }
 
 /** What loading reaches outside for. Tests put fakes here. */
@@ -66,8 +68,9 @@ export async function openModel(
     const { maxLength } = resolveScoreOptions(facts, {}, scoreOptionsOf(options)); // a default that no call could use is a mistake now
     const tokenizer = environment.tokenizerSpec(header);
     const budget = (device: string) => memoryBudget(device, maxLength, header, facts, options, addon);
+    const cache = options.cache ? await ScoreCache.create(options.cache) : undefined;
     const models = await loadOnDevices(addon, path, facts, tokenizer, options, environment, budget);
-    const loaded = { facts, options, path, models };
+    const loaded = { facts, options, path, models, cache };
     await closeUnless(loaded, () => {
       signal?.throwIfAborted();
       throwIfTokenizerDrifted(loaded);

@@ -9,6 +9,7 @@ import type { Progress } from "../sources/progress.js";
 import { type Calibration, parseCalibration } from "./calibration.js";
 import { checkTextSource, type TextSource } from "./documents.js";
 import { compileInstruction } from "./instruction.js";
+import { type CacheOptions, checkCache } from "./score-cache.js";
 
 /** How the texts of a pair become token ids. `undefined` and `null` mean: as given at load, else the default. */
 export interface EncodeOptions {
@@ -207,6 +208,12 @@ export interface LoadOptions extends ScoreOptions {
    * @default kept until `dispose()`
    */
   readonly keepAliveMs?: number | null | undefined;
+  /**
+   * Keeps scores of pairs: one asked for again, with the same options, is not computed again and is the same to the bit. `stats()`
+   * counts hits. With several devices of different kinds it is the score that one of them gave.
+   * @default none
+   */
+  readonly cache?: CacheOptions | null | undefined;
 }
 
 /** Prompts the models were trained with, for `prompt`: `yesNo` is the default of gemma and minicpm, `answer` of lightweight. */
@@ -280,6 +287,7 @@ const loadChecks = {
   weightMode: is.oneOf("native", "row-int8"),
   maxMemory: parseBytes,
   keepAliveMs: is.integer(0),
+  cache: checkCache,
 } as const satisfies Record<keyof LoadOptions, is.Check>;
 
 /** Options of FlagEmbedding that have no meaning here. */
@@ -291,6 +299,7 @@ const NOT_NEEDED: Readonly<Record<string, string>> = {
   modelClass: "It is an option of FlagAutoReranker.fromFinetuned.",
   device: "Give `devices` at load.",
   keepAlive: "Did you mean `keepAliveMs`?",
+  cacheSize: "Give `cache: { maxBytes }` or `cache: { maxEntries }`.",
   topK: "Did you mean `topN`?",
   topn: "Did you mean `topN`?",
 };

@@ -5,6 +5,7 @@ import { show } from "../checks.js";
 import { asRerankerError, RerankerError } from "../errors.js";
 import type { Progress } from "../sources/progress.js";
 import { type CalibratedCall, calibratedScore } from "./calibration.js";
+import { scoreDistinct } from "./distinct.js";
 import { type RerankDocument, type TextOf, type TextSource, textOf, textsOf } from "./documents.js";
 import { compileInstruction, type Instruct } from "./instruction.js";
 import { type LoadedModel, openModel } from "./load.js";
@@ -21,7 +22,8 @@ import {
 } from "./options.js";
 import { bestChunks, type Chunk, chunkDocuments, type TextSpan } from "./overflow.js";
 import { type LaidOutPair, layOut, planRerank, type RerankPlan } from "./plan.js";
-import { type Pair, type RequestSettings, scorePairs } from "./scoring.js";
+import { NO_CACHE } from "./score-cache.js";
+import type { Pair, RequestSettings } from "./scoring.js";
 import {
   calibratedCall,
   headOf,
@@ -346,7 +348,8 @@ export class Reranker implements AsyncDisposable {
 
   /** What waits and runs now, and what was done since loading. Cheap, and fine to read at any time, after `dispose()` too. */
   stats(): RerankerStats {
-    return this.#calls.read(this.#loaded.models.map((model) => model.stats()));
+    const { models, cache } = this.#loaded;
+    return { ...this.#calls.read(models.map((model) => model.stats())), ...(cache?.stats ?? NO_CACHE) };
   }
 
   /** Frees the model once the calls in flight are done; later calls reject with `CLOSED`. Calling it again is fine. */
@@ -402,7 +405,8 @@ export class Reranker implements AsyncDisposable {
     const instructed = pairs.map(([query, document]): Pair => [this.#asQuery(query), this.#asDocument(document)]);
     const request = this.#requestSettings(settings, ranking);
     const { signal, onProgress } = settings;
-    return this.#calls.count(signal, () => scorePairs(this.#loaded.models, instructed, { settings: request, signal, onProgress }));
+    const { models, cache } = this.#loaded;
+    return this.#calls.count(signal, () => scoreDistinct(models, instructed, { settings: request, signal, onProgress }, cache));
   }
 
   #requestSettings(settings: ScoreSettings, ranking: RerankSettings | undefined): RequestSettings {

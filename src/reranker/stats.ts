@@ -1,8 +1,9 @@
 // What a reranker has to do and has done: counters that cost nothing to read while it works.
 import type { NativeStats } from "../addon/native.js";
+import type { CacheStats } from "./score-cache.js";
 
 /** Several devices count together. A call that an abort ended frees what it had queued after the batch at work. */
-export interface RerankerStats {
+export interface RerankerStats extends CacheStats {
   /** Calls that are waiting: no batch has taken a pair of theirs yet. */
   readonly queuedCalls: number;
   /** Calls that are being computed. */
@@ -50,7 +51,7 @@ export class CallCounter {
   }
 
   /** @param devices - one a device */
-  read(devices: readonly NativeStats[]): RerankerStats {
+  read(devices: readonly NativeStats[]): Omit<RerankerStats, keyof CacheStats> {
     const sum = (key: keyof NativeStats) => devices.reduce((total, device) => total + device[key], 0);
     // Parts of one call run on several devices.
     const runningCalls = Math.min(this.#unanswered, Math.max(...devices.map((device) => device.runningCalls)));

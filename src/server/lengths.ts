@@ -1,32 +1,56 @@
-// Limits that other APIs set in their own ways, in the library's: tokens of a document or a query alone, and texts that are cut
-// at their beginning instead of their end.
-import type { EncodedInput, Reranker, RerankOptions } from "../index.js";
+// Limits that other APIs set in their own ways, in the library's: tokens of a document or a query alone, and texts that lose
+// their beginning instead of their end.
+import { setImmediate } from "node:timers/promises";
+import type { Reranker, RerankOptions } from "../index.js";
 import { HttpError } from "./http-error.js";
 import type { RerankRequest, Texts } from "./request.js";
 
 export interface FittedTexts {
   readonly texts: Texts;
   readonly options: RerankOptions;
-  /** Places of documents that lost their beginning here, or whose query did. */
+  /** Places of documents that were cut here, or whose query was. */
   readonly cut: ReadonlySet<number>;
 }
 
-export function fitTexts(request: RerankRequest, reranker: Reranker): FittedTexts {
-  const options = { ...request.options };
+// Texts looked at before other requests have the JS thread.
+const TEXTS_AT_ONCE = 16;
+
+/** @param signal - Ends it between texts. */
+export async function fitTexts(request: RerankRequest, reranker: Reranker, signal: AbortSignal): Promise<FittedTexts> {
   const { model } = reranker;
-  const { maxTokensPerPair, maxTokensPerQuery, maxTokensPerDocument } = request;
+  const { maxTokensPerPair, maxTokensPerQuery, maxTokensPerDocument, truncationSide } = request;
+  const options = { ...request.options };
   if (maxTokensPerPair !== undefined) {
     const most = Math.min(model.contextLength, model.maxTokens ?? model.contextLength);
-    Object.assign(options, { maxLength: maxTokensPerPair < 0 ? most : Math.min(maxTokensPerPair, options.maxLength ?? most) });
+    const maxLength = maxTokensPerPair < 0 ? most : Math.min(maxTokensPerPair, options.maxLength ?? most);
+    Object.assign(options, { maxLength });
   }
-  if (maxTokensPerQuery !== undefined) {
-    const limit = options.queryMaxLength ?? Math.floor((3 * (options.maxLength ?? model.maxLength)) / 4);
-    Object.assign(options, { queryMaxLength: Math.min(maxTokensPerQuery, limit) });
+  const asGiven = maxTokensPerQuery === undefined && maxTokensPerDocument === undefined && truncationSide === "right";
+  if (asGiven && request.queryInstruction === undefined) return { texts: request, options, cut: new Set() };
+  const maxLength = options.maxLength ?? model.maxLength;
+  const encode = (query: string, document: string) => reranker.encodePair(query, document, encodeOptionsOf(options));
+  const pace = pacer(signal);
+
+  const queries: string[] = [];
+  const cutQueries = new Set<string>();
+  for (const given of request.queries) {
+    let query = await pace(() =>
+      withInstruction(limited(given, maxTokensPerQuery, maxLength, truncationSide, reranker), request, reranker),
+    );
+    if (truncationSide === "left") query = longestPart(query, "left", (part) => !encode(part, "").queryTruncated);
+    if (query !== withInstruction(given, request, reranker)) cutQueries.add(query);
+    queries.push(query);
   }
-  const queries = request.queries.map((query) => withInstruction(query, request, reranker));
-  const texts = { queries, documents: request.documents };
-  if (maxTokensPerDocument !== undefined) Object.assign(options, limitDocuments(maxTokensPerDocument, texts, options, reranker));
-  return request.truncationSide === "left" ? cutBeginnings(texts, options, reranker) : { texts, options, cut: new Set() };
+  const documents: string[] = [];
+  const cut = new Set<number>();
+  for (const [i, given] of request.documents.entries()) {
+    const query = queries[queries.length > 1 ? i : 0] ?? "";
+    let document = await pace(() => limited(given, maxTokensPerDocument, maxLength, truncationSide, reranker));
+    if (truncationSide === "left") document = longestPart(document, "left", (part) => !encode(query, part).documentTruncated);
+    if (document !== given || cutQueries.has(query)) cut.add(i);
+    documents.push(document);
+  }
+  return { texts: { queries, documents }, options, cut };
 }
 
 function withInstruction(query: string, { queryInstruction }: RerankRequest, reranker: Reranker): string {
@@ -36,57 +60,45 @@ function withInstruction(query: string, { queryInstruction }: RerankRequest, rer
   throw new HttpError(400, message, { param: "query_instruction" });
 }
 
-/**
- * The pair's limit under which a document keeps `most` tokens: a document that is surely too long tells how many of them the
- * limit in force leaves it.
- */
-function limitDocuments(most: number, { queries }: Texts, options: RerankOptions, reranker: Reranker): RerankOptions {
-  const maxLength = options.maxLength ?? reranker.model.maxLength;
-  const queryMaxLength = options.queryMaxLength ?? Math.floor((3 * maxLength) / 4);
-  if (queries.length > 1) throw new HttpError(400, "`max_tokens_per_doc` needs one query", { param: "max_tokens_per_doc" });
-  const encode = (document: string) =>
-    reranker.encodePair(queries[0] ?? "", document, { ...encodeOptionsOf(options), maxLength, queryMaxLength }).inputIds.length;
-  const room = encode("a ".repeat(maxLength + 1)) - encode("");
-  return most >= room ? {} : { maxLength: maxLength - (room - most), queryMaxLength };
+/** The text's first (or, cut at the left, last) tokens. A limit that the pair's own is below cuts nothing that is not cut anyway. */
+function limited(text: string, most: number | undefined, maxLength: number, side: "left" | "right", reranker: Reranker): string {
+  if (most === undefined || most >= maxLength || text.length <= most / TOKENS_PER_CHARACTER) return text;
+  return longestPart(text, side, (part) => reranker.tokenize(part).length <= most);
 }
 
-/** The longest end of each text that fits, by characters; truncated at its end it would lose what `left` is to keep. */
-function cutBeginnings({ queries, documents }: Texts, options: RerankOptions, reranker: Reranker): FittedTexts {
-  const encode = (query: string, document: string) => reranker.encodePair(query, document, encodeOptionsOf(options));
-  const shortened = queries.map((query) =>
-    longestEnd(
-      query,
-      (end) => encode(end, ""),
-      (pair) => pair.queryTruncated,
-    ),
-  );
-  const cut = new Set<number>();
-  const kept = documents.map((document, i) => {
-    const q = queries.length > 1 ? i : 0;
-    const end = longestEnd(
-      document,
-      (text) => encode(shortened[q] ?? "", text),
-      (pair) => pair.documentTruncated,
-    );
-    if (end !== document || shortened[q] !== queries[q]) cut.add(i);
-    return end;
-  });
-  return { texts: { queries: shortened, documents: kept }, options, cut };
-}
+// A character, in UTF-16 units, takes at most its bytes and a marker of the word's beginning.
+const TOKENS_PER_CHARACTER = 4;
 
-function longestEnd(text: string, encode: (end: string) => EncodedInput, isCut: (pair: EncodedInput) => boolean): string {
-  if (!isCut(encode(text))) return text;
-  let fits = text.length; // offset from which the rest fits
-  let cut = 0;
-  while (fits - cut > 1) {
-    const middle = (fits + cut) >> 1;
-    if (isCut(encode(text.slice(middle)))) cut = middle;
-    else fits = middle;
+/** The longest end (`side` left) or beginning of a text that fits, by characters; `fits` must hold for the empty text. */
+function longestPart(text: string, side: "left" | "right", fits: (part: string) => boolean): string {
+  if (fits(text)) return text;
+  const part = (length: number) => {
+    const at = side === "left" ? text.length - length : length;
+    const splitsPair = /[\udc00-\udfff]/.test(text.charAt(at)) && /[\ud800-\udbff]/.test(text.charAt(at - 1));
+    if (side === "left") return text.slice(splitsPair ? at + 1 : at);
+    return text.slice(0, splitsPair ? at - 1 : at);
+  };
+  let fitting = 0;
+  let tooLong = text.length;
+  while (tooLong - fitting > 1) {
+    const middle = (fitting + tooLong) >> 1;
+    if (fits(part(middle))) fitting = middle;
+    else tooLong = middle;
   }
-  const splitsPair = /[\udc00-\udfff]/.test(text.charAt(fits)) && /[\ud800-\udbff]/.test(text.charAt(fits - 1));
-  return text.slice(splitsPair ? fits + 1 : fits);
+  return part(fitting);
 }
 
 function encodeOptionsOf({ maxLength, queryMaxLength, prompt, parseSpecialTokens }: RerankOptions) {
   return { maxLength, queryMaxLength, prompt, parseSpecialTokens };
+}
+
+function pacer(signal: AbortSignal): <T>(work: () => T) => Promise<T> {
+  let texts = 0;
+  return async (work) => {
+    if (++texts % TEXTS_AT_ONCE === 0) {
+      await setImmediate();
+      signal.throwIfAborted();
+    }
+    return work();
+  };
 }

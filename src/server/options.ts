@@ -39,6 +39,8 @@ export interface HandlerOptions {
   readonly keepAlive?: Duration | undefined;
   /** Most memory of all models together; the least recently used one makes room. @default no limit */
   readonly maxMemory?: Bytes | undefined;
+  /** Memory for scores computed before, of each model that is given by name; 0: none are kept. @default "64MB" */
+  readonly cacheSize?: Bytes | undefined;
   /** Most tokens, estimated, that may wait or run; more is refused with 429. @default 500,000 */
   readonly maxQueueTokens?: number | undefined;
   /** Most requests worked on at once; more are refused with 429. @default 512 */
@@ -83,6 +85,7 @@ export interface Settings {
   readonly apiKeys: readonly string[];
   readonly keepAliveMs: number | undefined;
   readonly maxMemoryBytes: number | undefined;
+  readonly cacheBytes: number;
   readonly maxQueueTokens: number;
   readonly maxConcurrent: number;
   readonly maxDocuments: number;
@@ -99,7 +102,7 @@ export interface Settings {
 }
 
 const NAMES: readonly (keyof HandlerOptions)[] = [
-  "models", "model", "reranker", "load", "preload", "apiKey", "keepAlive", "maxMemory", "maxQueueTokens", "maxConcurrent", "maxDocuments",
+  "models", "model", "reranker", "load", "preload", "apiKey", "keepAlive", "maxMemory", "cacheSize", "maxQueueTokens", "maxConcurrent", "maxDocuments",
   "maxBody", "requestTimeout", "cors", "rawScores", "returnDetails", "strictModel", "page", "log", "basePath",
 ]; // biome-ignore format: one table
 
@@ -116,6 +119,7 @@ export function decide(options: HandlerOptions): Settings {
     apiKeys: texts("apiKey", options.apiKey),
     keepAliveMs: keepAlive === undefined ? undefined : parseDuration("keepAlive", keepAlive),
     maxMemoryBytes: maxMemory === undefined ? undefined : parseBytes("maxMemory", maxMemory),
+    cacheBytes: parseBytes("cacheSize", options.cacheSize ?? "64MB"),
     maxQueueTokens: count("maxQueueTokens", options.maxQueueTokens, 500_000),
     maxConcurrent: count("maxConcurrent", options.maxConcurrent, 512),
     maxDocuments: count("maxDocuments", options.maxDocuments, 1000),

@@ -46,7 +46,7 @@ export async function scoreRequest(
 ): Promise<Scored> {
   const { reranker, turns } = lease;
   try {
-    const { texts, options, cut } = fitTexts(request, reranker);
+    const { texts, options, cut } = await fitTexts(request, reranker, signal);
     const slices = sliceRequest(request, texts, options, reranker, signal);
     const estimated = slices.reduce((sum, slice) => sum + slice.tokens, 0) || 1;
     const counted = slices.map((slice) => ({

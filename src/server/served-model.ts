@@ -31,11 +31,12 @@ export class ServedModel {
   #loading: Promise<Loaded> | undefined;
   #releasing: Promise<void> = Promise.resolve();
 
-  constructor({ model, name, aliases, load }: ModelEntry) {
+  /** @param cacheBytes - For scores computed before; 0: none are kept. */
+  constructor({ model, name, aliases, load }: ModelEntry, cacheBytes: number) {
     this.source = typeof model === "string" ? model : undefined;
     this.name = name ?? (typeof model === "string" ? nameOf(model) : (model.model.name ?? "default"));
     this.aliases = aliases ?? [];
-    this.loadOptions = load ?? {};
+    this.loadOptions = { ...(cacheBytes >= 1 && { cache: { maxBytes: cacheBytes } }), ...load };
     if (typeof model !== "string") this.#accept(model);
   }
 

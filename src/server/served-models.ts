@@ -8,6 +8,7 @@ export interface ServedModelsOptions {
   readonly strictModel: boolean;
   readonly keepAliveMs: number | undefined;
   readonly maxMemoryBytes: number | undefined;
+  readonly cacheBytes: number;
 }
 
 /** A model held in memory for a call. */
@@ -24,7 +25,8 @@ export class ServedModels {
 
   constructor(entries: readonly [ModelEntry, ...ModelEntry[]], options: ServedModelsOptions) {
     const [first, ...others] = entries;
-    this.all = [new ServedModel(first), ...others.map((entry) => new ServedModel(entry))];
+    const { cacheBytes } = options;
+    this.all = [new ServedModel(first, cacheBytes), ...others.map((entry) => new ServedModel(entry, cacheBytes))];
     this.#options = options;
     const names = this.all.map((model) => model.name);
     const twice = names.find((name, i) => names.indexOf(name) !== i);
