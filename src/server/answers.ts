@@ -11,6 +11,8 @@ export interface ScoredDocument {
   readonly tokens: number;
   readonly truncated: boolean;
   readonly queryTruncated: boolean;
+  /** UTF-16 offset in the document up to which it was read, when its end was cut. */
+  readonly readEnd?: number;
   readonly chunk?: { readonly start: number; readonly end: number; readonly count: number };
 }
 
@@ -115,9 +117,16 @@ function usage(tokens: number) {
   return { prompt_tokens: tokens, completion_tokens: 0, total_tokens: tokens };
 }
 
-function details({ request }: Answered, { logit, tokens, truncated, queryTruncated, chunk }: ScoredDocument) {
+function details({ request }: Answered, { logit, tokens, truncated, queryTruncated, readEnd, chunk }: ScoredDocument) {
   if (!request.returnDetails) return undefined;
-  return { logit, tokens, truncated, query_truncated: queryTruncated, ...(chunk && { chunk }) };
+  return {
+    logit,
+    tokens,
+    truncated,
+    query_truncated: queryTruncated,
+    ...(readEnd !== undefined && { read_end: readEnd }),
+    ...(chunk && { chunk }),
+  };
 }
 
 /** Cohere's clients know `meta.warnings`. Infinity's, the only ones that send `raw_scores` beside documents, do not. */

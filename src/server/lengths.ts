@@ -88,7 +88,7 @@ function longestPart(text: string, side: "left" | "right", fits: (part: string) 
   return part(fitting);
 }
 
-function encodeOptionsOf({ maxLength, queryMaxLength, prompt, parseSpecialTokens }: RerankOptions) {
+export function encodeOptionsOf({ maxLength, queryMaxLength, prompt, parseSpecialTokens }: RerankOptions) {
   return { maxLength, queryMaxLength, prompt, parseSpecialTokens };
 }
 

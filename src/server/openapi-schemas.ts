@@ -27,6 +27,7 @@ const DETAILS = {
   tokens: integer,
   truncated: { type: "boolean" },
   query_truncated: { type: "boolean" },
+  read_end: { type: "integer", description: "UTF-16 offset in a document up to which it was read, when its end was cut." },
   chunk: {
     description: "With `overflow: chunk`, the window that won, as offsets in UTF-16.",
     ...object({ start: integer, end: integer, count: integer }),

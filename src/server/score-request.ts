@@ -5,6 +5,7 @@ import type { ScoredDocument } from "./answers.js";
 import { snakeCase } from "./fields.js";
 import { fromLibrary, HttpError } from "./http-error.js";
 import { fitTexts } from "./lengths.js";
+import { withReadEnds } from "./read-end.js";
 import type { RerankRequest, Texts } from "./request.js";
 import type { Lease } from "./served-models.js";
 import type { Slice } from "./turns.js";
@@ -59,7 +60,9 @@ export async function scoreRequest(
       },
     }));
     const scored = (await turns.run(counted, signal)).flat().map((each) => (cut.has(each.index) ? { ...each, truncated: true } : each));
-    return combine(request, scored);
+    const combined = combine(request, scored);
+    if (!request.returnDetails || options.overflow === "chunk" || request.truncationSide === "left") return combined;
+    return { ...combined, results: await withReadEnds(combined.results, texts, options, reranker, signal) };
   } catch (error) {
     throw error === signal.reason ? error : fromLibrary(error, (option) => snakeCase(option));
   }
