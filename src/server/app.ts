@@ -24,7 +24,7 @@ export async function createApp(core: Core): Promise<(request: Request) => Respo
     import("hono/request-id"),
     import("hono/secure-headers"),
     import("hono/cors"),
-    createMetrics(core.admission, core.models),
+    createMetrics(core.admission, core.models, () => core.notReady === undefined),
   ]);
   const { settings, models, log } = core;
   const prefix = settings.basePath;

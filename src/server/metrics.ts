@@ -10,7 +10,8 @@ export type Metrics = Awaited<ReturnType<typeof createMetrics>>;
 
 let processRegistry: Registry | undefined;
 
-export async function createMetrics(admission: Admission, models: ServedModels) {
+/** @param isReady - What /healthz/ready answers. */
+export async function createMetrics(admission: Admission, models: ServedModels, isReady: () => boolean) {
   const prom = await import("prom-client");
   const { Counter, Gauge, Histogram, Registry } = prom.default ?? prom;
   if (!processRegistry) {
@@ -21,6 +22,7 @@ export async function createMetrics(admission: Admission, models: ServedModels) 
   const [registry] = registers as [Registry];
   const gauge = (name: string, help: string, collect: (gauge: Gauge) => void) =>
     new Gauge({ name, help, registers, collect: function () { collect(this as Gauge); } }); // biome-ignore format: one call
+  gauge("bge_ready", "1 while /healthz/ready answers 200", (each) => each.set(isReady() ? 1 : 0));
   gauge("bge_queue_tokens", "Tokens, estimated, admitted and not done", (each) => each.set(admission.load.tokens));
   gauge("bge_queue_requests", "Requests admitted and not answered", (each) => each.set(admission.load.requests));
   gauge("bge_tokens_per_second", "Measured rate while there is work, estimated tokens", (each) => each.set(admission.tokensPerSecond ?? 0));

@@ -1,36 +1,11 @@
 // Alerts, dashboard and scaler: queries that parse, and that read what the server tells.
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
-import type { IScaledObject } from "@kubernetes-models/keda/keda.sh/v1alpha1";
 import { PrometheusRule } from "@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1";
 import { describe, expect, it } from "vitest";
-import { deployFolder, parseOne, readDeployed } from "./files.js";
+import { deployFolder, readDeployed } from "./files.js";
 import { metricsOf } from "./metrics.js";
-
-interface Rules {
-  readonly groups: { readonly name: string; readonly rules: { readonly alert: string; readonly expr: string }[] }[];
-}
-interface Panel {
-  readonly id: number;
-  readonly type: string;
-  readonly title: string;
-  readonly description?: string;
-  readonly gridPos: { readonly x: number; readonly y: number; readonly w: number; readonly h: number };
-  readonly targets?: { readonly refId: string; readonly expr: string }[];
-}
-
-const rules = parseOne<Rules>("prometheus/alerts.yml");
-const dashboard = JSON.parse(readDeployed("grafana/dashboard.json")) as {
-  panels: Panel[];
-  templating: { list: { name: string; definition?: string }[] };
-};
-const scaler = parseOne<IScaledObject>("kubernetes/base/scaled-object.yaml");
-
-const queries = [
-  ...rules.groups.flatMap((group) => group.rules.map(({ expr }) => expr)),
-  ...dashboard.panels.flatMap(({ targets = [] }) => targets.map(({ expr }) => expr)),
-  ...(scaler.spec?.triggers.map(({ metadata }) => metadata["query"] ?? "") ?? []),
-];
+import { dashboard, queries, rules } from "./queries.js";
 
 const promtool = spawnSync("promtool", ["--version"]).status === 0;
 if (!promtool) console.warn("The alerts' own cases are not run: no promtool here.");
