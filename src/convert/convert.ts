@@ -1,16 +1,16 @@
 // Hugging Face checkpoint folder -> GGUF, driven by the tables in models/. Every tensor is accounted for, and the file
 // appears only when it is whole.
-import { rm } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import { loadNative, type NativeAddon, type TokenizerSpec } from "../addon/native.js";
+import { loadNative } from "../addon/native.js";
 import { createOutput, outputError } from "../files/output-file.js";
-import type { MetadataEntry } from "../gguf/metadata-entry.js";
 import { readVocabulary } from "../tokenizer/vocabulary.js";
 import { readCheckpoint } from "./checkpoint.js";
-import { type CheckpointConfig, quantity } from "./config.js";
+import { quantity } from "./config.js";
 import { emptyPadPosition } from "./late-metadata.js";
-import { buildMetadata, type PromptIds, padVocabulary } from "./metadata.js";
+import { buildMetadata, padVocabulary } from "./metadata.js";
 import type { ConvertOptions, ConvertResult } from "./options.js";
+import { proveTokenizer } from "./own-tokenizer.js";
+import { withHead } from "./tensor-plan.js";
 import { writableType } from "./tensor-type.js";
 import type { ArrivingWeights } from "./weight-file.js";
 import { writeModel } from "./write-model.js";
@@ -45,41 +45,20 @@ async function convertCheckpoint(source: string, arriving: ArrivingWeights | und
 
   const file = await createOutput(output, options.overwrite ?? false);
   try {
-    const vocabulary = await readVocabulary(source);
+    const vocabulary = await readVocabulary(source, checkpoint.config.json);
     const padded = padVocabulary(vocabulary.metadata, quantity(checkpoint.config, "n_vocab"));
-    const promptIds = await encodePrompts(addon, checkpoint.config, padded, vocabulary.spec, `${file.temporaryPath}.vocabulary`);
+    const promptIds = await proveTokenizer(addon, checkpoint.config, vocabulary, padded, `${file.temporaryPath}.vocabulary`);
     const padPosition = emptyPadPosition(checkpoint.config);
     const metadata = buildMetadata({ ...checkpoint, type: wanted.name, vocabulary: padded, promptIds, padPosition });
     const planned = async (sizeBytes: number) => arriving?.planned(output, sizeBytes);
-    const written = await writeModel(addon, checkpoint, metadata, wanted, types, file.temporaryPath, options, planned);
+    const { ownHead, plan } = checkpoint;
+    const whole = ownHead ? { ...checkpoint, plan: withHead(plan, ownHead, promptIds?.tokenId ?? 0) } : checkpoint;
+    const written = await writeModel(addon, whole, metadata, wanted, types, file.temporaryPath, options, planned);
     await file.commit();
     return { path: output, ...written };
   } catch (error) {
     throw outputError(error, options.signal);
   } finally {
     await file.discard();
-  }
-}
-
-/** Encodes the fixed texts with the very tokenizer that will read the file, from a GGUF of the vocabulary alone. */
-async function encodePrompts(
-  addon: NativeAddon,
-  { profile }: CheckpointConfig,
-  vocabulary: readonly MetadataEntry[],
-  spec: TokenizerSpec,
-  path: string,
-): Promise<PromptIds | undefined> {
-  if (profile.layout.kind !== "prompt") return undefined;
-  try {
-    addon.writeGgufHeader(path, [["general.architecture", "string", profile.architecture], ...vocabulary], []);
-    const tokenizer = addon.loadTokenizer(path, spec);
-    const scored = profile.score.kind === "token-logit" ? [...tokenizer.encode(profile.score.token, false)] : undefined;
-    return {
-      separator: [...tokenizer.encode(profile.layout.separator, true)],
-      prompt: [...tokenizer.encode(profile.defaults.prompt ?? "", true)],
-      tokenId: scored?.[0],
-    };
-  } finally {
-    await rm(path, { force: true });
   }
 }

@@ -43,6 +43,8 @@ export interface ModelFacts {
     readonly truncation: Truncation;
     readonly batchSize: number;
     readonly attentionSoftcap: boolean;
+    /** Whether special tokens spelled in a text are parsed. */
+    readonly parseSpecialTokens: boolean;
   };
   /** Ids the converter found for separator and prompt, to check the tokenizer with; null when the file has none. */
   readonly separatorIds: readonly number[] | null;
@@ -52,6 +54,11 @@ export interface ModelFacts {
   readonly tensorTypes: Readonly<Record<string, number>>;
   readonly sizeBytes: number;
 }
+
+/** false: the document has token type 0, though the layout has another. */
+export const TOKEN_TYPES_KEY = "reranker.token_types";
+/** false: special tokens spelled in a text are text, unless a call says otherwise. */
+export const PARSE_SPECIAL_KEY = "reranker.parse_special_tokens";
 
 // Far above any model; a file that says more is damaged, and arrays of that length must not be made from it.
 const MAX_LAYERS = 1024;
@@ -99,6 +106,7 @@ export function describeModel(header: GgufHeader, file: string): ModelFacts {
       truncation: metadata.truncation() ?? profile.defaults.truncation ?? "only_second",
       batchSize: profile.defaults.batchSize,
       attentionSoftcap: metadata.boolean("reranker.attention.softcap") ?? false,
+      parseSpecialTokens: metadata.boolean(PARSE_SPECIAL_KEY) ?? true,
     },
     separatorIds: metadata.integers("reranker.separator_ids") ?? null,
     promptIds: metadata.integers("reranker.prompt_ids") ?? null,
@@ -144,6 +152,11 @@ function legalCutoffs(metadata: Metadata, layerCount: number): readonly number[]
   return layers;
 }
 
+/** How the pairs of a file are laid out, from its metadata alone. */
+export function inputLayoutOf(header: Pick<GgufHeader, "metadata">, profile: ModelProfile, file: string): InputLayout {
+  return inputLayout(new Metadata(header, file), profile);
+}
+
 function inputLayout(metadata: Metadata, profile: ModelProfile): InputLayout {
   if (profile.layout.kind === "prompt") return { kind: "prompt", bos: beginning(metadata, profile) };
   const tokenizer = metadata.string("tokenizer.ggml.model") ?? "";
@@ -162,7 +175,7 @@ function inputLayout(metadata: Metadata, profile: ModelProfile): InputLayout {
     before: ids(layout.before),
     between: ids(layout.between),
     after: ids(layout.after),
-    documentTokenType: layout.documentTokenType,
+    documentTokenType: metadata.boolean(TOKEN_TYPES_KEY) === false ? 0 : layout.documentTokenType,
   };
 }
 
@@ -206,7 +219,7 @@ class Metadata {
   readonly file: string;
   readonly #values: GgufHeader["metadata"];
 
-  constructor(header: GgufHeader, file: string) {
+  constructor(header: Pick<GgufHeader, "metadata">, file: string) {
     this.file = file;
     this.#values = header.metadata;
   }

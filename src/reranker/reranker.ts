@@ -323,7 +323,9 @@ export class Reranker implements AsyncDisposable {
   /** Token ids of a text as it stands: no instruction, no special tokens around it. */
   tokenize(text: string): Int32Array {
     if (typeof text !== "string") throw new TypeError(`Expected \`text\` to be a string, got \`${show(text)}\``);
-    return this.#call((model) => model.encode(text, this.#loaded.options.parseSpecialTokens ?? true));
+    return this.#call((model) =>
+      model.encode(text, this.#loaded.options.parseSpecialTokens ?? this.#loaded.facts.defaults.parseSpecialTokens),
+    );
   }
 
   /** Exactly what the model is fed for a pair: instructions, special tokens, truncation and prompt included. */

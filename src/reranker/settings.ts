@@ -106,7 +106,7 @@ function decideScore(facts: ModelFacts, atLoad: LoadOptions, options: ScoreOptio
       options.queryMaxLength ?? atLoad.queryMaxLength ?? (truncation === "longest_first" ? maxLength : Math.floor((3 * maxLength) / 4)),
     truncation,
     prompt: options.prompt ?? atLoad.prompt ?? facts.defaults.prompt ?? "",
-    parseSpecialTokens: options.parseSpecialTokens ?? atLoad.parseSpecialTokens ?? true,
+    parseSpecialTokens: options.parseSpecialTokens ?? atLoad.parseSpecialTokens ?? facts.defaults.parseSpecialTokens,
     normalize: calibration ? false : (options.normalize ?? atLoad.normalize ?? false),
     calibration,
     batchSize: options.batchSize ?? atLoad.batchSize ?? facts.defaults.batchSize,

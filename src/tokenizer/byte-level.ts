@@ -3,7 +3,7 @@
 import type { TokenizerSpec } from "../addon/native.js";
 import { RerankerError, shown } from "../errors.js";
 import { type JsonObject, parseJsonObject } from "../files/json.js";
-import { invalid } from "./tokenizer-json.js";
+import { invalid } from "./damaged.js";
 
 type Rules = Pick<TokenizerSpec, "normalizer" | "preTokenizer" | "options">;
 

@@ -1,8 +1,10 @@
 // tokenizer.json as transformers loads it, with what tokenizer_config.json and special_tokens_map.json change. The files come
 // from strangers: ids, lengths and gaps are bounded, and every error names the field.
-
 import { RerankerError, shown } from "../errors.js";
 import { isObject, type JsonObject } from "../files/json.js";
+import { type AddedToken, type NamedTokens, namedTokens, readAddedTokens, type TokenFiles } from "./added-tokens.js";
+import { invalid } from "./damaged.js";
+import type { TokenizerClass } from "./tokenizer-class.js";
 
 const MAX_TOKENS = 1 << 22; // the largest vocabulary there is has 262,144
 const MAX_MERGES = 1 << 23;
@@ -22,16 +24,7 @@ export interface Tokenizer {
   readonly merges: readonly (readonly [left: string, right: string])[] | undefined;
   readonly charsmap: Uint8Array | undefined;
   readonly addedTokens: readonly AddedToken[];
-}
-
-export interface AddedToken {
-  readonly id: number;
-  readonly content: string;
-  readonly special: boolean;
-  readonly normalized: boolean;
-  readonly lstrip: boolean;
-  readonly rstrip: boolean;
-  readonly single_word: boolean;
+  readonly named: NamedTokens;
 }
 
 export interface Source {
@@ -40,13 +33,14 @@ export interface Source {
   readonly scores?: readonly number[];
 }
 
-export function asTokenizer({ json, scores }: Source, config: JsonObject, named: JsonObject): Tokenizer {
+export function asTokenizer({ json, scores }: Source, files: TokenFiles, of: TokenizerClass): Tokenizer {
   const model = json["model"];
   if (!isObject(model)) throw invalid("tokenizer.json has no `model`");
   const { vocab, merges, ...modelRules } = model;
   const vocabulary = readTokens(vocab);
   const tokens = [...vocabulary.tokens];
-  const addedTokens = readAddedTokens(json["added_tokens"], config, named, tokens);
+  const named = namedTokens(files, of, json["padding"]);
+  const addedTokens = readAddedTokens(json["added_tokens"], files, named, tokens, of);
   throwIfSparse("added_tokens", addedTokens.at(-1)?.id ?? 0, tokens.length + addedTokens.length);
   for (const { id, content } of addedTokens) tokens[id] ??= content;
   for (let id = 0; id < tokens.length; id++) tokens[id] ??= `[PAD${id}]`;
@@ -58,7 +52,8 @@ export function asTokenizer({ json, scores }: Source, config: JsonObject, named:
     truncation: null,
     padding: null,
     added_tokens: addedTokens,
-    normalizer: bertNormalizer(withoutCharsmap(json["normalizer"]), config),
+    pre_tokenizer: withPrefixSpace(json["pre_tokenizer"], files.config),
+    normalizer: bertNormalizer(withoutCharsmap(json["normalizer"]), files.config, of),
     model: tokens.length > modelSize ? { ...modelRules, vocab_size: modelSize } : modelRules,
   };
   return {
@@ -69,6 +64,7 @@ export function asTokenizer({ json, scores }: Source, config: JsonObject, named:
     merges: merges === undefined ? undefined : readMerges(merges),
     charsmap,
     addedTokens,
+    named,
   };
 }
 
@@ -128,77 +124,21 @@ function readMerges(merges: unknown): [string, string][] {
   });
 }
 
-/**
- * The added tokens of tokenizer.json, then those of tokenizer_config.json, which replace equal ones, then the special
- * tokens named in neither: the order in which PreTrainedTokenizerFast adds them.
- */
-function readAddedTokens(list: unknown, config: JsonObject, named: JsonObject, tokens: readonly string[]): AddedToken[] {
-  const added = new Map<string, AddedToken>();
-  const ids = new Map(tokens.map((token, id) => [token, id]));
-  let next = tokens.length;
-  const add = (token: AddedToken): void => {
-    added.set(token.content, token);
-    ids.set(token.content, token.id);
-    next = Math.max(next, token.id + 1);
-  };
-  if (list !== undefined && list !== null) {
-    if (!Array.isArray(list)) throw invalid("`added_tokens` of tokenizer.json is not a list");
-    for (const [i, item] of list.entries()) add(readAddedToken(item, undefined, `added_tokens[${i}] of tokenizer.json`));
-  }
-  const decoder = config["added_tokens_decoder"];
-  if (isObject(decoder)) {
-    for (const [key, item] of Object.entries(decoder)) {
-      const where = `added_tokens_decoder[${shown(key)}] of tokenizer_config.json`;
-      const token = readAddedToken(item, Number(key), where);
-      const known = ids.get(token.content) ?? next;
-      if (known !== token.id) throw invalid(`${where} is ${shown(token.content)}, which has the id ${known}`);
-      add(token);
-    }
-  }
-  for (const key of ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"]) {
-    const content = tokenText(named[key]);
-    if (content === undefined || added.has(content)) continue;
-    const flags = isObject(named[key]) ? named[key] : {};
-    add(readAddedToken({ normalized: false, ...flags, content, special: true }, ids.get(content) ?? next, key));
-  }
-  return [...added.values()].sort((a, b) => a.id - b.id);
-}
-
-function readAddedToken(item: unknown, givenId: number | undefined, where: string): AddedToken {
-  if (!isObject(item)) throw invalid(`${where} is not an object`);
-  const id = givenId ?? item["id"];
-  const { content } = item;
-  if (typeof content !== "string") throw invalid(`${where} has no \`content\``);
-  if (typeof id !== "number" || !Number.isInteger(id) || id < 0 || id >= MAX_TOKENS) throw invalid(`${where} has the id ${shown(id)}`);
-  const flag = (key: string, otherwise: boolean): boolean => {
-    const value = item[key];
-    if (value === undefined || value === null) return otherwise;
-    if (typeof value !== "boolean") throw invalid(`${where} has a \`${key}\` that is neither true nor false`);
-    return value;
-  };
-  const special = flag("special", false);
-  return {
-    id,
-    content,
-    single_word: flag("single_word", false),
-    lstrip: flag("lstrip", false),
-    rstrip: flag("rstrip", false),
-    normalized: flag("normalized", !special),
-    special,
-  };
-}
-
 /** BertTokenizerFast sets the normalizer's switches from its own options, whatever tokenizer.json says. */
-function bertNormalizer(normalizer: unknown, config: JsonObject): unknown {
-  const name = className(config);
-  if (!isObject(normalizer) || normalizer["type"] !== "BertNormalizer" || (name !== undefined && name !== "BertTokenizer"))
-    return normalizer;
+function bertNormalizer(normalizer: unknown, config: JsonObject, of: TokenizerClass): unknown {
+  if (!isObject(normalizer) || normalizer["type"] !== "BertNormalizer" || !of.setsBertNormalizer) return normalizer;
   return {
     ...normalizer,
     lowercase: config["do_lower_case"] ?? true,
     strip_accents: config["strip_accents"] ?? null,
     handle_chinese_chars: config["tokenize_chinese_chars"] ?? true,
   };
+}
+
+/** PreTrainedTokenizerFast sets the blank before the first word from its own option, where the step is not one of several. */
+function withPrefixSpace(preTokenizer: unknown, config: JsonObject): unknown {
+  if (!isObject(preTokenizer) || preTokenizer["type"] !== "ByteLevel") return preTokenizer ?? null;
+  return { ...preTokenizer, add_prefix_space: config["add_prefix_space"] ?? false };
 }
 
 function findCharsmap(normalizer: unknown): Uint8Array | undefined {
@@ -220,24 +160,4 @@ function withoutCharsmap(normalizer: unknown): unknown {
   const { precompiled_charsmap: _, ...rest } = normalizer;
   const inner = rest["normalizers"];
   return Array.isArray(inner) ? { ...rest, normalizers: inner.map(withoutCharsmap) } : rest;
-}
-
-export function tokenText(token: unknown): string | undefined {
-  if (typeof token === "string") return token;
-  if (isObject(token) && typeof token["content"] === "string") return token["content"];
-  return undefined;
-}
-
-/** The tokenizer class without the "Fast" that makes no difference here. */
-export function className(config: JsonObject): string | undefined {
-  const name = config["tokenizer_class"];
-  return typeof name === "string" ? name.replace(/Fast$/, "") : undefined;
-}
-
-export function withoutNulls(object: JsonObject): JsonObject {
-  return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== null));
-}
-
-export function invalid(what: string): RerankerError {
-  return new RerankerError("MODEL_INVALID", `${what}. Download the tokenizer files again.`);
 }

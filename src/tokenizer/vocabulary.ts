@@ -1,22 +1,21 @@
 // The tokenizer files of a Hugging Face folder -> llama.cpp's tokenizer.ggml.* keys, and tokenizer.huggingface.json with
 // the rules those keys cannot say.
+import { access } from "node:fs/promises";
 import { join } from "node:path";
 import type { TokenizerSpec } from "../addon/native.js";
 import { RerankerError, shown } from "../errors.js";
 import { readBounded } from "../files/bounded-file.js";
 import { isObject, type JsonObject, parseJsonObject, readJsonObject } from "../files/json.js";
 import type { MetadataEntry } from "../gguf/metadata-entry.js";
+import { PARSE_SPECIAL_KEY, TOKEN_TYPES_KEY } from "../gguf/model-facts.js";
+import { type NamedTokens, type TokenFiles, tokenText } from "./added-tokens.js";
 import { byteLevelName, convertByteLevel, isByteLevel } from "./byte-level.js";
+import { invalid } from "./damaged.js";
 import { withScores } from "./scores.js";
-import {
-  type ConvertedTokenizer,
-  convertGemma,
-  convertLlama,
-  convertXlmRoberta,
-  readSentencePieceModel,
-  type SentencePieceModel,
-} from "./sentencepiece.js";
-import { asTokenizer, className, invalid, type Source, type Tokenizer, tokenText, withoutNulls } from "./tokenizer-json.js";
+import { convertGemma, convertLlama, convertXlmRoberta, readSentencePieceModel } from "./sentencepiece.js";
+import { SLOW_FILES, type TokenizerClass, tokenizerClassOf } from "./tokenizer-class.js";
+import { asTokenizer, type Source, type Tokenizer } from "./tokenizer-json.js";
+import { type TokenizerSettings, tokenizerSettings } from "./tokenizer-settings.js";
 import { compileTokenizerSpec } from "./tokenizer-spec.js";
 
 export interface VocabularyFiles {
@@ -25,6 +24,8 @@ export interface VocabularyFiles {
   /** Number of tokens, added ones included, padding to the embedding matrix not. */
   readonly size: number;
   idOf(token: string): number | undefined;
+  /** How the tokenizer joins a pair: `post_processor` of tokenizer.json, and whether its class can do so by itself. */
+  readonly pairs: { readonly postProcessor: unknown; readonly own: boolean };
 }
 
 const MAX_FILE_BYTES = 64 * 1024 * 1024; // the largest real one is gemma's tokenizer.json with 17 MB
@@ -41,66 +42,103 @@ enum TokenType {
 }
 
 /**
- * Reads tokenizer.json, or what transformers would convert without one: sentencepiece.bpe.model, tokenizer.model, vocab.txt, or
- * vocab.json with merges.txt.
+ * Reads tokenizer.json, or what transformers would convert without one: the vocabulary file of the tokenizer's class.
  *
+ * @param modelConfig - config.json, which may name the class or imply it. Default: the folder's.
  * @throws {RerankerError} `MODEL_NOT_FOUND` when the folder has none of them, `MODEL_INVALID` for a damaged file,
- *   `TOKENIZER_UNSUPPORTED` for rules that would not give the ids of Hugging Face.
+ *   `TOKENIZER_UNSUPPORTED` for a class or for rules that would not give the ids of Hugging Face.
  */
-export async function readVocabulary(folder: string): Promise<VocabularyFiles> {
-  const config = (await readJsonObject(join(folder, "tokenizer_config.json"))) ?? {};
-  const specialTokens = (await readJsonObject(join(folder, "special_tokens_map.json"))) ?? {};
-  const source = await readSource(folder, config);
-  const loaded = asTokenizer(source, config, { ...specialTokens, ...withoutNulls(config) });
+export async function readVocabulary(folder: string, modelConfig?: JsonObject): Promise<VocabularyFiles> {
+  const files = await readTokenFiles(folder);
+  const model = modelConfig ?? (await readJsonObject(join(folder, "config.json"))) ?? {};
+  const json = await readBytes(join(folder, "tokenizer.json"));
+  const tokenizerJson = json && parseJsonObject(json, "`tokenizer.json`");
+  if (!tokenizerJson && !(await hasVocabulary(folder))) throw missing(folder, ["tokenizer.json", ...SLOW_FILES]);
+  const of = tokenizerClassOf(files.config, model);
+  const settings = tokenizerSettings(files.config, tokenizerJson?.["truncation"], of);
+  const source = tokenizerJson && !settings.fromSlow ? { json: tokenizerJson } : await readSlow(folder, of, files.config);
+  throwIfOtherModel(source.json["model"], of);
+  const loaded = asTokenizer(source, files, of);
   const spec = compileTokenizerSpec(loaded.header);
   const withRanks = loaded.merges && !isByteLevel(spec);
   const tokenizer = withRanks ? withScores(loaded, loaded.merges, await readBytes(join(folder, "tokenizer.model"))) : loaded;
-  const header = JSON.stringify(tokenizer.header);
   const ids = new Map(tokenizer.tokens.map((token, id) => [token, id]));
   const idOf = (token: string): number | undefined => ids.get(token);
   return {
     spec,
     size: tokenizer.tokens.length,
     idOf,
+    pairs: { postProcessor: source.json["post_processor"], own: of.joinsPairs },
     metadata: [
       ...vocabularyEntries(tokenizer, spec),
-      ...specialTokenEntries(spec, idOf, config, { ...specialTokens, ...withoutNulls(config) }),
-      ["tokenizer.huggingface.json", "string", header],
+      ...specialTokenEntries(spec, idOf, files.config, tokenizer.named),
+      ...settingEntries(settings, spec),
+      ["tokenizer.huggingface.json", "string", JSON.stringify(tokenizer.header)],
     ],
   };
 }
 
 // --- the files
 
-async function readSource(folder: string, config: JsonObject): Promise<Source> {
-  const json = await readBytes(join(folder, "tokenizer.json"));
-  if (json) return { json: parseJsonObject(json, "`tokenizer.json`") };
+async function readTokenFiles(folder: string): Promise<TokenFiles> {
+  return {
+    config: (await readJsonObject(join(folder, "tokenizer_config.json"))) ?? {},
+    specialTokensMap: (await readJsonObject(join(folder, "special_tokens_map.json"))) ?? {},
+    addedTokens: (await readJsonObject(join(folder, "added_tokens.json"))) ?? {},
+  };
+}
+
+async function hasVocabulary(folder: string): Promise<boolean> {
+  const found = await Promise.all(
+    SLOW_FILES.map((file) =>
+      access(join(folder, file)).then(
+        () => true,
+        () => false,
+      ),
+    ),
+  );
+  return found.includes(true);
+}
+
+/** What transformers makes of the class's own vocabulary file (convert_slow_tokenizer.py). */
+async function readSlow(folder: string, { name, slow }: TokenizerClass, config: JsonObject): Promise<Source> {
+  if (!slow) throw missing(folder, ["tokenizer.json"]);
+  const bytes = await readBytes(join(folder, slow.file));
+  const merges = slow.merges ? await readBytes(join(folder, slow.merges)) : undefined;
+  if (slow.merges && !merges) throw missing(folder, ["tokenizer.json", `${slow.file} with ${slow.merges}`], name);
+  if (!bytes) throw missing(folder, config["from_slow"] === true ? [slow.file] : ["tokenizer.json", slow.file], name);
   const options = { legacy: config["legacy"] !== false, addPrefixSpace: config["add_prefix_space"] !== false };
-  const fairseq = await readBytes(join(folder, "sentencepiece.bpe.model"));
-  if (fairseq) return convertXlmRoberta(readSentencePieceModel(fairseq), { ...options, legacy: true });
-  const model = await readBytes(join(folder, "tokenizer.model"));
-  if (model) return convertByClass(readSentencePieceModel(model), className(config), options);
-  const list = await readBytes(join(folder, "vocab.txt"));
-  if (list) return { json: convertBert(list) };
-  const [vocab, merges] = [await readBytes(join(folder, "vocab.json")), await readBytes(join(folder, "merges.txt"))];
-  if (vocab && merges) return { json: convertByteLevel(vocab, merges, className(config), config["add_prefix_space"] === true) };
-  throw new RerankerError(
+  switch (slow.kind) {
+    case "wordpiece":
+      return { json: convertBert(bytes) };
+    case "xlm-roberta":
+      return convertXlmRoberta(readSentencePieceModel(bytes), { ...options, legacy: true });
+    case "llama":
+      return convertLlama(readSentencePieceModel(bytes), options);
+    case "gemma":
+      return convertGemma(readSentencePieceModel(bytes));
+    case "byte-level":
+      return { json: convertByteLevel(bytes, merges ?? new Uint8Array(), name, config["add_prefix_space"] === true) };
+    default:
+      throw slow.kind satisfies never;
+  }
+}
+
+function missing(folder: string, files: readonly string[], name?: string): RerankerError {
+  const wanted = files.length > 1 ? `${files.slice(0, -1).join(", ")} or ${files.at(-1)}` : files[0];
+  return new RerankerError(
     "MODEL_NOT_FOUND",
-    `\`${folder}\` has no tokenizer: expected tokenizer.json, sentencepiece.bpe.model, tokenizer.model, vocab.txt, or vocab.json with merges.txt. Download the checkpoint with its tokenizer files.`,
+    `\`${folder}\` has no tokenizer: expected ${wanted}${name === undefined ? "" : ` for ${name}`}. Download the checkpoint with its tokenizer files.`,
   );
 }
 
-function convertByClass(
-  model: SentencePieceModel,
-  name: string | undefined,
-  options: { readonly legacy: boolean; readonly addPrefixSpace: boolean },
-): ConvertedTokenizer {
-  if (name === undefined || name === "LlamaTokenizer") return convertLlama(model, options);
-  if (name === "GemmaTokenizer") return convertGemma(model);
-  if (name === "XLMRobertaTokenizer") return convertXlmRoberta(model, { ...options, legacy: true });
+/** Loading a tokenizer.json of another kind, the class would still put its own special tokens around the texts. */
+function throwIfOtherModel(model: unknown, { name, model: wanted }: TokenizerClass): void {
+  const type = isObject(model) ? model["type"] : undefined;
+  if (wanted === undefined || type === undefined || type === wanted) return;
   throw new RerankerError(
     "TOKENIZER_UNSUPPORTED",
-    `There is no tokenizer.json, and how ${shown(name)} reads tokenizer.model is not known here. Save the tokenizer with transformers to get a tokenizer.json.`,
+    `The tokenizer class is ${name}, which goes with ${wanted}, and tokenizer.json holds a ${shown(type)} model: the two belong to different models.`,
   );
 }
 
@@ -212,31 +250,15 @@ const SPECIAL_TOKENS = [
   ["mask_token", "tokenizer.ggml.mask_token_id"],
 ] as const;
 
-/** What the tokenizer classes assume when the configuration does not name a token. */
-const ROBERTA_TOKENS = {
-  bos_token: "<s>",
-  eos_token: "</s>",
-  sep_token: "</s>",
-  pad_token: "<pad>",
-  cls_token: "<s>",
-  mask_token: "<mask>",
-};
-const DEFAULT_TOKENS: Record<TokenizerSpec["model"], JsonObject> = {
-  unigram: ROBERTA_TOKENS,
-  wordpiece: { sep_token: "[SEP]", pad_token: "[PAD]", cls_token: "[CLS]", mask_token: "[MASK]" },
-  bpe: {},
-};
-
 function specialTokenEntries(
   spec: TokenizerSpec,
   idOf: (token: string) => number | undefined,
   config: JsonObject,
-  named: JsonObject,
+  named: NamedTokens,
 ): MetadataEntry[] {
   const entries: MetadataEntry[] = [];
-  const defaults = className(config) === "RobertaTokenizer" ? ROBERTA_TOKENS : DEFAULT_TOKENS[spec.model];
   for (const [name, key] of SPECIAL_TOKENS) {
-    const content = tokenText(named[name]) ?? tokenText(defaults[name]);
+    const content = tokenText(named[name]);
     const id = content === undefined ? undefined : idOf(content);
     if (id !== undefined) entries.push([key, "u32", id]);
   }
@@ -247,5 +269,13 @@ function specialTokenEntries(
     ["tokenizer.ggml.add_bos_token", "bool", typeof config["add_bos_token"] === "boolean" ? config["add_bos_token"] : true],
     ["tokenizer.ggml.add_eos_token", "bool", typeof config["add_eos_token"] === "boolean" ? config["add_eos_token"] : !isDecoder],
   );
+  return entries;
+}
+
+/** Settings that differ from what the file's layout implies. */
+function settingEntries({ givesTokenTypes, parsesSpecialTokens }: TokenizerSettings, spec: TokenizerSpec): MetadataEntry[] {
+  const entries: MetadataEntry[] = [];
+  if (spec.model === "wordpiece" && !givesTokenTypes) entries.push([TOKEN_TYPES_KEY, "bool", false]);
+  if (!parsesSpecialTokens) entries.push([PARSE_SPECIAL_KEY, "bool", false]);
   return entries;
 }

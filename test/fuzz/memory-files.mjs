@@ -17,7 +17,7 @@ export function installMemoryFiles() {
   fs.promises.open = async (file) => {
     const bytes = find(file);
     return {
-      stat: async () => ({ size: bytes.length }),
+      stat: async () => ({ size: bytes.length, isFile: () => true }),
       readFile: async () => Buffer.from(bytes),
       read: async (buffer, offset, length, position) => ({ bytesRead: bytes.copy(buffer, offset, position, position + length) }),
       close: async () => {},

@@ -111,7 +111,15 @@ export function tokenizerJson({ readVocabulary, tokenizerSpecOf }) {
     },
     async run(bytes, fill) {
       const parts = bytes[0] === 0x7b ? splitAtNul(bytes) : [];
-      const folder = fill(parts.length > 0 ? Object.fromEntries(parts.map((part, i) => [files[i], part])) : { "vocab.txt": bytes });
+      // config.json names a class, so that a tokenizer_config.json without one is read on.
+      const folder = fill(
+        parts.length > 0
+          ? {
+              "config.json": '{"tokenizer_class":"PreTrainedTokenizerFast"}',
+              ...Object.fromEntries(parts.map((part, i) => [files[i], part])),
+            }
+          : { "config.json": '{"model_type":"bert"}', "vocab.txt": bytes },
+      );
       const found = await attempt(() => readVocabulary(folder), { codes: TOKENIZER_CODES, names: TOKENIZER_NAMES });
       if (found) checkVocabulary(found);
       if (!parts[0]) return;

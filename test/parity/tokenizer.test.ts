@@ -133,7 +133,7 @@ describe("a checkpoint without tokenizer.json", () => {
   it("xlmr-m3-reranker from sentencepiece.bpe.model", async () => {
     const folder = join(scratch, "slow-xlmr");
     mkdirSync(folder);
-    cpSync(join(golden, "xlmr-m3-reranker", "sentencepiece.bpe.model"), join(folder, "sentencepiece.bpe.model"));
+    for (const item of ["sentencepiece.bpe.model", "config.json"]) cpSync(join(golden, "xlmr-m3-reranker", item), join(folder, item));
     const plain = sample.texts
       .map((text, i) => ({ text, ids: sample.checkpoints["xlmr-m3-reranker"]?.[i] ?? [] }))
       .filter(({ text }) => !/\s{2}|\s$/u.test(text));
@@ -170,6 +170,15 @@ const REAL = [
   { ids: "roberta", json: "roberta/tokenizer.json.gz" },
   { ids: "modernbert", json: "modernbert/tokenizer.json.gz" },
 ];
+const CLASSES: Readonly<Record<string, string>> = {
+  "xlm-roberta": "XLMRobertaTokenizer",
+  gemma: "GemmaTokenizer",
+  minicpm: "LlamaTokenizer",
+  roberta: "RobertaTokenizer",
+  "qwen2.5": "Qwen2Tokenizer",
+  qwen3: "Qwen2Tokenizer",
+  modernbert: "PreTrainedTokenizerFast",
+};
 const hasReal = existsSync(join(shared, "parity", "corpus.jsonl.gz"));
 if (!hasReal) console.warn("tokenizer parity: the real vocabularies are not at ../shared/tokenizers; their corpus is skipped");
 
@@ -185,6 +194,7 @@ describe.skipIf(!hasReal)("the corpus of 8,180 texts", () => {
     const folder = join(scratch, ids);
     mkdirSync(folder);
     writeFileSync(join(folder, "tokenizer.json"), gunzipSync(readFileSync(join(shared, json))));
+    writeFileSync(join(folder, "tokenizer_config.json"), JSON.stringify({ tokenizer_class: CLASSES[json.split("/")[0] ?? ""] }));
     const { metadata, spec } = await readVocabulary(folder);
     const tokenizer = load(metadata, rules ? compileTokenizerSpec(JSON.parse(readFileSync(join(shared, rules), "utf8"))) : spec);
     const texts = (lines("corpus.jsonl.gz") as { t: string }[]).map(({ t }) => t);

@@ -40,7 +40,8 @@ describe.each(Object.entries(targets))("%s", (name, target) => {
 });
 
 describe("what a small file may not ask for", () => {
-  const withVocabulary = (vocab: object) => fill({ "tokenizer.json": JSON.stringify({ model: { type: "WordPiece", vocab } }) });
+  const withVocabulary = (vocab: object) =>
+    fill({ "config.json": '{"model_type":"bert"}', "tokenizer.json": JSON.stringify({ model: { type: "WordPiece", vocab } }) });
 
   it("millions of tokens between two ids", async () => {
     await expect(readVocabulary(withVocabulary({ "[UNK]": 0, a: 4_000_000 }))).rejects.toMatchObject({

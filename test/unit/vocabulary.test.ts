@@ -7,6 +7,7 @@ import { readVocabulary } from "../../src/tokenizer/vocabulary.js";
 let folder: string;
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), "bge-reranker-vocabulary-"));
+  write("config.json", { tokenizer_class: "PreTrainedTokenizerFast" });
 });
 afterEach(() => rmSync(folder, { recursive: true }));
 
