@@ -93,6 +93,7 @@ function explain(result: ConvertResult): string {
   const lines = [
     `${result.name}: ${result.class}, ${result.architecture}, ${result.tensorCount} tensors, ${formatBytes(result.sizeBytes)}`,
   ];
+  for (const file of result.ignoredFiles) lines.push(`  read ${result.files.join(", ")}; ${file} beside it is of an earlier save`);
   for (const fallback of result.fallbacks) lines.push(`  ${JSON.stringify(fallback)}`);
   if (result.adapted.length > 0) lines.push(`  ${result.adapted.length} tensors changed by the LoRA adapter`);
   return `${lines.join("\n")}\n`;

@@ -51,6 +51,9 @@ export interface ConvertResult {
   readonly sourceSha256: string;
   /** Source tensors left out, with the reason. */
   readonly dropped: TensorPlan["dropped"];
+  /** Names of weight files read, and of an index beside a single file, which is of an earlier save and was not. */
+  readonly files: readonly string[];
+  readonly ignoredFiles: readonly string[];
   /** Tensors that could not have the type asked for. */
   readonly fallbacks: readonly TypeFallback[];
   /** Tensors changed by the LoRA adapter. */

@@ -21,6 +21,8 @@ export interface SafeTensor {
 export interface SafeTensorSet {
   readonly tensors: ReadonlyMap<string, SafeTensor>;
   readonly files: readonly WeightFile[];
+  /** Files of the folder that name other weights and were not read. */
+  readonly ignored: readonly string[];
 }
 
 // biome-ignore format: one table
@@ -59,10 +61,10 @@ async function readTable(file: WeightFile): Promise<SafeTensor[]> {
   }
 }
 
-/** Reads `<stem>.safetensors`, or the shards that `<stem>.safetensors.index.json` names. */
+/** Reads `<stem>.safetensors`, or else the shards that `<stem>.safetensors.index.json` names. */
 export async function readSafetensorsFolder(folder: string, stem = "model"): Promise<SafeTensorSet> {
-  const names = await weightFiles(folder, stem);
-  return readSafetensorsFiles(names.map((name) => localFile(join(folder, name))));
+  const { names, ignored } = await weightFiles(folder, stem);
+  return { ...(await readSafetensorsFiles(names.map((name) => localFile(join(folder, name))))), ignored };
 }
 
 /** Reads the tables of all shards of a checkpoint. */
@@ -74,13 +76,19 @@ export async function readSafetensorsFiles(files: readonly WeightFile[]): Promis
       tensors.set(tensor.name, tensor);
     }
   }
-  return { tensors, files };
+  return { tensors, files, ignored: [] };
 }
 
-async function weightFiles(folder: string, stem: string): Promise<string[]> {
-  const index = await readJsonObject(join(folder, `${stem}.safetensors.index.json`));
-  if (index) return shardNames(index, `\`${stem}.safetensors.index.json\``);
-  if (await exists(join(folder, `${stem}.safetensors`))) return [`${stem}.safetensors`];
+/**
+ * The single file first, as transformers does: an index beside it is of an earlier save.
+ * Source: transformers 4.57 modeling_utils.py, `_get_resolved_checkpoint_files`.
+ */
+async function weightFiles(folder: string, stem: string): Promise<Pick<SafeTensorSet, "ignored"> & { readonly names: readonly string[] }> {
+  const single = `${stem}.safetensors`;
+  const index = `${single}.index.json`;
+  if (await exists(join(folder, single))) return { names: [single], ignored: (await exists(join(folder, index))) ? [index] : [] };
+  const json = await readJsonObject(join(folder, index));
+  if (json) return { names: shardNames(json, `\`${index}\``), ignored: [] };
   throw new RerankerError("CONVERT_FAILED", await missingWeights(folder, stem));
 }
 

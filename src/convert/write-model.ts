@@ -4,7 +4,7 @@ import type { GgufTensor, NativeAddon, TensorTypeInfo } from "../addon/native.js
 import { throwIfDiskFull } from "../files/output-file.js";
 import type { MetadataEntry } from "../gguf/metadata-entry.js";
 import { together } from "../together.js";
-import { type Checkpoint, countParameters, throwIfUntied } from "./checkpoint.js";
+import { type Checkpoint, countParameters, throwIfHeadDiffers } from "./checkpoint.js";
 import { hashWeights, patchMetadata, readPadPosition } from "./late-metadata.js";
 import type { ConvertOptions, ConvertResult } from "./options.js";
 import { type RowEdit, type RowJob, streamRows } from "./row-stream.js";
@@ -44,11 +44,11 @@ export async function writeModel(
   const target = await open(path, "r+");
   try {
     const jobs = rowJobs(addon, checkpoint, header.tensors, types, readers, target);
-    const onBytes = progressOf(plan, options.onProgress);
+    const onBytes = progressOf(plan, types, options.onProgress);
     const [sourceSha256, padPosition] = await together(options.signal, [
       (signal) => hashWeights(weights.files, signal),
       (signal) => readPadPosition(addon, checkpoint, signal),
-      (signal) => throwIfUntied(checkpoint, signal),
+      (signal) => throwIfHeadDiffers(checkpoint, signal),
       (signal) => streamRows(addon, jobs, { signal, onBytes }),
     ]);
     for (const file of weights.files) await file.verified();
@@ -65,6 +65,8 @@ export async function writeModel(
       parameterCount: countParameters(plan),
       sourceSha256,
       dropped: plan.dropped,
+      files: weights.files.map((file) => file.name),
+      ignoredFiles: weights.ignored,
       fallbacks: chooser.fallbacks,
       adapted: lora?.targets ?? [],
     };
@@ -89,7 +91,10 @@ async function* rowJobs(
     const targetRowBytes = rowBytes(type, tensor.columns, types);
     const transform = transformRows(tensor.transform, headSize);
     const sourceRowBytes = rowBytes(part.sourceType, tensor.columns, types);
-    const merge: RowEdit | undefined = await lora?.editOf(part.source.name, addon);
+    const { adaptedAs = part.source.name } = part;
+    const merge: RowEdit | undefined = adaptedAs === null ? undefined : await lora?.editOf(adaptedAs, addon);
+    const edits = merge ? [merge, ...transform.edits] : [...transform.edits];
+    if (tensor.transform === "label-difference") edits.push(minus(await otherLabel(addon, part, tensor.columns, sourceRowBytes, merge)));
     yield {
       tensor: tensor.name,
       source: await readers.open(part.source.file),
@@ -103,10 +108,36 @@ async function* rowJobs(
       rows: part.rows,
       columns: tensor.columns,
       firstRow: part.firstRow,
-      edits: merge ? [merge, ...transform.edits] : transform.edits,
+      edits,
       ...(transform.reorder ? { reorder: transform.reorder } : {}),
     };
   }
+}
+
+/** The row of the output that says "irrelevant", as an adapter leaves it. */
+async function otherLabel(
+  addon: NativeAddon,
+  { source, sourceType, firstRow }: PlannedPart,
+  columns: number,
+  rowBytes: number,
+  merge: RowEdit | undefined,
+): Promise<Float32Array> {
+  const row = 1 - firstRow;
+  const reader = await source.file.open();
+  try {
+    const bytes = await reader.read(rowBytes, source.offset + row * rowBytes);
+    const values = new Float32Array(new Uint8Array(await addon.convertRows(bytes, sourceType, "F32", columns)).buffer);
+    merge?.(values, row, columns);
+    return values;
+  } finally {
+    await reader.close();
+  }
+}
+
+function minus(other: Float32Array): RowEdit {
+  return (values) => {
+    for (let i = 0; i < values.length; i++) values[i] = (values[i] as number) - (other[i] as number);
+  };
 }
 
 interface PlacedPart {
@@ -142,17 +173,17 @@ class Readers {
   }
 }
 
-function progressOf(plan: TensorPlan, onProgress: ConvertOptions["onProgress"]): (bytes: number, tensor: string) => void {
+function progressOf(
+  plan: TensorPlan,
+  types: readonly TensorTypeInfo[],
+  onProgress: ConvertOptions["onProgress"],
+): (bytes: number, tensor: string) => void {
   const total = plan.tensors
-    .flatMap((tensor) => tensor.parts)
-    .reduce((sum, { source, rows }) => sum + (source.sizeBytes / sourceRows(source.shape)) * rows, 0);
+    .flatMap(({ parts, columns }) => parts.map(({ sourceType, rows }) => rows * rowBytes(sourceType, columns, types)))
+    .reduce((sum, bytes) => sum + bytes, 0);
   let done = 0;
   return (bytes, tensor) => {
     done += bytes;
     onProgress?.({ done, total, tensor });
   };
-}
-
-function sourceRows(shape: readonly number[]): number {
-  return shape.length > 1 ? (shape[0] ?? 1) : 1;
 }

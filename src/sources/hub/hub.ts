@@ -53,7 +53,8 @@ async function holdsCheckpoint(folder: string): Promise<boolean> {
   if (!(await isFile(join(folder, "config.json")))) return false;
   const vocabularies = await Promise.all(VOCABULARIES.map((name) => isFile(join(folder, name))));
   if (!vocabularies.includes(true)) return false;
-  const weights = (await isFile(join(folder, WEIGHTS_INDEX))) ? await readShards(folder).catch(() => undefined) : [WEIGHTS];
+  if (await isFile(join(folder, WEIGHTS))) return true; // the single file comes first, as in safetensors.ts
+  const weights = (await isFile(join(folder, WEIGHTS_INDEX))) ? await readShards(folder).catch(() => undefined) : undefined;
   return weights !== undefined && (await Promise.all(weights.map((name) => isFile(join(folder, name))))).every(Boolean);
 }
 

@@ -93,9 +93,10 @@ export function selectFiles(id: string, names: Iterable<string>, wantedFile: str
   if (present.has("config.json") && (index || present.has(WEIGHTS))) {
     const vocabulary = VOCABULARIES.find((name) => present.has(name));
     const small = ["config.json", ...(vocabulary ? [vocabulary] : []), ...TOKENIZER_SETTINGS.filter((name) => present.has(name))];
-    return index
-      ? { kind: "checkpoint", small: [...small, WEIGHTS_INDEX], weights: undefined }
-      : { kind: "checkpoint", small, weights: WEIGHTS };
+    // The single file first, as transformers does: an index beside it is of an earlier save.
+    return present.has(WEIGHTS)
+      ? { kind: "checkpoint", small, weights: WEIGHTS }
+      : { kind: "checkpoint", small: [...small, WEIGHTS_INDEX], weights: undefined };
   }
   const [only] = ggufs;
   if (ggufs.length === 1 && only !== undefined) return { kind: "gguf", file: only };
