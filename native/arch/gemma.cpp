@@ -12,7 +12,8 @@ struct Gemma : Decoder {
         embedding_scale = std::sqrt(float(n_embd));
         const int64_t token = options.token_id >= 0 ? options.token_id : int64_t(w.file().u32("reranker.token_id"));
         if (token >= n_vocab) throw Error("MODEL_INVALID", w.file().path() + ": the scored token " + std::to_string(token) + " is not in the vocabulary");
-        heads = w.rows("token_embd.weight", n_embd, token, 1); // the language model's head is tied to the embeddings
+        // A head of its own is stored as the scored token's row; else it is tied to the embeddings.
+        heads = w.file().find("reranker.head.weight") ? w.rows("reranker.head.weight", n_embd, 0, 1) : w.rows("token_embd.weight", n_embd, token, 1);
     }
 
     ggml_tensor * build_layer(GraphBuilder & g, int32_t i, ggml_tensor * x, const Rows & rows, Pick pick, const ScoreParams &) const override {

@@ -7,7 +7,7 @@ import { readJsonObject } from "../files/json.js";
 import { type CheckpointConfig, readConfig } from "./config.js";
 import { type LoraAdapter, readLora } from "./lora.js";
 import { readSafetensorsFiles, readSafetensorsFolder, type SafeTensor, type SafeTensorSet } from "./safetensors.js";
-import { planTensors, type TensorPlan } from "./tensor-plan.js";
+import { type OwnHead, planTensors, type TensorPlan } from "./tensor-plan.js";
 import { hashInto, type WeightFile } from "./weight-file.js";
 
 export interface Checkpoint {
@@ -16,8 +16,9 @@ export interface Checkpoint {
   readonly weights: SafeTensorSet;
   readonly plan: TensorPlan;
   readonly lora: LoraAdapter | undefined;
-  /** A stored head and the table that it must equal: see `throwIfUntied`. */
+  /** A stored head and the table that it must equal: see `throwIfHeadDiffers`. */
   readonly storedHead: { readonly head: SafeTensor; readonly table: SafeTensor } | undefined;
+  readonly ownHead: OwnHead | undefined;
 }
 
 export interface CheckpointOptions {
@@ -45,8 +46,13 @@ export async function readCheckpoint(source: string, options: CheckpointOptions 
   const storedHead = findStoredHead(config, weights);
   const lora = options.lora === undefined ? undefined : await readLora(options.lora);
   const shapes = new Map(plan.tensors.flatMap((tensor) => tensor.parts.map((part) => [part.source.name, part.source.shape])));
+  const { tied } = config.checkpoint;
+  const tableShape = tied && shapes.get(tied.to);
+  if (tied && tableShape) shapes.set(tied.name, tableShape);
   lora?.check((tensor) => shapes.get(tensor));
-  return { config, name: options.name ?? checkpointName(resolve(source)), weights, plan, lora, storedHead };
+  const ownHead = findOwnHead(config, weights, lora);
+  if (tied && config.tiedEmbeddings && !ownHead) lora?.tie(tied.to, tied.name);
+  return { config, name: options.name ?? checkpointName(resolve(source)), weights, plan, lora, storedHead, ownHead };
 }
 
 /** The folder's name, or the repository's when the folder is a snapshot in the Hugging Face cache. */
@@ -56,27 +62,54 @@ function checkpointName(folder: string): string {
   return repository ?? (basename(folder) || "model");
 }
 
-/** transformers ignores a stored head when config.json ties it; otherwise the head counts, and only an equal one is the same model. */
-function findStoredHead(config: CheckpointConfig, { tensors }: SafeTensorSet): Checkpoint["storedHead"] {
-  const { checkpoint, tiedEmbeddings } = config;
-  if (!checkpoint.tied || tiedEmbeddings) return undefined;
-  const head = tensors.get(checkpoint.tied.name);
-  const table = tensors.get(checkpoint.tied.to);
-  if (head && table && head.dtype === table.dtype && head.sizeBytes === table.sizeBytes) return { head, table };
-  throw untied(config, head ? "differs from" : "is missing beside");
+/**
+ * The head of a model that scores by a token's logit, where it is not the embedding table: stored beside it, or made of the
+ * table by an adapter that was trained on one of the two alone. peft leaves the other one as it was.
+ */
+function findOwnHead(
+  { checkpoint: { tied }, tiedEmbeddings, name }: CheckpointConfig,
+  { tensors }: SafeTensorSet,
+  lora: LoraAdapter | undefined,
+): OwnHead | undefined {
+  if (!tied) return undefined;
+  const head = tensors.get(tied.name);
+  const table = tensors.get(tied.to);
+  if (!tiedEmbeddings) {
+    if (head) return { source: head, adaptedAs: tied.name };
+    throw new RerankerError(
+      "CONVERT_FAILED",
+      `config.json says \`tie_word_embeddings: false\`, and \`${tied.name}\`, the head that then scores, is missing beside \`${tied.to}\`. ` +
+        `Download all weights; if ${name} was trained with the two tied, say so in config.json.`,
+    );
+  }
+  if (!table) return undefined; // the plan says what is missing
+  if (lora?.replaces(tied.name)) return { source: table, adaptedAs: tied.name };
+  if (!lora?.replaces(tied.to)) return undefined;
+  lora.throwIfChanged(tied.name, `\`${tied.to}\` is saved whole, and the two are tied in the base model`);
+  return { source: table, adaptedAs: null };
+}
+
+/** Where config.json ties head and table and both are stored, transformers 4 scores with the table, 5 with the head. */
+function findStoredHead({ checkpoint: { tied }, tiedEmbeddings }: CheckpointConfig, { tensors }: SafeTensorSet): Checkpoint["storedHead"] {
+  const head = tied && tiedEmbeddings ? tensors.get(tied.name) : undefined;
+  const table = tied && tensors.get(tied.to);
+  if (!tied || !head || !table) return undefined;
+  if (head.dtype === table.dtype && head.sizeBytes === table.sizeBytes) return { head, table };
+  throw ambiguousHead(tied);
 }
 
 /** @throws {RerankerError} `CONVERT_FAILED` when the stored head has other bytes than the table. */
-export async function throwIfUntied({ config, storedHead }: Checkpoint, signal?: AbortSignal): Promise<void> {
-  if (!storedHead) return;
-  if ((await hashOf(storedHead.head, signal)) !== (await hashOf(storedHead.table, signal))) throw untied(config, "differs from");
+export async function throwIfHeadDiffers({ config, storedHead }: Checkpoint, signal?: AbortSignal): Promise<void> {
+  const { tied } = config.checkpoint;
+  if (!storedHead || !tied) return;
+  if ((await hashOf(storedHead.head, signal)) !== (await hashOf(storedHead.table, signal))) throw ambiguousHead(tied);
 }
 
-function untied({ checkpoint: { tied }, name }: CheckpointConfig, what: string): RerankerError {
+function ambiguousHead({ name, to }: NonNullable<CheckpointConfig["checkpoint"]["tied"]>): RerankerError {
   return new RerankerError(
     "CONVERT_FAILED",
-    `config.json says \`tie_word_embeddings: false\`, and \`${tied?.name}\` ${what} \`${tied?.to}\`. ` +
-      `${name} rerankers score with the embedding table; a head of its own is not supported.`,
+    `\`${name}\` differs from \`${to}\`, and config.json ties the two: transformers 4 scores with the table, 5 with the head. ` +
+      `Say \`"tie_word_embeddings": false\` in config.json to score with the head, or save the weights without \`${name}\` to score with the table.`,
   );
 }
 

@@ -2,7 +2,17 @@
 import { RerankerError } from "../errors.js";
 import type { JsonObject } from "../files/json.js";
 import { isObject } from "../files/json.js";
-import { type Activation, type CheckpointProfile, findCheckpoint, type ModelProfile, profiles, type Quantity } from "../models/index.js";
+import {
+  type Activation,
+  type CheckpointProfile,
+  type ConfigField,
+  findCheckpoint,
+  type ModelProfile,
+  profiles,
+  type Quantity,
+} from "../models/index.js";
+import { type Labels, readLabels } from "./labels.js";
+import { ropeTheta } from "./rope.js";
 
 export interface CheckpointConfig {
   readonly profile: ModelProfile;
@@ -12,7 +22,9 @@ export interface CheckpointConfig {
   readonly activation: Activation;
   readonly quantities: ReadonlyMap<Quantity, number>;
   readonly padTokenId: number;
-  /** false only when config.json says so: then a language-model head of its own would count. */
+  /** Of a classifier. */
+  readonly labels: Labels | undefined;
+  /** false: a language-model head of its own scores. */
   readonly tiedEmbeddings: boolean;
   /** `reranker_max_length`, our own key: tokens a pair is cut to unless told otherwise. The reference cuts every model to 512. */
   readonly maxLength: number | undefined;
@@ -38,16 +50,15 @@ const LIMITS: Readonly<Partial<Record<Quantity, number>>> = {
 
 export function readConfig(json: JsonObject): CheckpointConfig {
   const { profile, checkpoint, name } = checkpointOf(json);
-  throwIfUnsupported(json, profile, checkpoint);
-  const padTokenId = wholeNumber(json, "pad_token_id", 1 << 24, checkpoint.reservedPositions === "none" ? 0 : 1);
+  throwIfUnsupported(json, checkpoint);
+  // Without reserved positions padding is the tokenizer's business alone, and null is a value.
+  const padTokenId = checkpoint.reservedPositions === "none" ? 0 : wholeNumber(json, "pad_token_id", 1 << 24, 1);
+  const labels = profile.score.kind === "cls" ? readLabels(json) : undefined;
   const quantities = new Map<Quantity, number>();
-  for (const [quantity, source] of Object.entries(checkpoint.fields) as [Quantity, { field: string; otherwise?: number }][]) {
-    const limit = LIMITS[quantity];
-    quantities.set(
-      quantity,
-      limit ? wholeNumber(json, source.field, limit, source.otherwise, 1) : realNumber(json, source.field, source.otherwise),
-    );
+  for (const [quantity, source] of Object.entries(checkpoint.fields) as [Quantity, ConfigField][]) {
+    quantities.set(quantity, source.rope ? ropeTheta(json, source) : fieldValue(json, quantity, source, quantities));
   }
+  if (labels) quantities.set("n_label", labels.count);
   derive(quantities, json, checkpoint, padTokenId);
   return {
     profile,
@@ -56,10 +67,30 @@ export function readConfig(json: JsonObject): CheckpointConfig {
     activation: activationOf(json, checkpoint),
     quantities,
     padTokenId,
-    tiedEmbeddings: json.tie_word_embeddings !== false,
+    labels,
+    tiedEmbeddings: tiedEmbeddings(json, checkpoint),
     maxLength: json.reranker_max_length === undefined ? undefined : wholeNumber(json, "reranker_max_length", 1 << 24, undefined, 1),
     json,
   };
+}
+
+/** The field, or what stands for an absent one in transformers. null is absent for nobody but those who say so. */
+function fieldValue(json: JsonObject, quantity: Quantity, source: ConfigField, known: ReadonlyMap<Quantity, number>): number {
+  const stand = (value: ConfigField["otherwise"]) => (typeof value === "string" ? known.get(value) : value);
+  const { field } = source;
+  if (json[field] === null && source.orNull !== undefined) return stand(source.orNull) ?? 0;
+  if (json[field] === null)
+    throw new RerankerError("CONVERT_FAILED", `\`${field}\` in config.json is null, which transformers does not take either.`);
+  const otherwise = stand(source.otherwise);
+  const limit = LIMITS[quantity];
+  return limit ? wholeNumber(json, field, limit, otherwise, 1) : realNumber(json, field, otherwise);
+}
+
+function tiedEmbeddings(json: JsonObject, { tied }: CheckpointProfile): boolean {
+  const value = json["tie_word_embeddings"];
+  if (value === undefined) return tied?.otherwise ?? true;
+  if (typeof value === "boolean" || value === null) return value === true;
+  throw new RerankerError("CONVERT_FAILED", `\`tie_word_embeddings\` in config.json is ${JSON.stringify(value)}; it is true or false.`);
 }
 
 export function quantity(config: CheckpointConfig, name: Quantity): number {
@@ -84,7 +115,7 @@ function checkpointOf(json: JsonObject): Pick<CheckpointConfig, "profile" | "che
   throw new RerankerError("CONVERT_FAILED", `Architecture ${JSON.stringify(name)} ${why}. Supported: ${known.join(", ")}.`);
 }
 
-function throwIfUnsupported(json: JsonObject, profile: ModelProfile, checkpoint: CheckpointProfile): void {
+function throwIfUnsupported(json: JsonObject, checkpoint: CheckpointProfile): void {
   if (isObject(json.quantization_config)) {
     throw new RerankerError(
       "CONVERT_FAILED",
@@ -97,22 +128,27 @@ function throwIfUnsupported(json: JsonObject, profile: ModelProfile, checkpoint:
       throw new RerankerError("CONVERT_FAILED", `\`${field}\` in config.json is ${JSON.stringify(value) ?? "missing"}. ${advice}`);
     }
   }
-  if (profile.score.kind === "cls") throwIfSeveralLabels(json);
+  throwIfChanged(json, checkpoint);
 }
 
-/** transformers counts id2label first, then num_labels, and takes 2 when neither is there. */
-function throwIfSeveralLabels(json: JsonObject): void {
-  const labels = isObject(json.id2label) ? Object.keys(json.id2label).length : (json.num_labels ?? 2);
-  if (labels === 1 && (json.num_labels === undefined || json.num_labels === 1)) return;
-  const counted = labels === 1 ? json.num_labels : labels;
-  throw new RerankerError(
-    "CONVERT_FAILED",
-    `The model has ${JSON.stringify(counted)} labels (\`id2label\`, \`num_labels\`); a reranker has one output. A classifier cannot be used as one; fine-tune with \`num_labels=1\`.`,
-  );
+/** What changes any model of transformers, whatever its class. */
+function throwIfChanged(json: JsonObject, { modelTypes }: CheckpointProfile): void {
+  const type = json["model_type"];
+  if (type !== undefined && modelTypes && !modelTypes.some((known) => known === type)) {
+    throw new RerankerError(
+      "CONVERT_FAILED",
+      `\`model_type\` in config.json is ${JSON.stringify(type)}, and \`architectures\` names a class of ${modelTypes.join(" or ")}: transformers goes by the former, so that the weights would not fit.`,
+    );
+  }
+  const pruned = json["pruned_heads"];
+  if (isObject(pruned) && Object.keys(pruned).length > 0)
+    throw new RerankerError("CONVERT_FAILED", "Heads were pruned from the model (`pruned_heads` in config.json), which is not supported.");
+  if (json["is_encoder_decoder"] === true)
+    throw new RerankerError("CONVERT_FAILED", "`is_encoder_decoder` in config.json is true, which no model of this class is.");
 }
 
 function activationOf(json: JsonObject, { activation }: CheckpointProfile): Activation {
-  const value = json[activation.field] ?? activation.otherwise;
+  const value = json[activation.field] === undefined ? activation.otherwise : json[activation.field];
   if (typeof value === "string" && Object.hasOwn(activation.names, value)) return activation.names[value] as Activation;
   throw new RerankerError(
     "CONVERT_FAILED",
@@ -165,7 +201,7 @@ function deriveHeads(quantities: Map<Quantity, number>, json: JsonObject): void 
 }
 
 function wholeNumber(json: JsonObject, field: string, limit: number, otherwise?: number, least = 0): number {
-  const value = json[field] ?? otherwise;
+  const value = json[field] === undefined ? otherwise : json[field];
   if (Number.isInteger(value) && (value as number) >= least && (value as number) <= limit) return value as number;
   throw new RerankerError(
     "CONVERT_FAILED",
@@ -174,7 +210,7 @@ function wholeNumber(json: JsonObject, field: string, limit: number, otherwise?:
 }
 
 function realNumber(json: JsonObject, field: string, otherwise?: number): number {
-  const value = json[field] ?? otherwise;
+  const value = json[field] === undefined ? otherwise : json[field];
   if (typeof value === "number" && Number.isFinite(value) && value > 0) return value;
   throw new RerankerError(
     "CONVERT_FAILED",

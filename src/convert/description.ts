@@ -1,6 +1,6 @@
 // What a checkpoint folder holds, before anything is converted.
 import type { RerankClass } from "../models/index.js";
-import { countParameters, readCheckpoint, throwIfUntied } from "./checkpoint.js";
+import { countParameters, readCheckpoint, throwIfHeadDiffers } from "./checkpoint.js";
 import { quantity } from "./config.js";
 import type { TensorPlan } from "./tensor-plan.js";
 
@@ -28,7 +28,7 @@ export interface CheckpointDescription {
 /** @throws {RerankerError} `CONVERT_FAILED` as `convert` would. */
 export async function describeCheckpoint(source: string): Promise<CheckpointDescription> {
   const checkpoint = await readCheckpoint(source);
-  await throwIfUntied(checkpoint);
+  await throwIfHeadDiffers(checkpoint);
   const { config, name, plan, weights } = checkpoint;
   const sources = plan.tensors.flatMap((tensor) => tensor.parts.map((part) => part.source));
   const tensorTypes: Record<string, number> = {};

@@ -12,6 +12,12 @@ export interface LoraAdapter {
   readonly targets: readonly string[];
   /** Throws when the adapter changes a tensor that the model does not have, or one of another shape. */
   check(shapeOf: (name: string) => readonly number[] | undefined): void;
+  /** Whether the tensor was trained whole (`modules_to_save`) and takes the place of the model's own. */
+  replaces(name: string): boolean;
+  /** @throws {RerankerError} `CONVERT_FAILED` with the reason when the adapter changes that tensor. */
+  throwIfChanged(name: string, why: string): void;
+  /** Two names of one tensor: changes of either go to both, as peft merges them into what a model has tied. */
+  tie(name: string, other: string): void;
   /** Loads what is needed to change one tensor; undefined when the adapter leaves it alone. */
   editOf(name: string, addon: NativeAddon): Promise<RowEdit | undefined>;
 }
@@ -19,6 +25,10 @@ export interface LoraAdapter {
 interface Update {
   a?: SafeTensor;
   b?: SafeTensor;
+  /** The two are of an embedding table, which peft stores transposed. */
+  table?: true;
+  /** The model's own tensor, saved with the adapter because its table had grown. */
+  base?: SafeTensor;
   /** A tensor trained whole (`modules_to_save`): it takes the place of the model's own. */
   whole?: SafeTensor;
 }
@@ -51,20 +61,54 @@ export async function readLora(folder: string): Promise<LoraAdapter> {
   for (const [name, update] of updates) checkPair(name, update, ranksDiffer ? undefined : rank);
   const scale = (r: number) => alpha / (config.use_rslora === true ? Math.sqrt(r) : r);
 
+  const ties = new Map<string, string>();
+  const editsOf = async (update: Update, addon: NativeAddon, isFirst: boolean): Promise<RowEdit[]> => {
+    const whole = isFirst ? (update.whole ?? update.base) : undefined; // of tied tensors one base is enough
+    const edits = whole ? [replacement(await floats(whole, addon))] : [];
+    if (!update.a || !update.b) return edits;
+    const { rows, columns, r } = await factors(update.a, update.b, update.table === true, addon);
+    return [...edits, addProduct(rows, columns, r, scale(r))];
+  };
+
   return {
     rank,
     targets: [...updates.keys()],
     check(shapeOf) {
       for (const [name, update] of updates) checkFit(name, update, shapeOf(name));
     },
+    replaces: (name) => updates.get(name)?.whole !== undefined,
+    throwIfChanged(name, why) {
+      if (updates.has(name)) throw unsupported(`it changes \`${name}\` although ${why}`);
+    },
+    tie(name, other) {
+      ties.set(name, other);
+    },
     async editOf(name, addon) {
-      const update = updates.get(name);
-      if (update?.whole) return replacement(await floats(update.whole, addon));
-      if (!update?.a || !update.b) return undefined;
-      const r = update.a.shape[0] ?? 0;
-      return addProduct(await floats(update.b, addon), await floats(update.a, addon), r, scale(r));
+      const names = [name, ...(ties.has(name) ? [ties.get(name) as string] : [])];
+      const found = names.map((each) => updates.get(each)).filter((update) => update !== undefined);
+      const edits: RowEdit[] = [];
+      for (const [i, update] of found.entries()) edits.push(...(await editsOf(update, addon, i === 0)));
+      if (edits.length === 0) return undefined;
+      return (values, firstRow, columns) => {
+        for (const edit of edits) edit(values, firstRow, columns);
+      };
     },
   };
+}
+
+/** W += scale * rows columns, where `rows` has a row for each of W's. */
+async function factors(a: SafeTensor, b: SafeTensor, table: boolean, addon: NativeAddon) {
+  const r = a.shape[0] ?? 0;
+  const [first, second] = [await floats(a, addon), await floats(b, addon)];
+  // Of a table: A is [r, tokens], B [width, r], and W grows by their product transposed.
+  return table ? { rows: transposed(first, r), columns: transposed(second, second.length / r), r } : { rows: second, columns: first, r };
+}
+
+function transposed(values: Float32Array, rows: number): Float32Array {
+  const columns = values.length / rows;
+  const result = new Float32Array(values.length);
+  for (let i = 0; i < rows; i++) for (let j = 0; j < columns; j++) result[j * rows + i] = values[i * columns + j] as number;
+  return result;
 }
 
 function throwIfUnsupported(config: JsonObject): void {
@@ -90,28 +134,32 @@ function isSet(value: unknown): boolean {
   return value !== undefined && value !== null && value !== false;
 }
 
-/** `base_model.model.<name>.lora_A.weight` and its partner, by `<name>.weight`. */
+/** `base_model.model.<name>.lora_A.weight` and its partner, by `<name>.weight`; of a table `<name>.lora_embedding_A`. */
 function collect(tensors: ReadonlyMap<string, SafeTensor>): Map<string, Update> {
   const updates = new Map<string, Update>();
   for (const [key, tensor] of tensors) {
     const name = key.replace(/^base_model\.model\./, "");
-    const match = /^(.+)\.lora_([AB])(?:\.default)?\.weight$/.exec(name);
+    const linear = /^(.+)\.lora_([AB])(?:\.default)?\.weight$/.exec(name);
+    const match = linear ?? /^(.+)\.lora_embedding_([AB])(?:\.default)?$/.exec(name);
     if (!match && /lora_|original_module/.test(name))
-      throw unsupported(`tensor \`${key}\` is not understood; adapters on linear layers can be merged`);
-    const target = match ? `${match[1]}.weight` : name.replace(/\.modules_to_save(\.default)?\./, ".");
+      throw unsupported(`tensor \`${key}\` is not understood; adapters on linear layers and tables can be merged`);
+    const isBase = /\.base_layer\.weight$/.test(name);
+    const plain = name.replace(/\.modules_to_save(\.default)?\./, ".").replace(/\.base_layer\./, ".");
+    const target = match ? `${match[1]}.weight` : plain;
     const update = updates.get(target) ?? {};
-    const part = match ? (match[2] === "A" ? "a" : "b") : "whole";
+    const part = match ? (match[2] === "A" ? "a" : "b") : isBase ? "base" : "whole";
     if (update[part]) throw unsupported(`tensor \`${key}\` is there twice`);
     update[part] = tensor;
+    if (match && !linear) update.table = true;
     updates.set(target, update);
   }
   if (updates.size === 0) throw unsupported("it holds no tensors");
   return updates;
 }
 
-function checkPair(name: string, { a, b, whole }: Update, rank: number | undefined): void {
+function checkPair(name: string, { a, b, whole, base }: Update, rank: number | undefined): void {
   if (whole) {
-    if (a || b) throw unsupported(`\`${name}\` is both adapted and saved whole`);
+    if (a || b || base) throw unsupported(`\`${name}\` is both adapted and saved whole`);
     return;
   }
   if (!a || !b) throw unsupported(`\`${name}\` has only one of lora_A and lora_B`);
@@ -122,13 +170,18 @@ function checkPair(name: string, { a, b, whole }: Update, rank: number | undefin
     throw unsupported(`lora_A of \`${name}\` has rank ${a.shape[0]}, adapter_config.json says ${rank}`);
 }
 
-function checkFit(name: string, { a, b, whole }: Update, shape: readonly number[] | undefined): void {
+function checkFit(name: string, { a, b, whole, base, table }: Update, shape: readonly number[] | undefined): void {
   if (!shape) {
     throw unsupported(
       `it changes \`${name}\`, which this model does not have. Was it trained on another model, or on a module that the reranker does not use?`,
     );
   }
-  const wanted = whole ? whole.shape : [b?.shape[0], a?.shape[1]];
+  const stored = whole ?? base;
+  if (stored) checkShape(name, stored.shape, shape);
+  if (a && b) checkShape(name, table ? [a.shape[1], b.shape[0]] : [b.shape[0], a.shape[1]], shape);
+}
+
+function checkShape(name: string, wanted: readonly (number | undefined)[], shape: readonly number[]): void {
   if (wanted.length !== shape.length || wanted.some((n, i) => n !== shape[i])) {
     throw unsupported(`its update of \`${name}\` is [${wanted.join(", ")}], the model's tensor [${shape.join(", ")}]`);
   }

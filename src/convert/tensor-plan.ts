@@ -13,6 +13,8 @@ export interface PlannedPart {
   readonly firstRow: number;
   readonly rows: number;
   readonly targetRow: number;
+  /** Name under which a LoRA adapter changes it, where that is not the source's; null: it leaves it alone. */
+  readonly adaptedAs?: string | null;
 }
 
 export interface PlannedTensor {
@@ -31,13 +33,20 @@ export interface TensorPlan {
   readonly dropped: readonly { readonly tensor: string; readonly reason: string }[];
 }
 
+/** Where the rows of a head come from that is not the embedding table. */
+export interface OwnHead {
+  readonly source: SafeTensor;
+  /** Name under which an adapter changes it; null: it does not. */
+  readonly adaptedAs: string | null;
+}
+
 const SOURCE_TYPES: Readonly<Record<string, TensorType>> = { F32: "F32", F16: "F16", BF16: "BF16" };
 
 export function planTensors(config: CheckpointConfig, source: ReadonlyMap<string, SafeTensor>): TensorPlan {
   const available = renamed(config, source);
   const tensors: PlannedTensor[] = [];
   for (const [pattern, rule] of Object.entries(config.checkpoint.tensors)) {
-    if (rule.when && config.json[rule.when.field] !== rule.when.value) continue;
+    if (rule.when && (config.json[rule.when.field] ?? rule.when.otherwise) !== rule.when.value) continue;
     for (const layer of indices(pattern, "{i}", quantity(config, "n_layer"))) {
       tensors.push(
         planTensor(config, available, pattern.replace("{i}", `${layer}`), { ...rule, name: rule.name.replace("{i}", `${layer}`) }),
@@ -66,6 +75,7 @@ function planTensor(
   const shape = rule.shape.map((dimension) => (dimension === 1 ? 1 : quantity(config, dimension)));
   const columns = shape.at(-1) ?? 1;
   const sourceRows = shape.length > 1 ? (shape[0] ?? 1) : 1;
+  if (rule.transform === "label-difference") return planScore(config, take(config, available, pattern, shape, rule.shape), rule);
   const firstRow = rule.transform === "drop-reserved-positions" ? reservedPositions(config) : 0;
   const rows = sourceRows - firstRow;
   const names = indices(pattern, "{h}", config.quantities.get("n_score_head") ?? 1).map((head) => pattern.replace("{h}", `${head}`));
@@ -79,6 +89,31 @@ function planTensor(
     columns,
     transform: rule.transform,
     parts,
+  };
+}
+
+/** One row of outputs: the only one, or that of "relevant", from which the other is taken. */
+function planScore({ labels }: CheckpointConfig, source: SafeTensor, rule: TensorRule): PlannedTensor {
+  const isMatrix = source.shape.length > 1;
+  const columns = isMatrix ? (source.shape[1] ?? 1) : 1;
+  const firstRow = labels?.count === 2 ? labels.relevant : 0;
+  return {
+    name: rule.name,
+    shape: isMatrix ? [columns, 1] : [1],
+    columns,
+    transform: labels?.count === 2 ? rule.transform : undefined,
+    parts: [{ source, sourceType: sourceType(source), firstRow, rows: 1, targetRow: 0 }],
+  };
+}
+
+/** The scored token's row of a head that is not the embedding table. */
+export function withHead(plan: TensorPlan, head: OwnHead, tokenId: number): TensorPlan {
+  const { source, adaptedAs } = head;
+  const columns = source.shape.at(-1) ?? 1;
+  const part = { source, sourceType: sourceType(source), firstRow: tokenId, rows: 1, targetRow: 0, adaptedAs };
+  return {
+    tensors: [...plan.tensors, { name: "reranker.head.weight", shape: [columns, 1], columns, transform: undefined, parts: [part] }],
+    dropped: plan.dropped.filter(({ tensor }) => tensor !== source.name),
   };
 }
 

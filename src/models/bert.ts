@@ -1,26 +1,27 @@
-// BERT, RoBERTa and XLM-RoBERTa sequence classifiers with one output: bge-reranker-base, -large, -v2-m3 and their fine-tunes.
+// BERT and XLM-RoBERTa sequence classifiers with one output or two: bge-reranker-base, -large, -v2-m3 and their fine-tunes.
 // Source: FlagEmbedding inference/reranker/encoder_only/base.py; transformers modeling_xlm_roberta.py, modeling_bert.py.
 import type { CheckpointProfile, ModelProfile, TensorRule } from "./profile.js";
 
+// BERT and XLM-RoBERTa have the same defaults.
 const fields = {
-  n_layer: { field: "num_hidden_layers" },
-  n_embd: { field: "hidden_size" },
-  n_ff: { field: "intermediate_size" },
-  n_vocab: { field: "vocab_size" },
-  n_head: { field: "num_attention_heads" },
-  n_position: { field: "max_position_embeddings" },
-  n_token_type: { field: "type_vocab_size" },
+  n_layer: { field: "num_hidden_layers", otherwise: 12 },
+  n_embd: { field: "hidden_size", otherwise: 768 },
+  n_ff: { field: "intermediate_size", otherwise: 3072 },
+  n_vocab: { field: "vocab_size", otherwise: 30522 },
+  n_head: { field: "num_attention_heads", otherwise: 12 },
+  n_position: { field: "max_position_embeddings", otherwise: 512 },
+  n_token_type: { field: "type_vocab_size", otherwise: 2 },
   norm_eps: { field: "layer_norm_eps", otherwise: 1e-12 },
 } as const satisfies CheckpointProfile["fields"];
 
 const requires = [
   {
     field: "position_embedding_type",
-    values: ["absolute", null, undefined],
+    values: ["absolute", null, undefined], // transformers 5 has no other and does not write it
     advice: "Only absolute position embeddings can be scored; train or export the model with `position_embedding_type: absolute`.",
   },
-  { field: "is_decoder", values: [false, undefined], advice: "Only bidirectional encoders are cross-encoders of this class." },
-  { field: "add_cross_attention", values: [false, undefined], advice: "Only plain encoders can be scored." },
+  { field: "is_decoder", values: [false, null, undefined], advice: "Only bidirectional encoders are cross-encoders of this class." },
+  { field: "add_cross_attention", values: [false, null, undefined], advice: "Only plain encoders can be scored." },
 ] as const satisfies CheckpointProfile["requires"];
 
 const activation = {
@@ -74,13 +75,23 @@ function withBias(source: string, name: string, shape: TensorRule["shape"], keep
   };
 }
 
+/** The last linear, one row for the score, whether it has one output or two. */
+function labels(source: string): CheckpointProfile["tensors"] {
+  const rule = { keepF32: true, transform: "label-difference" } as const;
+  return {
+    [`${source}.weight`]: { name: "cls.output.weight", shape: ["n_label", "n_embd"], ...rule },
+    [`${source}.bias`]: { name: "cls.output.bias", shape: ["n_label"], ...rule },
+  };
+}
+
 // Names from before PyTorch, still in checkpoints of 2019.
 const renames = { "LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias" } as const;
 
 const POSITION_IDS = "a buffer of 0, 1, 2, ..., not a weight";
 
 const xlmRoberta = {
-  names: ["XLMRobertaForSequenceClassification", "RobertaForSequenceClassification"],
+  names: ["XLMRobertaForSequenceClassification"],
+  modelTypes: ["xlm-roberta"],
   fields,
   requires,
   activation,
@@ -95,7 +106,7 @@ const xlmRoberta = {
       keepF32: true,
     }),
     ...withBias("classifier.dense", "cls", ["n_embd", "n_embd"], true),
-    ...withBias("classifier.out_proj", "cls.output", [1, "n_embd"], true),
+    ...labels("classifier.out_proj"),
   },
   dropped: {
     "roberta.embeddings.position_ids": POSITION_IDS,
@@ -107,6 +118,7 @@ const xlmRoberta = {
 
 const bertClassifier = {
   names: ["BertForSequenceClassification"],
+  modelTypes: ["bert"],
   fields,
   requires,
   activation,
@@ -116,7 +128,7 @@ const bertClassifier = {
     ...encoderTensors("bert", { name: "position_embd.weight", shape: ["n_position", "n_embd"], keepF32: true }),
     // tanh(W x0 + b), then one linear: the same head as XLM-R's under other names.
     ...withBias("bert.pooler.dense", "cls", ["n_embd", "n_embd"], true),
-    ...withBias("classifier", "cls.output", [1, "n_embd"], true),
+    ...labels("classifier"),
   },
   dropped: { "bert.embeddings.position_ids": POSITION_IDS },
   renames,

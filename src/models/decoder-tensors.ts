@@ -6,6 +6,7 @@ export const YES_NO_PROMPT =
 
 export const decoderDefaults = { queryInstruction: "A: ", documentInstruction: "B: ", maxLength: 512, batchSize: 128 } as const;
 
+/** Defaults of the classes differ; those of a row are the ones that transformers takes when config.json lacks the field. */
 export const decoderFields = {
   n_layer: { field: "num_hidden_layers" },
   n_embd: { field: "hidden_size" },
@@ -13,17 +14,17 @@ export const decoderFields = {
   n_vocab: { field: "vocab_size" },
   n_head: { field: "num_attention_heads" },
   n_ctx_train: { field: "max_position_embeddings" },
-  rope_theta: { field: "rope_theta", otherwise: 10000 },
+  rope_theta: { field: "rope_theta", otherwise: 10000, rope: "all" },
   norm_eps: { field: "rms_norm_eps" },
 } as const satisfies CheckpointProfile["fields"];
 
 export const decoderRequires = [
-  {
-    field: "rope_scaling",
-    values: [null, undefined],
-    advice: "Scaled rotary positions are not supported; use a checkpoint trained without `rope_scaling`.",
-  },
   { field: "attention_bias", values: [false, null, undefined], advice: "Attention with biases is not supported." },
+  {
+    field: "use_bidirectional_attention",
+    values: [false, null, undefined],
+    advice: "Only models whose tokens see what stands before them are rerankers of this class.",
+  },
 ] as const satisfies CheckpointProfile["requires"];
 
 export const decoderTensors = {

@@ -14,10 +14,17 @@ export const gemma = {
   checkpoints: [
     {
       names: ["GemmaForCausalLM"],
+      modelTypes: ["gemma"],
       fields: {
         ...decoderFields,
-        n_head_kv: { field: "num_key_value_heads" },
-        n_embd_head: { field: "head_dim" },
+        n_layer: { field: "num_hidden_layers", otherwise: 28 },
+        n_embd: { field: "hidden_size", otherwise: 3072 },
+        n_ff: { field: "intermediate_size", otherwise: 24576 },
+        n_vocab: { field: "vocab_size", otherwise: 256000 },
+        n_head: { field: "num_attention_heads", otherwise: 16 },
+        n_head_kv: { field: "num_key_value_heads", otherwise: 16 },
+        n_embd_head: { field: "head_dim", otherwise: 256 },
+        n_ctx_train: { field: "max_position_embeddings", otherwise: 8192 },
         norm_eps: { field: "rms_norm_eps", otherwise: 1e-6 },
       },
       requires: decoderRequires,
@@ -48,7 +55,7 @@ export const gemma = {
         "model.layers.{i}.post_attention_layernorm.weight": { name: "blk.{i}.ffn_norm.weight", shape: ["n_embd"], transform: "plus-one" },
       },
       dropped: { ...decoderDropped, "lm_head.weight": "tied to model.embed_tokens.weight" },
-      tied: { name: "lm_head.weight", to: "model.embed_tokens.weight" },
+      tied: { name: "lm_head.weight", to: "model.embed_tokens.weight", otherwise: true },
     },
   ],
 } as const satisfies ModelProfile;

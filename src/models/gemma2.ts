@@ -23,19 +23,28 @@ export const gemma2 = {
   checkpoints: [
     {
       names: ["CostWiseGemmaForCausalLM"],
+      modelTypes: ["cost_wise_gemma"],
       fields: {
         ...decoderFields,
-        n_head_kv: { field: "num_key_value_heads" },
-        n_embd_head: { field: "head_dim" },
+        n_layer: { field: "num_hidden_layers", otherwise: 26 },
+        n_embd: { field: "hidden_size", otherwise: 2304 },
+        n_ff: { field: "intermediate_size", otherwise: 9216 },
+        n_vocab: { field: "vocab_size", otherwise: 256000 },
+        n_head: { field: "num_attention_heads", otherwise: 8 },
+        n_head_kv: { field: "num_key_value_heads", otherwise: 4 },
+        n_embd_head: { field: "head_dim", otherwise: 256 },
+        n_ctx_train: { field: "max_position_embeddings", otherwise: 8192 },
         norm_eps: { field: "rms_norm_eps", otherwise: 1e-6 },
-        attention_softcap: { field: "attn_logit_softcapping" },
-        final_softcap: { field: "final_logit_softcapping" },
-        sliding_window: { field: "sliding_window" },
-        start_layer: { field: "start_layer" },
-        layer_step: { field: "layer_sep" },
+        attention_softcap: { field: "attn_logit_softcapping", otherwise: 50, orNull: 0 },
+        final_softcap: { field: "final_logit_softcapping", otherwise: 30, orNull: 0 },
+        sliding_window: { field: "sliding_window", otherwise: 4096 },
+        start_layer: { field: "start_layer", otherwise: 28 },
+        layer_step: { field: "layer_sep", otherwise: 28 },
       },
       requires: [
         ...decoderRequires,
+        // Every second layer has a window, beginning with the first; other patterns came with later classes.
+        { field: "layer_types", values: [undefined, null], advice: "The reference's class alternates windows by itself." },
         {
           field: "layer_wise",
           values: [true],

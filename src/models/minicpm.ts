@@ -22,21 +22,32 @@ export const minicpm = {
   checkpoints: [
     {
       names: ["LayerWiseMiniCPMForCausalLM"],
+      modelTypes: ["minicpm"],
       fields: {
         ...decoderFields,
-        n_head_kv: { field: "num_key_value_heads" },
+        n_layer: { field: "num_hidden_layers", otherwise: 32 },
+        n_embd: { field: "hidden_size", otherwise: 4096 },
+        n_ff: { field: "intermediate_size", otherwise: 11008 },
+        n_vocab: { field: "vocab_size", otherwise: 32000 },
+        n_head: { field: "num_attention_heads", otherwise: 32 },
+        n_head_kv: { field: "num_key_value_heads", otherwise: "n_head", orNull: "n_head" },
+        n_ctx_train: { field: "max_position_embeddings", otherwise: 2048 },
         norm_eps: { field: "rms_norm_eps", otherwise: 1e-6 },
         embedding_scale: { field: "scale_emb", otherwise: 1 },
-        start_layer: { field: "start_layer" },
+        start_layer: { field: "start_layer", otherwise: 8 },
       },
       requires: [
         ...decoderRequires,
         {
           field: "head_type",
-          values: ["simple"],
+          values: ["simple", undefined],
           advice: "Heads of type raw or complex give no usable score in the reference; fine-tune with `head_type: simple`.",
         },
-        { field: "head_multi", values: [true, false], advice: "It says whether each layer has its own head; set it to true or false." },
+        {
+          field: "head_multi",
+          values: [true, false, undefined],
+          advice: "It says whether each layer has its own head; set it to true or false.",
+        },
       ],
       activation: { field: "hidden_act", otherwise: "silu", names: { silu: "silu", swish: "silu" } },
       reservedPositions: "none",
@@ -73,14 +84,14 @@ export const minicpm = {
         "model.layers.{i}.post_attention_layernorm.weight": { name: "blk.{i}.ffn_norm.weight", shape: ["n_embd"] },
         "lm_head.{h}.linear_head.weight": {
           ...scoreHeads["lm_head.{h}.linear_head.weight"],
-          when: { field: "head_multi", value: true },
+          when: { field: "head_multi", value: true, otherwise: true },
         },
         // Fine-tunes made with FlagEmbedding's script have one head for every layer unless told otherwise.
         "lm_head.linear_head.weight": {
           name: "reranker.head.weight",
           shape: [1, "n_embd"],
           keepF32: true,
-          when: { field: "head_multi", value: false },
+          when: { field: "head_multi", value: false, otherwise: true },
         },
       },
       dropped: { ...decoderDropped, "lm_head.weight": "the embedding hung on the head list; simple heads do not use it" },

@@ -64,6 +64,8 @@ export type Quantity =
   /** Rows of the position table, and how many of them tokens use. */
   | "n_position" | "n_ctx_train"
   | "n_token_type"
+  /** Outputs of a classifier. */
+  | "n_label"
   | "norm_eps" | "rope_theta"
   | "embedding_scale" | "residual_scale" | "logit_scale"
   | "attention_scale" | "attention_softcap" | "final_softcap" | "sliding_window"
@@ -73,7 +75,12 @@ export type Quantity =
 /** A field of config.json; `otherwise` is the value transformers takes when the field is absent. */
 export interface ConfigField {
   readonly field: string;
-  readonly otherwise?: number;
+  /** A quantity stands for its value. */
+  readonly otherwise?: number | Quantity;
+  /** What `null` stands for; without it null is an error, as it is for most fields of transformers. */
+  readonly orNull?: number | Quantity;
+  /** The field is the base of rotary positions, which newer files have in `rope_parameters`; for these layers. */
+  readonly rope?: "all" | "full_attention" | "sliding_attention";
 }
 
 /** A field whose value decides whether we can score the model at all. */
@@ -89,9 +96,10 @@ export interface ConfigRequirement {
  * Arithmetic on a weight while converting, done in float32.
  * - `plus-one` w -> 1 + w, for norms that multiply by 1 + weight
  * - `drop-reserved-positions` the rows that token positions never reach
+ * - `label-difference` of two outputs, relevant - irrelevant: the logit of the probability that their softmax gives
  * - `permute-rope` within each head: first half, second half -> interleaved pairs, as the adjacent-pair RoPE wants
  */
-export type Transform = "plus-one" | "drop-reserved-positions" | "permute-rope";
+export type Transform = "plus-one" | "drop-reserved-positions" | "permute-rope" | "label-difference";
 
 export interface TensorRule {
   /** GGUF name; `{i}` is the layer. */
@@ -103,13 +111,15 @@ export interface TensorRule {
   readonly keepF32?: true;
   /** The checkpoint's tensors `{h}` = 0, 1, ... become the rows of this one tensor. */
   readonly stacked?: true;
-  /** The tensor belongs to checkpoints whose config.json has this value only. */
-  readonly when?: { readonly field: string; readonly value: boolean };
+  /** The tensor belongs to checkpoints whose config.json has this value only; `otherwise` is that of an absent field. */
+  readonly when?: { readonly field: string; readonly value: boolean; readonly otherwise?: boolean };
 }
 
 export interface CheckpointProfile {
   /** `architectures[0]` of config.json, for which this holds. */
   readonly names: readonly string[];
+  /** Values of `model_type`, by which transformers picks the class; `names` alone are only a note. */
+  readonly modelTypes?: readonly string[];
   readonly fields: Readonly<Partial<Record<Quantity, ConfigField>>>;
   readonly requires: readonly ConfigRequirement[];
   /** Field that names the activation, transformers' default, and what we call its values. */
@@ -130,8 +140,11 @@ export interface CheckpointProfile {
   readonly tensors: Readonly<Record<string, TensorRule>>;
   /** Tensors left out on purpose, with the reason. */
   readonly dropped: Readonly<Record<string, string>>;
-  /** A dropped tensor that must equal another one when config.json says the two are not tied. */
-  readonly tied?: { readonly name: string; readonly to: string };
+  /**
+   * The head that scores, which is the table `to` unless `tie_word_embeddings` says otherwise; `otherwise` is that of an absent
+   * field. A head of its own becomes `reranker.head.weight`, a row for the scored token.
+   */
+  readonly tied?: { readonly name: string; readonly to: string; readonly otherwise: boolean };
   /** Endings of names that old checkpoints use, and what they are called today. */
   readonly renames?: Readonly<Record<string, string>>;
 }

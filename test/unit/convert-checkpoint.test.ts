@@ -2,7 +2,7 @@
 import { cp, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { readCheckpoint, throwIfUntied } from "../../src/convert/checkpoint.js";
+import { readCheckpoint, throwIfHeadDiffers } from "../../src/convert/checkpoint.js";
 import { readConfig } from "../../src/convert/config.js";
 import { describeCheckpoint } from "../../src/convert/description.js";
 import {
@@ -73,8 +73,13 @@ describe("config.json", () => {
 
   it.each<[string, string, Record<string, unknown>, RegExp]>([
     ["several labels", "xlmr-reranker", { id2label: { 0: "A", 1: "B", 2: "C" } }, /3 labels.*one output.*`num_labels=1`/],
-    ["num_labels against id2label", "xlmr-reranker", { num_labels: 2 }, /2 labels/],
-    ["labels left to the default of two", "bert-reranker", { id2label: undefined }, /2 labels/],
+    ["num_labels against id2label", "xlmr-reranker", { num_labels: 2 }, /`num_labels` in config.json is 2 and `id2label` names 1 labels/],
+    [
+      "two labels that say nothing",
+      "bert-reranker",
+      { id2label: { 0: "A", 1: "B" } },
+      /two labels, "A" and "B".*which of them means relevant/,
+    ],
     ["an embedding model", "xlmr-reranker", { architectures: ["XLMRobertaModel"] }, /"XLMRobertaModel" is a model without a score head/],
     [
       "an architecture of others",
@@ -193,7 +198,13 @@ describe("the plan of tensors", () => {
     expect(plan.tensors.find(({ name }) => name === "token_embd_norm.bias")?.parts[0]?.source.name).toBe("bert.embeddings.LayerNorm.beta");
   });
 
-  it("accepts a head equal to the embedding table, and refuses another when config.json says they are not tied", async () => {
+  it("counts two labels when config.json does not say how many", async () => {
+    await expect(changed("bert-reranker", () => {}, { id2label: undefined })).rejects.toMatchObject(
+      refused(/`classifier.weight` has shape \[1, 80\], but config.json says \[2, 80\]/),
+    );
+  });
+
+  it("takes a head of its own when config.json says so, and refuses one that it ties to another table", async () => {
     const untied = { tie_word_embeddings: false };
     const copyTable = (tensors: Record<string, TestTensor>) => {
       tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"] as TestTensor;
@@ -201,13 +212,18 @@ describe("the plan of tensors", () => {
     const otherHead = (tensors: Record<string, TestTensor>) => {
       tensors["lm_head.weight"] = floatTensor([3000, 96]);
     };
-    const equal = await changed("gemma-reranker", copyTable, untied);
+    const equal = await changed("gemma-reranker", copyTable);
+    expect(equal.ownHead).toBeUndefined();
     expect(equal.plan.dropped).toHaveLength(1);
-    await throwIfUntied(equal);
-    expect((await changed("gemma-reranker", otherHead)).plan.dropped).toHaveLength(1); // transformers ties them whatever is stored
-    const other = await changed("gemma-reranker", otherHead, untied);
-    await expect(throwIfUntied(other)).rejects.toMatchObject(refused(/`lm_head.weight` differs from/));
-    await expect(changed("gemma-reranker", () => {}, untied)).rejects.toMatchObject(refused(/`lm_head.weight` is missing beside/));
+    await throwIfHeadDiffers(equal);
+    expect((await changed("gemma-reranker", otherHead, untied)).ownHead?.source.name).toBe("lm_head.weight");
+    const ambiguous = await changed("gemma-reranker", otherHead);
+    await expect(throwIfHeadDiffers(ambiguous)).rejects.toMatchObject(
+      refused(/transformers 4 scores with the table, 5 with the head.*"tie_word_embeddings": false.*save the weights without/),
+    );
+    await expect(changed("gemma-reranker", () => {}, untied)).rejects.toMatchObject(
+      refused(/`lm_head.weight`, the head that then scores, is missing beside/),
+    );
   });
 });
 

@@ -65,7 +65,8 @@ describe("readLora", () => {
     ["another rank than it says", { r: 8 }, undefined, /rank 4, adapter_config.json says 8/],
     ["half a pair", {}, { [A]: floatTensor([4, 96]) }, /only one of lora_A and lora_B/],
     ["a pair that does not fit together", {}, { [A]: floatTensor([4, 96]), [B]: floatTensor([128, 3]) }, /do not fit together/],
-    ["token embeddings", {}, { "base_model.model.model.embed_tokens.lora_embedding_A": floatTensor([4, 9]) }, /is not understood/],
+    ["magnitudes", {}, { "base_model.model.model.layers.0.mlp.up_proj.lora_magnitude_vector": floatTensor([9]) }, /is not understood/],
+    ["half a table", {}, { "base_model.model.model.embed_tokens.lora_embedding_A": floatTensor([4, 9]) }, /only one of lora_A and lora_B/],
     ["no tensors", {}, {}, /holds no tensors/],
   ])("refuses %s", async (_, config, tensors, message) => {
     await expect(readLora(await adapter(config, tensors))).rejects.toMatchObject({
