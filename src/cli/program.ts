@@ -7,6 +7,7 @@ import { addBuild } from "./build.js";
 import { addConvert, addQuantize } from "./convert.js";
 import { addEval } from "./eval.js";
 import { addDevices, addInspect } from "./inspect.js";
+import { addMcp } from "./mcp.js";
 import { addModels } from "./models.js";
 import { addPull } from "./pull.js";
 import { addRerank } from "./rerank.js";
@@ -60,6 +61,7 @@ function buildProgram(signal: AbortSignal, more: readonly AddCommands[]): Comman
   addModels(program);
   addVerify(program, signal);
   addDevices(program);
+  addMcp(program, signal);
   addBuild(program);
   for (const add of more) add(program, signal);
   for (const command of program.commands) command.exitOverride().showHelpAfterError("(--help shows the options)");
