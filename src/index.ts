@@ -29,6 +29,7 @@ export type { RerankerModel } from "./reranker/model-description.js";
 export {
   type CascadeStage,
   type EncodeOptions,
+  type InstructionOptions,
   type LoadOptions,
   RERANK_PROMPTS,
   type RerankOptions,

@@ -36,6 +36,8 @@ export interface RerankerModel {
   readonly prompt: string | null;
   readonly queryInstruction: string | null;
   readonly passageInstruction: string | null;
+  /** Whether scores are probabilities by the `calibration` given at load, where a call does not say. */
+  readonly calibrated: boolean;
   /** Tensors by type: `{ F32: 100, Q8_0: 72 }`. */
   readonly tensorTypes: Readonly<Record<string, number>>;
   readonly device: string;
@@ -74,6 +76,7 @@ export function describeLoaded({ facts, options, path, models }: LoadedModel): R
     queryInstruction: options.queryInstructionForRerank === undefined ? facts.defaults.queryInstruction : options.queryInstructionForRerank,
     passageInstruction:
       options.passageInstructionForRerank === undefined ? facts.defaults.documentInstruction : options.passageInstructionForRerank,
+    calibrated: (options.calibration ?? null) !== null,
     tensorTypes: facts.tensorTypes,
     device: info.device,
     devices: models.map((model) => model.info.device),

@@ -216,6 +216,12 @@ export interface LoadOptions extends ScoreOptions {
   readonly cache?: CacheOptions | null | undefined;
 }
 
+/** The part of `LoadOptions` that says what stands before queries and documents. */
+export type InstructionOptions = Pick<
+  LoadOptions,
+  "queryInstructionForRerank" | "queryInstructionFormat" | "passageInstructionForRerank" | "passageInstructionFormat"
+>;
+
 /** Prompts the models were trained with, for `prompt`: `yesNo` is the default of gemma and minicpm, `answer` of lightweight. */
 export const RERANK_PROMPTS = {
   yesNo: minicpm.prompts.answer,
@@ -269,8 +275,16 @@ const rerankChecks = {
   cascade: checkCascade,
 } as const satisfies Record<keyof RerankOptions | keyof TextSource, is.Check>;
 
+const instructionChecks = {
+  queryInstructionForRerank: is.string,
+  queryInstructionFormat: checkFormat,
+  passageInstructionForRerank: is.string,
+  passageInstructionFormat: checkFormat,
+} as const satisfies Record<keyof InstructionOptions, is.Check>;
+
 const loadChecks = {
   ...scoreChecks,
+  ...instructionChecks,
   devices: is.names,
   threads: is.integer(1, 1024),
   useFp16: is.boolean,
@@ -279,10 +293,6 @@ const loadChecks = {
   revision: is.string,
   cacheDir: is.string,
   peftPath: is.string,
-  queryInstructionForRerank: is.string,
-  queryInstructionFormat: checkFormat,
-  passageInstructionForRerank: is.string,
-  passageInstructionFormat: checkFormat,
   maxLayer: is.integer(1),
   weightMode: is.oneOf("native", "row-int8"),
   maxMemory: parseBytes,
@@ -308,6 +318,10 @@ const NOT_NEEDED: Readonly<Record<string, string>> = {
 export function checkLoadOptions(options: LoadOptions): void {
   is.checkOptions("load", options, loadChecks, (name) => (name in rerankChecks ? `It is an option of rerank().` : NOT_NEEDED[name]));
   throwIfContradictory(options);
+}
+
+export function checkInstructions(options: InstructionOptions): void {
+  is.checkOptions("withInstructions", options, instructionChecks, (name) => (name in loadChecks ? "It is given at load." : undefined));
 }
 
 export function checkScoreOptions(options: ScoreOptions): void {

@@ -11,9 +11,11 @@ import { compileInstruction, type Instruct } from "./instruction.js";
 import { type LoadedModel, openModel } from "./load.js";
 import { describeLoaded, type RerankerModel } from "./model-description.js";
 import {
+  checkInstructions,
   checkRerankOptions,
   checkTopOptions,
   type EncodeOptions,
+  type InstructionOptions,
   type LoadOptions,
   type RerankOptions,
   type RerankTopOptions,
@@ -110,6 +112,8 @@ export class Reranker implements AsyncDisposable {
   readonly #asDocument: Instruct;
   readonly #calls = new CallCounter();
   #closing: Promise<void> | undefined;
+  /** Whether another reranker owns the model. */
+  #borrowed = false;
 
   /**
    * Loads a model of whatever class the file holds.
@@ -354,8 +358,24 @@ export class Reranker implements AsyncDisposable {
     return { ...this.#calls.read(models.map((model) => model.stats())), ...(cache?.stats ?? NO_CACHE) };
   }
 
+  /**
+   * The same loaded model with other instructions. It shares weights, engine and cache and ends with this one; disposing of it
+   * ends it alone.
+   *
+   * @throws {TypeError | RangeError} As `load`, for these options.
+   */
+  withInstructions(instructions: InstructionOptions): Reranker {
+    checkInstructions(instructions);
+    this.#throwIfClosed();
+    const given = Object.entries(instructions).filter(([, value]) => value !== undefined);
+    const view = new Reranker({ ...this.#loaded, options: { ...this.#loaded.options, ...Object.fromEntries(given) } });
+    view.#borrowed = true;
+    return view;
+  }
+
   /** Frees the model once the calls in flight are done; later calls reject with `CLOSED`. Calling it again is fine. */
   dispose(): Promise<void> {
+    if (this.#borrowed) this.#closing ??= Promise.resolve();
     this.#closing ??= Promise.all(this.#loaded.models.map((model) => model.close())).then(() => undefined);
     return this.#closing;
   }

@@ -13,6 +13,8 @@ export interface ScoredDocument {
   readonly queryTruncated: boolean;
   /** UTF-16 offset in the document up to which it was read, when its end was cut. */
   readonly readEnd?: number;
+  /** Of a calibrated model: whether the logit reaches its threshold. */
+  readonly relevant?: boolean;
   readonly chunk?: { readonly start: number; readonly end: number; readonly count: number };
 }
 
@@ -117,7 +119,7 @@ function usage(tokens: number) {
   return { prompt_tokens: tokens, completion_tokens: 0, total_tokens: tokens };
 }
 
-function details({ request }: Answered, { logit, tokens, truncated, queryTruncated, readEnd, chunk }: ScoredDocument) {
+function details({ request }: Answered, { logit, tokens, truncated, queryTruncated, readEnd, relevant, chunk }: ScoredDocument) {
   if (!request.returnDetails) return undefined;
   return {
     logit,
@@ -125,6 +127,7 @@ function details({ request }: Answered, { logit, tokens, truncated, queryTruncat
     truncated,
     query_truncated: queryTruncated,
     ...(readEnd !== undefined && { read_end: readEnd }),
+    ...(relevant !== undefined && { relevant }),
     ...(chunk && { chunk }),
   };
 }

@@ -1,5 +1,5 @@
 // Every field of a rerank or score body that some client sends, with what it means here.
-import { any, flag, ignored, integer, text, word, words } from "./fields.js";
+import { any, flag, ignored, integer, number, text, word, words } from "./fields.js";
 
 /** Texts: which of these a body has decides its dialect. */
 const TEXT = {
@@ -51,7 +51,8 @@ const OURS = {
   query_max_length: integer("Most tokens of the query.", 0),
   prompt: text("Question put after the document (LLM rerankers)."),
   instruction: text("Task put before the query, for model families that take one."),
-  query_instruction: text("Prefix of the query."),
+  query_instruction: text("Prefix of the query, instead of the model's own."),
+  passage_instruction: text("Prefix of every document, instead of the model's own."),
   parse_special_tokens: flag("false: special tokens spelled out in a text are read as plain text."),
   batch_size: integer("Most pairs computed at once.", 1),
   max_batch_tokens: integer("Most tokens computed at once.", 1),
@@ -69,10 +70,12 @@ const OURS = {
     description: "Early exits: `[{layer, keep}]` (layerwise and lightweight models).",
     items: { type: "object", properties: { layer: { type: "integer" }, keep: { type: "integer" } }, required: ["layer", "keep"] },
   }),
-  min_score: any({ type: "number", description: "Leave out results with a lower score." }),
+  min_score: number("Leave out results with a lower score."),
 } as const;
 
 export const BODY_FIELDS = { ...TEXT, ...COMMON, ...OURS } as const;
 
 /** Fields that are passed on to the library as they stand. */
-export const LIBRARY_FIELDS: ReadonlySet<string> = new Set(Object.keys(OURS).filter((name) => name !== "query_instruction"));
+export const LIBRARY_FIELDS: ReadonlySet<string> = new Set(
+  Object.keys(OURS).filter((name) => !name.endsWith("_instruction") && name !== "min_score"),
+);

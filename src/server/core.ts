@@ -1,4 +1,5 @@
 // Core: what all requests of a handler share.
+import { setMaxListeners } from "node:events";
 import { Admission } from "./admission.js";
 import { keyCheck } from "./keys.js";
 import { createLog, type Log } from "./log.js";
@@ -20,6 +21,7 @@ export class Core {
   #preloaded = true;
 
   constructor(options: HandlerOptions) {
+    setMaxListeners(0, this.ending.signal); // every request listens
     this.settings = decide(options);
     this.models = new ServedModels(entriesOf(options), this.settings);
     this.admission = new Admission(this.settings);

@@ -46,6 +46,17 @@ export function integer(description: string, minimum: number): Field<number> {
   };
 }
 
+export function number(description: string): Field<number> {
+  return {
+    schema: { type: "number", description },
+    read(value, name) {
+      const parsed = typeof value === "string" && value.trim() !== "" ? Number(value) : value;
+      if (typeof parsed === "number" && Number.isFinite(parsed)) return parsed;
+      throw wrong(name, "a number", value);
+    },
+  };
+}
+
 export function text(description: string): Field<string> {
   return {
     schema: { type: "string", description },

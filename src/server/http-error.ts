@@ -81,7 +81,7 @@ export function fromLibrary(error: unknown, nameOf: (option: string) => string):
     return new HttpError(500, `${error.message} (${error.code})`, { cause: error });
   }
   if (!(error instanceof TypeError || error instanceof RangeError)) return error;
-  const option = /`(\w+)`/.exec(error.message)?.[1];
+  const option = /`(\w+)(?:[.[][\w.[\]]*)?`/.exec(error.message)?.[1];
   if (option === undefined) return error;
   return new HttpError(400, renamed(error.message, nameOf), { param: nameOf(option), cause: error });
 }

@@ -2,7 +2,6 @@
 // their beginning instead of their end.
 import { setImmediate } from "node:timers/promises";
 import type { Reranker, RerankOptions } from "../index.js";
-import { HttpError } from "./http-error.js";
 import type { RerankRequest, Texts } from "./request.js";
 
 export interface FittedTexts {
@@ -26,7 +25,7 @@ export async function fitTexts(request: RerankRequest, reranker: Reranker, signa
     Object.assign(options, { maxLength });
   }
   const asGiven = maxTokensPerQuery === undefined && maxTokensPerDocument === undefined && truncationSide === "right";
-  if (asGiven && request.queryInstruction === undefined) return { texts: request, options, cut: new Set() };
+  if (asGiven) return { texts: request, options, cut: new Set() };
   const maxLength = options.maxLength ?? model.maxLength;
   const encode = (query: string, document: string) => reranker.encodePair(query, document, encodeOptionsOf(options));
   const pace = pacer(signal);
@@ -34,11 +33,9 @@ export async function fitTexts(request: RerankRequest, reranker: Reranker, signa
   const queries: string[] = [];
   const cutQueries = new Set<string>();
   for (const given of request.queries) {
-    let query = await pace(() =>
-      withInstruction(limited(given, maxTokensPerQuery, maxLength, truncationSide, reranker), request, reranker),
-    );
+    let query = await pace(() => limited(given, maxTokensPerQuery, maxLength, truncationSide, reranker));
     if (truncationSide === "left") query = longestPart(query, "left", (part) => !encode(part, "").queryTruncated);
-    if (query !== withInstruction(given, request, reranker)) cutQueries.add(query);
+    if (query !== given) cutQueries.add(query);
     queries.push(query);
   }
   const documents: string[] = [];
@@ -51,13 +48,6 @@ export async function fitTexts(request: RerankRequest, reranker: Reranker, signa
     documents.push(document);
   }
   return { texts: { queries, documents }, options, cut };
-}
-
-function withInstruction(query: string, { queryInstruction }: RerankRequest, reranker: Reranker): string {
-  if (queryInstruction === undefined) return query;
-  if (reranker.model.queryInstruction === null) return queryInstruction + query;
-  const message = `The model is served with the query instruction ${JSON.stringify(reranker.model.queryInstruction)}, which a request cannot change`;
-  throw new HttpError(400, message, { param: "query_instruction" });
 }
 
 /** The text's first (or, cut at the left, last) tokens. A limit that the pair's own is below cuts nothing that is not cut anyway. */

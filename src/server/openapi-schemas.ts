@@ -28,6 +28,7 @@ const DETAILS = {
   truncated: { type: "boolean" },
   query_truncated: { type: "boolean" },
   read_end: { type: "integer", description: "UTF-16 offset in a document up to which it was read, when its end was cut." },
+  relevant: { type: "boolean", description: "Of a calibrated model: whether the logit reaches its threshold." },
   chunk: {
     description: "With `overflow: chunk`, the window that won, as offsets in UTF-16.",
     ...object({ start: integer, end: integer, count: integer }),

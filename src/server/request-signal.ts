@@ -1,4 +1,5 @@
 // What ends a request early: its deadline, its client, or the server's end. One timer and one listener, both taken back.
+import { setMaxListeners } from "node:events";
 import { HttpError } from "./http-error.js";
 
 /** How far a request has come: what its deadline means to the caller. */
@@ -12,6 +13,7 @@ export interface RequestSignal {
 
 export function requestSignal(client: AbortSignal, server: AbortSignal, timeoutMs: number): RequestSignal {
   const controller = new AbortController();
+  setMaxListeners(0, controller.signal); // every slice of the request listens
   const state: RequestSignal = {
     signal: controller.signal,
     stage: "reading",

@@ -1,5 +1,5 @@
 // A request body, read: which dialect it is in, which pairs it asks for, and with which options of the library.
-import type { RerankOptions } from "../index.js";
+import type { InstructionOptions, RerankOptions } from "../index.js";
 import { BODY_FIELDS, LIBRARY_FIELDS } from "./body-fields.js";
 import { readDocuments, readOneOrMany, readQuery } from "./documents.js";
 import { readFields, type Values, wrong } from "./fields.js";
@@ -19,14 +19,18 @@ export interface RerankRequest extends Texts {
   readonly model: string | undefined;
   /** Best so many; undefined: all. */
   readonly topN: number | undefined;
+  /** Results with a lower score are left out. */
+  readonly minScore: number | undefined;
   /** Without `signal`, `normalize` and `topN`. */
   readonly options: RerankOptions;
-  readonly normalize: boolean;
+  /** undefined: the body does not say. */
+  readonly normalize: boolean | undefined;
   readonly maxTokensPerDocument: number | undefined;
   readonly maxTokensPerQuery: number | undefined;
   /** -1: as many as the model takes. */
   readonly maxTokensPerPair: number | undefined;
-  readonly queryInstruction: string | undefined;
+  /** Instead of those given at load. */
+  readonly instructions: InstructionOptions | undefined;
   readonly truncationSide: "left" | "right";
   readonly returnDocuments: boolean;
   readonly returnDetails: boolean;
@@ -68,12 +72,13 @@ export function readRequest(body: unknown, defaults: RequestDefaults): RerankReq
     ...readTexts(dialect, values),
     model: readModel(values),
     topN: readTopN(values),
+    minScore: values.min_score,
     options: libraryOptions(values),
-    normalize: readNormalize(values) ?? !defaults.rawScores,
+    normalize: readNormalize(values) ?? (defaults.rawScores ? false : undefined),
     maxTokensPerDocument: values.max_tokens_per_doc || undefined,
     maxTokensPerQuery: values.max_tokens_per_query || undefined,
     maxTokensPerPair: values.truncate_prompt_tokens || undefined,
-    queryInstruction: values.query_instruction,
+    instructions: readInstructions(values),
     truncationSide: values.truncation_direction ?? values.truncation_side ?? "right",
     returnDocuments:
       (dialect === "tei" ? values.return_text : dialect === "mixedbread" ? values.return_input : values.return_documents) ?? false,
@@ -134,6 +139,11 @@ function readScoreTexts(values: BodyValues): Texts {
     throw new HttpError(400, message, { param: names[0] });
   }
   return { queries, documents };
+}
+
+function readInstructions({ query_instruction, passage_instruction }: BodyValues): InstructionOptions | undefined {
+  if (query_instruction === undefined && passage_instruction === undefined) return undefined;
+  return { queryInstructionForRerank: query_instruction, passageInstructionForRerank: passage_instruction };
 }
 
 function readModel({ model }: BodyValues): string | undefined {

@@ -45,8 +45,9 @@ export async function scoreRequest(
   signal: AbortSignal,
   onSlice: (tokens: number) => void,
 ): Promise<Scored> {
-  const { reranker, turns } = lease;
+  const { turns } = lease;
   try {
+    const reranker = request.instructions ? lease.reranker.withInstructions(request.instructions) : lease.reranker;
     const { texts, options, cut } = await fitTexts(request, reranker, signal);
     const slices = sliceRequest(request, texts, options, reranker, signal);
     const estimated = slices.reduce((sum, slice) => sum + slice.tokens, 0) || 1;
@@ -73,7 +74,7 @@ function combine(request: RerankRequest, scored: readonly ScoredDocument[]): Sco
   const pairwise = request.dialect === "score" || request.dialect === "tei-predict";
   const ordered = [...scored].sort((a, b) => (pairwise ? 0 : b.logit - a.logit) || a.index - b.index);
   return {
-    results: ordered.slice(0, request.topN),
+    results: ordered.filter(({ score }) => score >= (request.minScore ?? Number.NEGATIVE_INFINITY)).slice(0, request.topN),
     tokens: scored.reduce((sum, each) => sum + each.tokens, 0),
     truncated: scored.filter((each) => each.truncated).length,
   };
@@ -107,7 +108,9 @@ function sliceRequest(
       last.items.push(item);
     } else slices.push({ tokens, items: [item] });
   }
-  const callOptions = { ...options, normalize: request.normalize, signal, ...(whole && topNOf(request)) };
+  // Scores are 0 to 1 unless the body says otherwise: by the model's calibration, or else by the sigmoid.
+  const normalize = request.normalize ?? (model.calibrated ? undefined : true);
+  const callOptions = { ...options, normalize, signal, ...(whole && topNOf(request)) };
   return slices.map(({ tokens, items }) => ({ tokens, run: () => runSlice(items, callOptions, reranker) }));
 }
 
@@ -124,10 +127,7 @@ async function runSlice(items: readonly Item[], options: RerankOptions, reranker
       group.map(({ document }) => document),
       options,
     );
-    return results.map(({ index, score, logit, tokens, truncated, queryTruncated, chunk }): ScoredDocument => {
-      const place = group[index]?.index ?? index;
-      return { index: place, score, logit, tokens, truncated, queryTruncated, ...(chunk && { chunk }) };
-    });
+    return results.map(({ document: _, ...result }): ScoredDocument => ({ ...result, index: group[result.index]?.index ?? result.index }));
   });
   return (await Promise.all(groups)).flat();
 }
