@@ -33,6 +33,18 @@ export async function createMetrics(admission: Admission, models: ServedModels, 
     each.loaded ? (each.facts?.weightsSizeBytes ?? 0) : 0,
   );
   model("bge_model_in_use", "Requests that hold the model", (each) => each.inUse);
+  const cacheCounter = (what: "hits" | "misses", help: string) =>
+    new Counter({
+      name: `bge_cache_${what}_total`,
+      help,
+      registers,
+      collect() {
+        this.reset();
+        this.inc(models.all.reduce((sum, each) => sum + each.cache[what], 0));
+      },
+    });
+  cacheCounter("hits", "Pairs whose scores were computed before");
+  cacheCounter("misses", "Pairs that were not in a cache");
   const counter = <L extends string>(name: string, help: string, labelNames: L[] = []) =>
     new Counter({ name, help, labelNames, registers });
   const histogram = <L extends string>(name: string, help: string, buckets: number[], labelNames: L[] = []) =>

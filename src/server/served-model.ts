@@ -29,6 +29,8 @@ export class ServedModel {
   facts: RerankerModel | undefined;
   #loaded: Loaded | undefined;
   #loading: Promise<Loaded> | undefined;
+  /** Of the times that it was loaded before. */
+  #before = { hits: 0, misses: 0 };
   #releasing: Promise<void> = Promise.resolve();
 
   /** @param cacheBytes - For scores computed before; 0: none are kept. */
@@ -44,6 +46,12 @@ export class ServedModel {
     if (this.#loaded) return "loaded";
     if (this.#loading) return "loading";
     return this.failure ? "failed" : "unloaded";
+  }
+
+  /** Pairs found in the cache and not, since the server began. */
+  get cache(): { readonly hits: number; readonly misses: number } {
+    const { cacheHits = 0, cacheMisses = 0 } = this.#loaded?.reranker.stats() ?? {};
+    return { hits: this.#before.hits + cacheHits, misses: this.#before.misses + cacheMisses };
   }
 
   get loaded(): Loaded | undefined {
@@ -79,6 +87,7 @@ export class ServedModel {
   release(): Promise<void> {
     const loaded = this.#loaded;
     if (!loaded || this.source === undefined) return this.#releasing;
+    this.#before = this.cache;
     this.#loaded = undefined;
     this.#releasing = loaded.reranker.dispose();
     return this.#releasing;
