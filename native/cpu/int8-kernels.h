@@ -50,14 +50,15 @@ template <int rows> inline void block_sums(ivec (&sums)[rows][panel_vectors], co
 // A scale per block: it is summed in int32, scaled and added to the f32 sums.
 //
 // The product of both scales would cost much beside the multiplies of chips with VNNI. There the scales of
-// activations are a power of two times 1, 1.25, 1.5 or 1.75: the weights' scales are multiplied with these four once for
-// many rows (`table`), and the power of two is added to their exponent. And a sum that starts at the bits of
+// activations keep few bits of their mantissa: the weights' scales are multiplied with each of the values that these can have
+// once for many rows (`table`), and the power of two is added to their exponent. And a sum that starts at the bits of
 // 1.5 * 2^23 is a float when it is done, less that number.
-constexpr bool  has_table    = format.scale_bits == 2;
+constexpr bool  has_table    = format.scale_bits < 23;
+constexpr int   n_mantissas  = has_table ? 1 << format.scale_bits : 1;
 constexpr int   slice_blocks = 384 / block_size; // whose weights and table stay in the first-level cache
 constexpr float sum_zero     = 12582912.0f;
 
-using ScaleTable = float[slice_blocks][4][panel_columns];
+using ScaleTable = float[slice_blocks][n_mantissas][panel_columns];
 
 // Memory to ask for meanwhile: some bytes of it for each block of inputs.
 struct Next {
@@ -87,7 +88,7 @@ void block_tile(const Int8Tiles & t, const ScaleTable * table, bool accumulate, 
             for (int r = 0; r < rows; ++r) {
                 uint32_t bits;
                 memcpy(&bits, x_scale + r, sizeof(bits));
-                const float * of_weights = (*table)[b][bits >> 21 & 3];
+                const float * of_weights = (*table)[b][bits >> (23 - format.scale_bits) & (n_mantissas - 1)];
                 CPU_UNROLL
                 for (int v = 0; v < panel_vectors; ++v) {
                     const vec scale = as_float(add_int(load_bytes(of_weights + v * lanes), set_int(int32_t(bits))));
@@ -119,11 +120,11 @@ void block_tile(const Int8Tiles & t, const ScaleTable * table, bool accumulate, 
 // Such that the bits of an activation's scale, added to an entry's, give those of the product.
 inline void fill_table(const uint8_t * w, int n_blocks, ScaleTable & table) {
     for (int b = 0; b < n_blocks; ++b, w += panel_columns * (block_size + 4)) {
-        for (int i = 0; i < 4; ++i) {
-            const ivec less = set_int(-(127 * 4 + i) * (1 << 21));
+        for (int i = 0; i < n_mantissas; ++i) {
+            const ivec less = set_int(-(127 * n_mantissas + i) * (1 << (23 - format.scale_bits)));
             for (int v = 0; v < panel_vectors; ++v) {
                 const vec of_weights = load(reinterpret_cast<const float *>(w + panel_columns * block_size) + v * lanes);
-                store(table[b][i] + v * lanes, as_float(add_int(as_int(mul(of_weights, set(1.0f + 0.25f * i))), less)));
+                store(table[b][i] + v * lanes, as_float(add_int(as_int(mul(of_weights, set(1.0f + float(i) / n_mantissas))), less)));
             }
         }
     }

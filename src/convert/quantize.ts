@@ -86,9 +86,11 @@ function chooseTypes(source: GgufHeader, profile: ModelProfile, wanted: TensorTy
     // A small table that the file has in half precision gains nothing from F32.
     if (isPlain(tensor)) return { name, shape, type: keepsF32(profile, name) ? tensor.type : chooser.choose(name, shape) };
     if (tensor.type === wanted.name) return { name, shape, type: tensor.type };
+    // F32 holds every value of the others: a reference for what rounding did.
+    if (wanted.name === "F32") return { name, shape, type: wanted.name };
     throw new RerankerError(
       "MODEL_UNSUPPORTED",
-      `Tensor \`${name}\` is ${tensor.type} already, and rounding twice loses more than rounding once. Quantise from the F32, F16 or BF16 file.`,
+      `Tensor \`${name}\` is ${tensor.type} already, and rounding twice loses more than rounding once. Quantise from the F32, F16 or BF16 file; only f32 can be made of this one.`,
     );
   });
   return { chosen, fallbacks: chooser.fallbacks };
