@@ -54,7 +54,8 @@ EngineOptions engine_options(const Napi::Object & spec) {
     options.max_graph_tokens = integer(spec, "maxGraphTokens");
     options.max_state_bytes = spec.Get("maxStateBytes").ToNumber().Int64Value();
     options.keep_alive_ms = integer(spec, "keepAliveMs");
-    options.weight_mode = text(spec, "weightMode") == "row-int8" ? cpu::WeightMode::row_int8 : cpu::WeightMode::native;
+    const std::string mode = text(spec, "weightMode");
+    options.weight_mode = mode == "row-int8" ? cpu::WeightMode::row_int8 : mode == "fast" ? cpu::WeightMode::fast : cpu::WeightMode::native;
     return options;
 }
 

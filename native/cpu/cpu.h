@@ -103,14 +103,15 @@ struct WeightSource {
     void (*dequantize_row)(const void * row, float * out, int64_t n) = nullptr;
 };
 
-// native: F32 stays f32, F16 and BF16 stay 16 bits with f32 sums. Q8_0 stays int8 with a scale per 32 weights; chips with VNNI
-//         or ARM's dot product take 64 at a time, where of two scales the larger counts and the other's codes are rounded.
-//         `other` (Q4_K, ...) becomes int8 with such scales too: 8.5 or 9 bits a weight, whatever the file had.
-//         Activations of int8 weights get as many scales: 8 bits, or 7 on chips without VNNI (see int8-avx2.h), where
-//         scales of activations are exact; with VNNI they are rounded up to the next 1, 1.25, 1.5 or 1.75 times a power of two.
+// native: F32 stays f32, F16 and BF16 stay 16 bits with f32 sums. Q8_0 stays int8 with a scale per 32 weights, and `other`
+//         (Q4_K, ...) becomes such: 9 bits a weight, whatever the file had. Activations of int8 weights get a scale per 32 too, and
+//         8 bits, or 7 on chips with neither VNNI nor ARM's dot product (see int8-avx2.h).
+// fast:   the same where the chip gains nothing by it. With VNNI or ARM's dot product 64 inputs share a scale: of two blocks of
+//         Q8_0 the larger scale counts and the other's codes are rounded. With VNNI scales of activations are rounded up to the
+//         next 1, 1.25, 1.5 or 1.75 times a power of two. About twice the error (docs/benchmarks.md).
 // row_int8: int8 with one scale per weight row and one per activation row, from any source. Faster, coarser:
 //         8 bits each, or 7 on chips without VNNI.
-enum class WeightMode { native, row_int8 };
+enum class WeightMode { native, fast, row_int8 };
 
 namespace detail {
 struct PackedWeights;

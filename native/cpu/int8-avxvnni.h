@@ -7,14 +7,22 @@
 namespace cpu::detail {
 namespace {
 
-constexpr int block_size = 64; // inputs that share a scale
+#ifdef CPU_FINE_BLOCKS
+constexpr int block_size = 32; // inputs that share a scale
+#else
+constexpr int block_size = 64;
+#endif
 constexpr int block_rows = 3;
 constexpr int row_rows   = 4;
 constexpr int row_groups = 1;
 
 constexpr Format format = {float_rows, lanes * panel_vectors, lanes * panel_vectors, /*group*/ 4, block_size, /*x_max*/ 127,
                            block_rows, /*block_offset*/ 128,  row_rows,              /*row_max*/ 127, /*row_offset*/ 128,
+#ifdef CPU_FINE_BLOCKS
+                           /*scale_bits*/ 23, /*sum_start*/ 0};
+#else
                            /*scale_bits*/ 2, /*sum_start*/ 0x4b400000};
+#endif
 
 inline ivec dot(ivec sums, ivec w, ivec x) { return _mm256_dpbusd_avx_epi32(sums, w, x); }
 

@@ -7,7 +7,11 @@
 namespace cpu::detail {
 namespace {
 
-constexpr int block_size = 64; // inputs that share a scale
+#ifdef CPU_FINE_BLOCKS
+constexpr int block_size = 32; // inputs that share a scale
+#else
+constexpr int block_size = 64;
+#endif
 constexpr int block_rows = 4;
 constexpr int row_rows   = 4;
 

@@ -54,6 +54,7 @@ template <int rows> inline void block_sums(ivec (&sums)[rows][panel_vectors], co
 // once for many rows (`table`), and the power of two is added to their exponent. And a sum that starts at the bits of
 // 1.5 * 2^23 is a float when it is done, less that number.
 constexpr bool  has_table    = format.scale_bits < 23;
+constexpr bool  is_sliced    = format.block_offset == 128; // with VNNI, which waits for the second-level cache
 constexpr int   n_mantissas  = has_table ? 1 << format.scale_bits : 1;
 constexpr int   slice_blocks = 384 / block_size; // whose weights and table stay in the first-level cache
 constexpr float sum_zero     = 12582912.0f;
@@ -217,7 +218,7 @@ inline Next next_of(const Int8Tiles & t, size_t n_bytes, int share, int n_shares
 
 void block_tiles(const Int8Tiles & t) {
     const int n_full = t.n_rows / block_rows, n_left = t.n_rows % block_rows, n_shares = n_full + (n_left > 0);
-    const int step   = has_table ? slice_blocks : t.n_blocks;
+    const int step   = is_sliced ? slice_blocks : t.n_blocks;
     alignas(64) ScaleTable table;
     for (int first = 0; first < t.n_blocks; first += step) {
         Int8Tiles slice = t;

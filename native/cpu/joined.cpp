@@ -179,7 +179,7 @@ std::vector<AttentionSequence> within_groups(const AttentionParams & p, const st
 bool joins_feed_forward(const PackedLinear & up, const PackedLinear & down, int n_rows, int n_threads) {
     const PackedWeights & u = up.weights();
     const PackedWeights & d = down.weights();
-    return d.is_int8() && u.type == d.type && u.kernels == d.kernels && u.n_out == d.n_in && hidden_rows(d) >= min_hidden_rows &&
+    return d.is_int8() && u.type == d.type && u.blocks == d.blocks && u.n_out == d.n_in && hidden_rows(d) >= min_hidden_rows &&
            u.panels.size() + d.panels.size() <= max_hidden_weights && n_rows >= n_threads * min_hidden_rows;
 }
 
@@ -205,7 +205,7 @@ void feed_forward(ThreadPool & pool, const PackedLinear & up, const PackedLinear
 bool joins_post_norm(const PostNormLayer & layer, int n_rows, int n_threads) {
     const PackedWeights & out = layer.attn_output->weights();
     const PackedWeights & up  = layer.ffn_up->weights();
-    return joins_feed_forward(*layer.ffn_up, *layer.ffn_down, n_rows, n_threads) && out.type == up.type && out.kernels == up.kernels;
+    return joins_feed_forward(*layer.ffn_up, *layer.ffn_down, n_rows, n_threads) && out.type == up.type && out.blocks == up.blocks;
 }
 
 void post_norm(ThreadPool & pool, const PostNormLayer & layer, const float * mixed, size_t mixed_stride, const float * x, size_t x_stride, int n_rows, float * y,

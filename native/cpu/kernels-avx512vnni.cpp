@@ -18,7 +18,7 @@
 
 namespace cpu::detail {
 namespace {
-constexpr Kernels table = make_table(Isa::avx512_vnni, pair_kernels);
+constexpr Kernels table = make_table(Isa::avx512_vnni, pair_kernels, &avx512_vnni_fine_blocks);
 }
 const Kernels * avx512_vnni_kernels() { return &table; }
 } // namespace cpu::detail

@@ -17,7 +17,7 @@
 
 namespace cpu::detail {
 namespace {
-constexpr Kernels table = make_table(Isa::dotprod);
+constexpr Kernels table = make_table(Isa::dotprod, {}, &dotprod_fine_blocks);
 }
 const Kernels * dotprod_kernels() { return &table; }
 } // namespace cpu::detail

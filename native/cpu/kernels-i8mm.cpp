@@ -16,7 +16,7 @@
 
 namespace cpu::detail {
 namespace {
-constexpr Kernels table = make_table(Isa::i8mm);
+constexpr Kernels table = make_table(Isa::i8mm, {}, &i8mm_fine_blocks);
 }
 const Kernels * i8mm_kernels() { return &table; }
 } // namespace cpu::detail

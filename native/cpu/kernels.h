@@ -148,6 +148,13 @@ struct PairKernels {
     void (*columns)(const float * from, size_t from_row, int n_rows, int n, int32_t * to, size_t panel, float * scale);
 };
 
+// int8 products with a scale per block of inputs.
+struct BlockKernels {
+    Format format;
+    void (*tiles)(const Int8Tiles &);
+    void (*quantize)(const Quantize &);
+};
+
 struct Kernels {
     Isa    isa;
     Format format;
@@ -159,9 +166,9 @@ struct Kernels {
     void (*to_panels)(const float * from, size_t from_row, int n_rows, int n, float * to, size_t panel);
     void (*widen_f16)(const uint16_t * from, float * to, size_t n);
     void (*widen_bf16)(const uint16_t * from, float * to, size_t n);
-    void (*block_tiles)(const Int8Tiles &);
+    BlockKernels blocks;
+    const BlockKernels * fine; // the same with shorter blocks and exact scales; null where `blocks` are such
     void (*row_tiles)(const Int8Tiles &);
-    void (*quantize_blocks)(const Quantize &);
     void (*quantize_rows)(const Quantize &);
     void (*store)(const Store &);
 
@@ -179,6 +186,8 @@ struct Kernels {
 };
 
 // Null where the build or the architecture lacks them; the caller has checked that the chip can run them.
+extern const BlockKernels avx_vnni_fine_blocks, avx512_vnni_fine_blocks, dotprod_fine_blocks, i8mm_fine_blocks;
+
 const Kernels * scalar_kernels();
 const Kernels * avx2_kernels();
 const Kernels * avx_vnni_kernels();

@@ -102,7 +102,7 @@ class RowPacker {
     static constexpr int max_parts = 2; // blocks of Q8_0 in one of the format's
 
 public:
-    RowPacker(const PackedWeights & w) : w_(w), f_(w.kernels->format), floats_(size_t(w.n_blocks) * f_.block), codes_(floats_.size()) {}
+    RowPacker(const PackedWeights & w) : w_(w), f_(w.format()), floats_(size_t(w.n_blocks) * f_.block), codes_(floats_.size()) {}
 
     void pack(const WeightSource & source, const unsigned char * row, unsigned char * panel, int column) {
         switch (w_.type) {
@@ -231,6 +231,7 @@ std::unique_ptr<PackedWeights> pack(ThreadPool & pool, int n_in, const std::vect
                                     WeightMode mode, bool gated) {
     auto w       = std::make_unique<PackedWeights>();
     w->kernels   = &detail::active_kernels();
+    w->blocks    = &block_kernels(*w->kernels, mode);
     w->type      = panel_type(sources, mode);
     w->n_in      = n_in;
     w->gated     = gated;
@@ -244,7 +245,7 @@ std::unique_ptr<PackedWeights> pack(ThreadPool & pool, int n_in, const std::vect
     if (gated) {
         w->n_out /= 2;
     }
-    const Format & f     = w->kernels->format;
+    const Format & f     = w->format();
     w->columns           = w->is_int8() ? f.int8_columns : f.float_columns;
     w->n_panels          = ceil_div(w->n_out, w->columns_out());
     w->n_blocks          = ceil_div(n_in, w->block());

@@ -9,8 +9,11 @@ namespace cpu::detail {
 // How the panels are stored: f32, 16 bits that are widened on the way in, or int8 with scales per block of inputs or per row.
 enum class PanelType { f32, f16, bf16, int8_block, int8_row };
 
+inline const BlockKernels & block_kernels(const Kernels & k, WeightMode mode) { return mode == WeightMode::fast || k.fine == nullptr ? k.blocks : *k.fine; }
+
 struct PackedWeights {
-    const Kernels * kernels; // that the layout was made for
+    const Kernels *      kernels; // that the layout was made for
+    const BlockKernels * blocks;  // of these, for int8_block
     PanelType       type;
     int             n_in, n_out; // n_out counts gate and up rows of a gated layer once
     bool            gated;
@@ -23,7 +26,8 @@ struct PackedWeights {
     Pages              panels;
 
     bool                  is_int8() const { return type == PanelType::int8_block || type == PanelType::int8_row; }
-    int                   block() const { return kernels->format.block; }
+    const Format &        format() const { return type == PanelType::int8_block ? blocks->format : kernels->format; }
+    int                   block() const { return format().block; }
     int                   columns_out() const { return gated ? columns / 2 : columns; } // outputs of a panel
     const unsigned char * panel(int i) const { return panels.data() + size_t(i) * panel_bytes; }
     size_t                size_bytes() const { return panels.size() + bias.size() * sizeof(float); }

@@ -10,7 +10,7 @@ void quantize(const PackedWeights & w, const QuantizedRows & q, const float * x,
     const size_t scale   = block * q.n_scales + (per_row ? 0 : size_t(first_input / w.block()) * q.rows);
 
     Quantize args;
-    args.format       = &w.kernels->format;
+    args.format       = &w.format();
     args.x            = x;
     args.x_stride     = x_stride;
     args.n_rows       = n_rows;
@@ -22,14 +22,14 @@ void quantize(const PackedWeights & w, const QuantizedRows & q, const float * x,
     args.sum          = q.sums + scale;
     args.block_codes  = q.code_bytes;
     args.block_scales = q.n_scales;
-    per_row ? w.kernels->quantize_rows(args) : w.kernels->quantize_blocks(args);
+    per_row ? w.kernels->quantize_rows(args) : w.blocks->quantize(args);
 }
 
 void int8_panel(const PackedWeights & w, const QuantizedRows & q, int first_row, int n_rows, int panel, float * sums) {
     const size_t block = size_t(first_row / q.rows);
 
     Int8Tiles args;
-    args.format   = &w.kernels->format;
+    args.format   = &w.format();
     args.x        = q.codes + block * q.code_bytes;
     args.x_scale  = q.scales + block * q.n_scales;
     args.x_sum    = q.sums + block * q.n_scales;
@@ -37,7 +37,7 @@ void int8_panel(const PackedWeights & w, const QuantizedRows & q, int first_row,
     args.n_rows   = n_rows;
     args.n_blocks = w.n_blocks;
     args.y        = sums;
-    w.type == PanelType::int8_row ? w.kernels->row_tiles(args) : w.kernels->block_tiles(args);
+    w.type == PanelType::int8_row ? w.kernels->row_tiles(args) : w.blocks->tiles(args);
 }
 
 void store_panel(const LayerCall & call, int first_row, int n_rows, int panel, const float * sums, float * y, size_t y_stride) {

@@ -30,7 +30,7 @@ struct QuantizedRows {
     int32_t * sums   = nullptr;
 
     explicit QuantizedRows(const PackedWeights & w) {
-        const Format & f       = w.kernels->format;
+        const Format & f       = w.format();
         const bool     per_row = w.type == PanelType::int8_row;
         rows       = per_row ? f.row_rows : f.block_rows;
         offset     = per_row ? f.row_offset : f.block_offset;

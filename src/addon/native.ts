@@ -102,8 +102,8 @@ export interface ModelSpec {
   readonly maxLayer: number;
   /** Vocabulary id whose logit is the score (token-logit models), else -1. */
   readonly tokenId: number;
-  /** "native" keeps the file's precision; "row-int8" is the faster opt-in of the CPU kernels. */
-  readonly weightMode: "native" | "row-int8";
+  /** "native" keeps the file's precision; "fast" and "row-int8" are coarser opt-ins of the CPU kernels. */
+  readonly weightMode: "native" | "fast" | "row-int8";
   /** Most tokens computed at once, a lone pair's too; 0 = as many as the engine likes. */
   readonly maxGraphTokens: number;
   /** Most bytes of hidden states that a cascade keeps; 0 = the engine's own limit. */

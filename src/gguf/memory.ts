@@ -71,7 +71,7 @@ function loadedBytes({ name, type, shape, sizeBytes }: GgufTensor, { kernels, we
   if (!kernels || outputs === 1 || TABLES.has(name)) return sizeBytes;
   const ofBlocks = (block: number, scale: number) => Math.ceil(inputs / block) * (block + scale);
   if (weightMode === "row-int8") return outputs * (ofBlocks(64, 0) + 4);
-  return type === "F32" || type === "F16" || type === "BF16" ? sizeBytes : outputs * Math.max(ofBlocks(32, 4), ofBlocks(64, 4));
+  return type === "F32" || type === "F16" || type === "BF16" ? sizeBytes : outputs * ofBlocks(32, 4);
 }
 
 // Scratch of the kernels' threads and what a graph holds beside its activations.

@@ -191,10 +191,12 @@ export interface LoadOptions extends ScoreOptions {
    */
   readonly maxLayer?: number | null | undefined;
   /**
-   * `"row-int8"` computes with 8-bit weights and activations on the CPU: faster, and scores move in the third digit.
-   * @default "native": the precision of the file
+   * Coarser arithmetic of the CPU kernels. `"fast"`: beside quantised weights, scales of 64 inputs where the chip has VNNI or ARM's
+   * dot product; about 1.13 times as fast with twice the rounding error. `"row-int8"`: 8-bit weights and activations with a scale a
+   * row, whatever the file has; faster still, and scores move in the third digit.
+   * @default "native": the precision of the file; activations beside quantised weights have 8 bits and a scale for 32 inputs
    */
-  readonly weightMode?: "native" | "row-int8" | null | undefined;
+  readonly weightMode?: "native" | "fast" | "row-int8" | null | undefined;
   /**
    * Most memory the model may take on each device: weights, tokenizer and the work of calls. Bytes, or text such as `"2GB"`
    * (2 × 1000³) and `"2GiB"` (2 × 1024³). It is held against an estimate before anything is loaded, and batches are kept
@@ -294,7 +296,7 @@ const loadChecks = {
   cacheDir: is.string,
   peftPath: is.string,
   maxLayer: is.integer(1),
-  weightMode: is.oneOf("native", "row-int8"),
+  weightMode: is.oneOf("native", "fast", "row-int8"),
   maxMemory: parseBytes,
   keepAliveMs: is.integer(0),
   cache: checkCache,

@@ -47,7 +47,7 @@ describe("load options", () => {
     [{ threads: 5000 }, "from 1 to 1024"],
     [{ cutoffLayers: 2.5 }, "integer"],
     [{ headSelection: "layers" }, '"rank" or "layer"'],
-    [{ weightMode: "int4" }, '"native" or "row-int8"'],
+    [{ weightMode: "int4" }, '"native" or "fast" or "row-int8"'],
     [{ devices: [] }, "one or more different strings"],
     [{ devices: ["cpu", "cpu"] }, "one or more different strings"],
     [{ queryInstructionFormat: "{}{}{}" }, "there are two slots"],

@@ -131,7 +131,7 @@ void post_norm(Random & random, cpu::ThreadPool & pool, WeightMode mode, int n_r
 void joined(cpu::Isa isa) {
     Random          random(unsigned(isa) + 31);
     cpu::ThreadPool pool(3);
-    for (WeightMode mode : {WeightMode::native, WeightMode::row_int8}) {
+    for (WeightMode mode : {WeightMode::native, WeightMode::fast, WeightMode::row_int8}) {
         self_attention(random, pool, mode, 96, 6, 32, {1, 7, 40, 100, 3, 95, 1, 2});
         self_attention(random, pool, mode, 71, 8, 64, {300, 13, 200});
         post_norm(random, pool, mode, 145, 64, 96, 160);

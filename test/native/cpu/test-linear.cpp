@@ -1,6 +1,7 @@
 // Packed linear layers: each type and mode at odd sizes against double precision, the scalar twin on the very same
 // codes, batch invariance bit for bit, strides and epilogues.
 #include "../../../native/cpu/half.h"
+#include "../../../native/cpu/packed-weights.h"
 #include "check.h"
 
 #include <algorithm>
@@ -99,6 +100,8 @@ Weight make_weight(Random & random, SourceType type, int n_out, int n_in) {
     return w;
 }
 
+std::string name_of(WeightMode mode) { return mode == WeightMode::native ? "blocks" : mode == WeightMode::fast ? "fast blocks" : "rows"; }
+
 double activated(Activation activation, double x) {
     switch (activation) {
         case Activation::none:      return x;
@@ -122,7 +125,7 @@ double product(const float * w, const float * x, int n) {
 
 // How far a product may be off: rounding of f32 sums, or half a step of each code.
 double tolerance(const Weight & w, WeightMode mode, const float * x, const float * weights) {
-    const cpu::detail::Format & f = cpu::detail::active_kernels().format;
+    const cpu::detail::Format & f = cpu::detail::block_kernels(cpu::detail::active_kernels(), mode).format;
     double                      sum_abs = 0, x_norm = 0, w_norm = 0, x_max = 0, w_max = 0;
     for (int k = 0; k < w.n_in; ++k) {
         sum_abs += std::fabs(double(weights[k]) * x[k]);
@@ -131,12 +134,12 @@ double tolerance(const Weight & w, WeightMode mode, const float * x, const float
         x_max = std::max(x_max, std::fabs(double(x[k])));
         w_max = std::max(w_max, std::fabs(double(weights[k])));
     }
-    const bool is_float = mode == WeightMode::native && w.type != SourceType::q8_0 && w.type != SourceType::other;
+    const bool is_float = mode != WeightMode::row_int8 && w.type != SourceType::q8_0 && w.type != SourceType::other;
     if (is_float) {
         return 2e-6 * sum_abs + 1e-7;
     }
     // Errors of the codes are uniform and independent: six standard deviations.
-    const double x_step = x_max / f.x_max, w_step = w.type != SourceType::q8_0 || mode != WeightMode::native ? w_max / std::min(127, f.row_max) : f.block > 32 ? largest_q8_0_scale : 0;
+    const double x_step = x_max / f.x_max, w_step = w.type != SourceType::q8_0 || mode == WeightMode::row_int8 ? w_max / std::min(127, f.row_max) : f.block > 32 ? largest_q8_0_scale : 0;
     const double deviation = std::sqrt(x_step * x_step * w_norm + w_step * w_step * x_norm + x_step * x_step * w_step * w_step * w.n_in) / std::sqrt(12.0);
     return 6 * deviation + 2e-6 * sum_abs + 1e-6;
 }
@@ -165,7 +168,7 @@ void one_case(Random & random, cpu::ThreadPool & pool, SourceType type, WeightMo
             gaps = gaps && y[r * y_stride + c] == 777.0f;
         }
     }
-    const std::string label = std::string(name_of(type)) + (mode == WeightMode::row_int8 ? " as rows" : "") +
+    const std::string label = std::string(name_of(type)) + std::string(" ") + name_of(mode) +
                               text(" %.0f x %.0f x %.0f", n_rows, n_in, n_out);
     CHECK(worst <= 1, label + text(": error is %.2f of what it may be", worst));
     CHECK(gaps, label + ": wrote between the rows");
@@ -180,10 +183,12 @@ void one_case(Random & random, cpu::ThreadPool & pool, SourceType type, WeightMo
 }
 
 // Kernel against scalar kernel, on the same format and the same codes.
-void twin(Random & random, bool per_row, int n_rows, int n_in) {
+void twin(Random & random, WeightMode mode, int n_rows, int n_in) {
     const cpu::detail::Kernels & fast   = cpu::detail::active_kernels();
     const cpu::detail::Kernels & scalar = cpu::detail::kernels(cpu::Isa::scalar);
-    const cpu::detail::Format &  f      = fast.format;
+    const bool                   per_row = mode == WeightMode::row_int8;
+    const auto &                 blocks = cpu::detail::block_kernels(fast, mode);
+    const cpu::detail::Format &  f      = per_row ? fast.format : blocks.format;
     const int                    rows   = per_row ? f.row_rows : f.block_rows;
     const int                    n_blocks = (n_in + f.block - 1) / f.block, n_used = (n_rows + rows - 1) / rows;
     const size_t                 row_codes = size_t(n_blocks) * f.block, n_scales = per_row ? 1 : n_blocks;
@@ -201,10 +206,9 @@ void twin(Random & random, bool per_row, int n_rows, int n_in) {
         q.rows = rows, q.offset = per_row ? f.row_offset : f.block_offset;
         q.codes = codes[i].data(), q.scale = scales[i].data(), q.sum = sums[i].data();
         q.block_codes = rows * row_codes, q.block_scales = rows * n_scales;
-        const cpu::detail::Kernels & k = i == 0 ? fast : scalar;
-        per_row ? k.quantize_rows(q) : k.quantize_blocks(q);
+        per_row ? (i == 0 ? fast : scalar).quantize_rows(q) : (i == 0 ? blocks : scalar.blocks).quantize(q);
     }
-    const std::string label = std::string(per_row ? "rows" : "blocks") + text(" %.0f x %.0f", n_rows, n_in);
+    const std::string label = name_of(mode) + text(" %.0f x %.0f", n_rows, n_in);
     CHECK(codes[0] == codes[1] && sums[0] == sums[1], "quantised " + label + ": codes differ from the scalar twin's");
     CHECK(difference(scales[0], scales[1]) == 0, "quantised " + label + ": scales differ from the scalar twin's");
 
@@ -235,8 +239,7 @@ void twin(Random & random, bool per_row, int n_rows, int n_in) {
     for (int i = 0; i < 2; ++i) {
         y[i].assign(size_t(n_rows) * f.int8_columns, 0);
         t.y = y[i].data();
-        const cpu::detail::Kernels & k = i == 0 ? fast : scalar;
-        per_row ? k.row_tiles(t) : k.block_tiles(t);
+        per_row ? (i == 0 ? fast : scalar).row_tiles(t) : (i == 0 ? blocks : scalar.blocks).tiles(t);
         for (float v : y[i]) {
             size = std::max(size, std::fabs(double(v)));
         }
@@ -313,7 +316,7 @@ void out_of_reach(Random & random, cpu::ThreadPool & pool, WeightMode mode) {
     }
     cpu::Workspace workspace;
     cpu::linear(pool, linear, x.data(), n_in, 5, y.data(), n_out, {}, workspace);
-    const std::string label = mode == WeightMode::row_int8 ? "rows" : "blocks";
+    const std::string label = name_of(mode);
     for (int k = 0; k < n_in; ++k) { // a single one, wherever it is
         auto one = random.normals(n_in);
         one[k]   = k % 2 ? NAN : INFINITY;
@@ -345,7 +348,7 @@ void joined(Random & random, cpu::ThreadPool & pool, WeightMode mode, bool gated
 
     const cpu::PackedLinear first = gated ? cpu::pack_linear_gated(pool, n_in, gate.source(), up.source(), mode) : cpu::pack_linear(pool, n_in, {up.source()}, bias.data(), mode);
     const cpu::PackedLinear last  = cpu::pack_linear(pool, n_hidden, {down.source()}, nullptr, mode);
-    const std::string label = std::string(gated ? "gated " : "") + (mode == WeightMode::row_int8 ? "rows" : "blocks") +
+    const std::string label = std::string(gated ? "gated " : "") + (name_of(mode)) +
                               text(" %.0f x %.0f x %.0f x %.0f", n_rows, n_in, n_hidden, n_out);
     CHECK(cpu::joins_feed_forward(first, last, n_rows, pool.n_threads()), label + ": not joined");
     CHECK(!cpu::joins_feed_forward(first, last, 1, pool.n_threads()), label + ": joined for one row");
@@ -374,7 +377,7 @@ void linear(cpu::Isa) {
     Random          random(1);
     cpu::ThreadPool pool(3);
     for (SourceType type : {SourceType::f32, SourceType::f16, SourceType::bf16, SourceType::q8_0, SourceType::other}) {
-        for (WeightMode mode : {WeightMode::native, WeightMode::row_int8}) {
+        for (WeightMode mode : {WeightMode::native, WeightMode::fast, WeightMode::row_int8}) {
             one_case(random, pool, type, mode, 1, 32, 1);
             one_case(random, pool, type, mode, 5, 96, 33);
             one_case(random, pool, type, mode, 13, 64, 64);
@@ -387,16 +390,16 @@ void linear(cpu::Isa) {
             }
         }
     }
-    for (bool per_row : {false, true}) {
+    for (WeightMode mode : {WeightMode::native, WeightMode::fast, WeightMode::row_int8}) {
         for (int n_rows : {1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 25}) {
-            twin(random, per_row, n_rows, 32);
-            twin(random, per_row, n_rows, 77);
-            twin(random, per_row, n_rows, 256);
+            twin(random, mode, n_rows, 32);
+            twin(random, mode, n_rows, 77);
+            twin(random, mode, n_rows, 256);
         }
     }
     epilogues(random, pool);
     stacked(random, pool);
-    for (WeightMode mode : {WeightMode::native, WeightMode::row_int8}) {
+    for (WeightMode mode : {WeightMode::native, WeightMode::fast, WeightMode::row_int8}) {
         out_of_reach(random, pool, mode);
         for (bool gated : {false, true}) {
             joined(random, pool, mode, gated, 145, 96, 160, 70);
