@@ -1,8 +1,8 @@
 // How many threads to use: physical cores that this process may really run on.
+#include "cgroup.h"
 #include "cpu.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <fstream>
 #include <set>
 #include <string>
@@ -24,17 +24,10 @@ int logical_cores() { return std::max(1, int(std::thread::hardware_concurrency()
 
 #ifdef __linux__
 
-// The CPU share of this process's control group in whole cores, at least 1; a large number without a limit.
+// In whole cores, at least 1; a large number without a limit.
 int quota_cores() {
-    std::string quota;
-    double      period = 0;
-    if (std::ifstream v2("/sys/fs/cgroup/cpu.max"); v2 >> quota >> period) {
-        // "max 100000" or "200000 100000"
-    } else if (std::ifstream v1("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"); v1 >> quota) {
-        std::ifstream("/sys/fs/cgroup/cpu/cpu.cfs_period_us") >> period;
-    }
-    const double microseconds = quota.empty() || quota == "max" ? -1 : std::atof(quota.c_str());
-    return microseconds <= 0 || period <= 0 ? 1 << 20 : std::max(1, int(microseconds / period));
+    const double cpus = cgroup_cpus();
+    return cpus > 0 ? std::max(1, int(cpus)) : 1 << 20;
 }
 
 // Cores among the CPUs we may run on; two hardware threads of one core share core id and package.

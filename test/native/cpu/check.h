@@ -62,5 +62,6 @@ void joined(cpu::Isa isa);
 void not_finite(cpu::Isa isa);
 void rows(cpu::Isa isa);
 void thread_pool();
+void cgroup();
 
 } // namespace test

@@ -7,6 +7,7 @@ int n_passed = 0, n_failed = 0;
 
 int main() {
     test::thread_pool();
+    test::cgroup();
     for (cpu::Isa isa : {cpu::Isa::scalar, cpu::Isa::avx2, cpu::Isa::avx_vnni, cpu::Isa::avx512, cpu::Isa::avx512_vnni, cpu::Isa::neon,
                          cpu::Isa::dotprod, cpu::Isa::i8mm}) {
         if (!cpu::isa_supported(isa)) {
