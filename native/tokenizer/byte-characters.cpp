@@ -8,11 +8,12 @@ namespace bge {
 namespace {
 
 const std::array<std::string, 256> & spellings() {
-    static const std::array<std::string, 256> all = [] {
-        std::array<std::string, 256> out;
+    using Spellings = std::array<std::string, 256>;
+    static const Spellings & all = *new Spellings([] { // never destroyed, see unicode.cpp
+        Spellings out;
         for (int byte = 0; byte < 256; ++byte) unicode::append(out[static_cast<size_t>(byte)], byte_character(static_cast<unsigned char>(byte)));
         return out;
-    }();
+    }());
     return all;
 }
 

@@ -68,8 +68,9 @@ std::vector<uint8_t> read_categories() {
     return categories;
 }
 
+// Tables made on first use are never destroyed: while the process exits, an engine may still read them on its thread.
 uint16_t flags_of(char32_t c) {
-    static const Pages<uint16_t> flags(read_flags());
+    static const Pages<uint16_t> & flags = *new Pages<uint16_t>(read_flags());
     return flags[c];
 }
 
@@ -92,25 +93,27 @@ char32_t compose(char32_t first, char32_t second) { // 0 when they stay two
         return S_BASE + ((first - L_BASE) * V_COUNT + (second - V_BASE)) * T_COUNT;
     if (first - S_BASE < S_COUNT && (first - S_BASE) % T_COUNT == 0 && second > T_BASE && second < T_BASE + T_COUNT)
         return first + (second - T_BASE);
-    static const auto table = [] {
-        std::unordered_map<uint64_t, char32_t> pairs;
+    using Compositions = std::unordered_map<uint64_t, char32_t>;
+    static const Compositions & table = *new Compositions([] {
+        Compositions pairs;
         for (size_t i = 0; i < n_compositions; i += 3)
             pairs.emplace(uint64_t{compositions[i]} << 32 | compositions[i + 1], compositions[i + 2]);
         return pairs;
-    }();
+    }());
     const auto it = table.find(uint64_t{first} << 32 | second);
     return it == table.end() ? 0 : it->second;
 }
 
 // The entry of c in a decomposition table, indexed on first use. c must be in it.
 const uint32_t * find_decomposition(char32_t c, bool compatibility) {
-    static const auto index = [](const uint32_t * table, size_t n) {
-        std::unordered_map<char32_t, const uint32_t *> entries;
+    using Index = std::unordered_map<char32_t, const uint32_t *>;
+    const auto index = [](const uint32_t * table, size_t n) {
+        Index entries;
         for (size_t i = 0; i < n; i += 2 + table[i + 1]) entries.emplace(table[i], table + i + 1);
         return entries;
     };
-    static const auto canonical = index(canonical_decompositions, n_canonical_decompositions);
-    static const auto compatible = index(compatibility_decompositions, n_compatibility_decompositions);
+    static const Index & canonical = *new Index(index(canonical_decompositions, n_canonical_decompositions));
+    static const Index & compatible = *new Index(index(compatibility_decompositions, n_compatibility_decompositions));
     return (compatibility ? compatible : canonical).at(c);
 }
 
@@ -293,7 +296,7 @@ bool is_chinese(char32_t c) {
 }
 
 Category category(char32_t c) {
-    static const Pages<uint8_t> categories(read_categories());
+    static const Pages<uint8_t> & categories = *new Pages<uint8_t>(read_categories());
     return static_cast<Category>(categories[c]);
 }
 
