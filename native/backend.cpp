@@ -80,7 +80,8 @@ Backend::Backend(const std::string & device, int n_threads) : info_(find_device(
     const auto set_n_threads = reinterpret_cast<ggml_backend_set_n_threads_t>(ggml_backend_reg_get_proc_address(reg, "ggml_backend_set_n_threads"));
     const auto set_abort = reinterpret_cast<ggml_backend_set_abort_callback_t>(ggml_backend_reg_get_proc_address(reg, "ggml_backend_set_abort_callback"));
     if (set_n_threads) set_n_threads(backend_.get(), kernels_ ? 1 : n_threads_);
-    if (set_abort) set_abort(backend_.get(), [](void * flag) { return static_cast<std::atomic<bool> *>(flag)->load(); }, &aborted_);
+    if (set_abort) set_abort(backend_.get(), [](void * flag) { return static_cast<std::atomic<bool> *>(flag)->load(); }, &stop_);
+    if (kernels_) kernels_->pool.set_stop(&stop_);
 }
 
 ggml_backend_buffer_type_t Backend::buffer_type() const { return ggml_backend_dev_buffer_type(info_.device); }
@@ -116,7 +117,7 @@ ggml_status Backend::run(ggml_cgraph * graph) {
     const ggml_context_ptr context(ggml_init({ggml_graph_overhead_custom(1, false), nullptr, /*no_alloc*/ true}));
     ggml_cgraph * single = ggml_new_graph_custom(context.get(), 1, false);
     for (int i = 0; i < ggml_graph_n_nodes(graph); i++) {
-        if (aborted_) return GGML_STATUS_ABORTED;
+        if (stop_) return GGML_STATUS_ABORTED;
         ggml_graph_clear(single);
         ggml_graph_add_node(single, ggml_graph_node(graph, i));
         const ggml_status status = ggml_backend_graph_compute(backend_.get(), single);
@@ -126,7 +127,7 @@ ggml_status Backend::run(ggml_cgraph * graph) {
 }
 
 void Backend::compute(ggml_cgraph * graph, const std::function<void()> & set_inputs) {
-    if (aborted_) throw Error("CLOSED", "The model is closed");
+    if (stop_) throw stopped();
     for (int i = 0; i < ggml_graph_n_nodes(graph); i++) {
         const ggml_tensor * node = ggml_graph_node(graph, i);
         if (supports(node)) continue;
@@ -151,7 +152,8 @@ void Backend::compute(ggml_cgraph * graph, const std::function<void()> & set_inp
     set_inputs();
     const ggml_status status = run(graph);
     if (status == GGML_STATUS_ALLOC_FAILED) throw no_memory();
-    if (status != GGML_STATUS_SUCCESS) throw Error(aborted_ ? "CLOSED" : "COMPUTE_FAILED", "The graph did not run to its end on " + info_.name);
+    if (stop_) throw stopped(); // kernels may have left tasks out
+    if (status != GGML_STATUS_SUCCESS) throw Error("COMPUTE_FAILED", "The graph did not run to its end on " + info_.name);
 }
 
 } // namespace bge

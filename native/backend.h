@@ -1,6 +1,7 @@
 // Backend: one device that computes graphs. On the CPU it also owns the threads and scratch memory of our kernels.
 #pragma once
 #include "cpu/cpu.h"
+#include "error.h"
 #include "ggml-runtime.h"
 #include <functional>
 #include <memory>
@@ -49,8 +50,18 @@ public:
     void compute(ggml_cgraph * graph, const std::function<void()> & set_inputs);
     // Frees the memory that computing took; the next compute() allocates it anew.
     void release_buffers();
-    // Makes a compute() in progress on another thread stop at the next node, and all later ones fail.
-    void abort() { aborted_ = true; }
+    // Makes a compute() in progress on another thread fail with CANCELLED, until resume(): on the CPU before the next task of a
+    // kernel or the next node of stock ggml, elsewhere at its end.
+    void interrupt() { stop_ = true; }
+    void resume() {
+        stop_ = false;
+        if (aborted_) stop_ = true; // after, so that an abort() in between is not lost
+    }
+    // Likewise with CLOSED, and all later ones too.
+    void abort() {
+        aborted_ = true;
+        stop_ = true;
+    }
 
 private:
     DeviceInfo info_;
@@ -58,9 +69,10 @@ private:
     std::unique_ptr<CpuKernels> kernels_;
     ggml_backend_ptr backend_;
     ggml_gallocr_ptr allocator_; // of the graphs' memory; null until there is one
-    std::atomic<bool> aborted_{false};
+    std::atomic<bool> stop_{false}, aborted_{false};
 
     ggml_status run(ggml_cgraph * graph);
+    Error stopped() const { return aborted_ ? Error("CLOSED", "The model is closed") : Error("CANCELLED", "The call was cancelled"); }
 };
 
 } // namespace bge

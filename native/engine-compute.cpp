@@ -78,6 +78,7 @@ Engine::Computed Engine::compute(const Ubatch & ubatch, const ScoreParams & para
     static std::once_flag computed; // some static objects of ggml are made by the first graph
     std::call_once(computed, stop_engines_before_exit);
     g.rethrow();
+    file_->require_unchanged(); // tables are read where they lie in it
     const auto read = [](const ggml_tensor * t, std::vector<float> & out) {
         out.resize(size_t(ggml_nelements(t)));
         ggml_backend_tensor_get(t, out.data(), 0, out.size() * sizeof(float));

@@ -3,6 +3,7 @@
 #include "vocabulary.h"
 #include <algorithm>
 #include <chrono>
+#include <system_error>
 
 namespace bge {
 
@@ -23,13 +24,14 @@ static int64_t estimated_tokens(const Request & r) {
     return total;
 }
 
-Engine::Engine(std::shared_ptr<ModelFile> file, const EngineOptions & options) : file_(std::move(file)), options_(options) {
+Engine::Engine(std::shared_ptr<ModelFile> file, const EngineOptions & options) try : file_(std::move(file)), options_(options) {
     tokenizer_ = Tokenizer::create(read_vocabulary(*file_), options.tokenizer);
     options_.tokenizer = {}; // large, and not needed again
     backend_ = std::make_unique<Backend>(options.device, options.n_threads);
     if (!backend_->kernels()) tokenizer_pool_ = std::make_unique<cpu::ThreadPool>(options.n_threads > 0 ? options.n_threads : cpu::physical_cores());
     finite_ = std::make_unique<FiniteCheck>(*file_, pool());
     load_weights();
+    file_->require_unchanged();
     facts_ = *architecture_;
     weights_size_ = weights_->size_bytes();
     const InputLayout & layout = options_.layout;
@@ -39,10 +41,17 @@ Engine::Engine(std::shared_ptr<ModelFile> file, const EngineOptions & options) :
         }
     }
     cpu::trim_heap(); // of what only loading took
-    add_running(this);
     static std::once_flag loaded;
     std::call_once(loaded, stop_engines_before_exit);
-    thread_ = std::thread([this] { run(); });
+    add_running(this);
+    try {
+        thread_ = std::thread([this] { run(); });
+    } catch (...) {
+        remove_running(this);
+        throw;
+    }
+} catch (const std::system_error & e) { // of a std::thread
+    throw Error("OUT_OF_MEMORY", std::string("The system starts no more threads (") + e.what() + "): raise the limit of processes (`ulimit -u`, or the container's pids) or load with fewer `threads`");
 }
 
 Engine::~Engine() {
@@ -60,6 +69,13 @@ void Engine::submit(std::shared_ptr<Job> job) {
         incoming_.push_back(std::move(job));
     }
     wake_.notify_one();
+}
+
+void Engine::cancel(Job & job) {
+    job.cancelled = true;
+    std::lock_guard<std::mutex> lock(mutex_);
+    const auto cancelled = [](const Job * at_work) { return at_work->cancelled.load(); };
+    if (!at_work_.empty() && std::all_of(at_work_.begin(), at_work_.end(), cancelled)) backend_->interrupt();
 }
 
 void Engine::close() {
@@ -183,6 +199,20 @@ std::vector<Engine::Slot> Engine::fill(int64_t max_tokens) {
     return slots;
 }
 
+// While it lives, cancel() may interrupt the batch.
+struct Engine::AtWork {
+    AtWork(Engine & engine, const std::vector<Slot> & slots) : engine(engine) {
+        std::lock_guard<std::mutex> lock(engine.mutex_);
+        for (const Slot & slot : slots) engine.at_work_.insert(slot.job);
+    }
+    ~AtWork() {
+        std::lock_guard<std::mutex> lock(engine.mutex_);
+        engine.at_work_.clear();
+        engine.backend_->resume();
+    }
+    Engine & engine;
+};
+
 bool Engine::step() {
     if (active_.empty()) return false;
     int64_t max_tokens = backend_->is_cpu() ? cpu_ubatch_tokens : gpu_ubatch_tokens;
@@ -193,7 +223,9 @@ bool Engine::step() {
         stats_.end_batch(computed, std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count());
     };
     try {
+        file_->require_unchanged();
         load_weights();
+        const AtWork at_work(*this, slots);
         compute(slots);
         end_batch(true);
     } catch (const Error & e) {

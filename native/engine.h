@@ -14,6 +14,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -57,7 +58,7 @@ struct Job {
     std::function<void(size_t done, size_t total)> on_progress;
     std::function<void(Response &&)> on_done; // exactly one of on_done and on_error is called, once
     std::function<void(const Error &)> on_error;
-    std::atomic<bool> cancelled{false}; // what has not started is dropped; on_error gets CANCELLED
+    std::atomic<bool> cancelled{false}; // by Engine::cancel()
 
     // The engine's own.
     std::vector<EncodedPair> encoded;
@@ -80,9 +81,10 @@ public:
     ~Engine(); // abandons what is under way
 
     void submit(std::shared_ptr<Job> job); // throws Error CLOSED
+    void cancel(Job & job);                // what has not started is dropped, a batch for cancelled jobs only stops; on_error gets CANCELLED
     void close();                          // finishes what was submitted, then stops. Idempotent
     void close(std::function<void()> on_closed); // the same without waiting; called once, on the engine's thread, at its end
-    void abandon();                        // stops at the next node of a running graph; jobs fail with CLOSED
+    void abandon();                        // stops a batch at work; jobs fail with CLOSED
 
     const ArchitectureFacts & architecture() const { return facts_; }
     const Backend & backend() const { return *backend_; }
@@ -110,6 +112,7 @@ private:
     struct Computed { std::vector<float> logits, states; Rows rows; }; // logits [n_seqs, n_cutoffs]
     Computed compute(const Ubatch & ubatch, const ScoreParams & params);
     void go_on(Job & job, const std::vector<int32_t> & pairs, const Computed & computed); // of a cascade
+    struct AtWork;
     void finish_jobs();
     void queue_rest(Job & job); // counts the pairs in `order` as queued
     void fail(Job & job, const Error & error);
@@ -135,6 +138,7 @@ private:
     std::mutex mutex_;                        // guards what follows
     std::condition_variable wake_;
     std::deque<std::shared_ptr<Job>> incoming_;
+    std::set<Job *> at_work_; // of the batch that computes
     bool closing_ = false;
     std::function<void()> on_closed_;
     std::atomic<bool> abandoned_{false};

@@ -146,7 +146,13 @@ ModelFile::ModelFile(const std::string & path) : path_(path), file_(path) {
     ggml_context * tensors = nullptr;
     gguf_.reset(gguf_init_from_file(path.c_str(), {/*no_alloc*/ true, &tensors}));
     tensors_.reset(tensors);
+    require_unchanged(); // ggml has opened it anew
     if (!gguf_ || !tensors_) throw Error("MODEL_INVALID", path_ + " is not a GGUF file that ggml can read; download or convert it again");
+}
+
+void ModelFile::require_unchanged() const {
+    const std::string change = file_.change();
+    if (!change.empty()) throw Error("MODEL_CHANGED", path_ + " " + change + " since it was loaded, so what it holds now would score otherwise; dispose of the reranker and load it again");
 }
 
 bool ModelFile::has(const std::string & key) const { return gguf_find_key(gguf_.get(), key.c_str()) >= 0; }

@@ -15,6 +15,7 @@ public:
 
     const std::string & path() const { return path_; }
     const MappedFile & file() const { return file_; }
+    void require_unchanged() const; // throws Error MODEL_CHANGED
     const gguf_context * gguf() const { return gguf_.get(); }
     std::string architecture() const { return text("general.architecture"); }
 

@@ -232,7 +232,28 @@ Norm Weights::norm(const std::string & name, int64_t n, float eps, bool bias) {
     return {tensor(name + ".weight", {n}), bias ? tensor(name + ".bias", {n}) : nullptr, eps};
 }
 
+// Norms, biases and other small tensors on the host are copied. So nothing but the tables' rows is read from the mapped file after
+// loading: where others cut it short, the system would stop the process at the first touch.
+void Weights::copy_small() {
+    constexpr size_t small = 64 * 1024, alignment = 64;
+    const auto is_small = [&](const Pending & p) { return p.on_host && ggml_nbytes(p.tensor) <= small; };
+    const auto size_of = [&](const Pending & p) { return (ggml_nbytes(p.tensor) + alignment - 1) / alignment * alignment; };
+    size_t total = 0;
+    for (const Pending & p : pending_) if (is_small(p)) total += size_of(p);
+    if (total == 0) return;
+    small_ = cpu::Pages(total);
+    small_buffer_ = backend_.wrap_host(small_.data(), total);
+    size_t at = 0;
+    for (const Pending & p : pending_) {
+        if (!is_small(p)) continue;
+        std::memcpy(small_.data() + at, file_->data_of(p.name), ggml_nbytes(p.tensor));
+        ggml_backend_tensor_alloc(small_buffer_.get(), p.tensor, small_.data() + at);
+        at += size_of(p);
+    }
+}
+
 void Weights::finish() {
+    copy_small();
     mapped_ = backend_.wrap_host(file_->file().data(), file_->file().size());
     if (ggml_get_first_tensor(device_ctx_.get())) {
         device_.reset(ggml_backend_alloc_ctx_tensors_from_buft(device_ctx_.get(), backend_.buffer_type()));
@@ -241,6 +262,7 @@ void Weights::finish() {
     }
     for (const Pending & p : pending_) {
         throw_if_stopped();
+        if (p.tensor->buffer) continue; // copied
         if (p.on_host) ggml_backend_tensor_alloc(mapped_.get(), p.tensor, file_->data_of(p.name));
         else {
             ggml_backend_tensor_set(p.tensor, file_->data_of(p.name), 0, ggml_nbytes(p.tensor));

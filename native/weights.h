@@ -87,6 +87,7 @@ private:
     cpu::WeightSource source(const Slice & slice, int64_t n_in) const;
     template <typename Pack> cpu::PackedLinear packed(const std::vector<std::string> & names, const Pack & pack);
     void drop(const std::string & name) const;
+    void copy_small();
     void throw_if_stopped() const;
 
     std::shared_ptr<ModelFile> file_;
@@ -94,7 +95,8 @@ private:
     cpu::WeightMode mode_;
     FiniteCheck & finite_;
     const std::atomic<bool> & stop_;
-    ggml_backend_buffer_ptr mapped_, device_;
+    cpu::Pages small_;
+    ggml_backend_buffer_ptr mapped_, small_buffer_, device_;
     ggml_context_ptr mapped_ctx_, device_ctx_; // views of the buffers above
     std::vector<Pending> pending_;
     std::vector<ggml_tensor *> views_; // of the tensors above

@@ -5,6 +5,7 @@
  * - `GGML_NOT_FOUND` the ggml libraries are not installed or do not load · `GGML_VERSION` another version is in the process
  * - `DEVICE_NOT_FOUND` the device asked for is not there
  * - `MODEL_NOT_FOUND` no such file, folder or name · `MODEL_INVALID` damaged or malformed file
+ * - `MODEL_CHANGED` the file was overwritten, cut short or replaced after it was loaded
  * - `MODEL_UNSUPPORTED` a sound file of something that cannot be scored right · `TOKENIZER_UNSUPPORTED` likewise for its tokenizer
  * - `INPUT_TOO_LONG` a pair has more tokens than the model has positions · `TRUNCATED` with `overflow: "error"`
  * - `OUT_OF_MEMORY` · `CLOSED` used after dispose() · `COMPUTE_FAILED` the backend failed or a logit is not finite
@@ -18,6 +19,7 @@ export type RerankerErrorCode =
   | "DEVICE_NOT_FOUND"
   | "MODEL_NOT_FOUND"
   | "MODEL_INVALID"
+  | "MODEL_CHANGED"
   | "MODEL_UNSUPPORTED"
   | "TOKENIZER_UNSUPPORTED"
   | "INPUT_TOO_LONG"
@@ -56,6 +58,7 @@ const CODES = {
   DEVICE_NOT_FOUND: true,
   MODEL_NOT_FOUND: true,
   MODEL_INVALID: true,
+  MODEL_CHANGED: true,
   MODEL_UNSUPPORTED: true,
   TOKENIZER_UNSUPPORTED: true,
   INPUT_TOO_LONG: true,

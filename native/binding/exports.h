@@ -1,12 +1,15 @@
 // What the addon exports, a function for each file that adds some.
 #pragma once
+#include "engine.h"
 #include <napi.h>
+#include <set>
 
 namespace bge::binding {
 
 // Of one Node environment: the main thread, or a worker.
 struct Environment {
     Napi::FunctionReference model_class, tokenizer_class;
+    std::set<Engine *> engines; // of its open models
 };
 
 inline void add(Napi::Object exports, const char * name, Napi::Value (*f)(const Napi::CallbackInfo &)) {

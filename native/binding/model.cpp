@@ -32,6 +32,8 @@ public:
         events_.Unref(env);
         napi_add_env_cleanup_hook(env, at_environment_end, this);
         hooked_ = true;
+        engines_ = &env.GetInstanceData<Environment>()->engines;
+        engines_->insert(engine_.get());
     }
 
     ~Model() override { stop(); }
@@ -52,10 +54,16 @@ private:
     }
 
     void stop() {
+        forget();
         if (engine_) engine_->abandon();
         release();
         if (hooked_) napi_remove_env_cleanup_hook(Env(), at_environment_end, this);
         hooked_ = false;
+    }
+
+    void forget() {
+        if (engines_) engines_->erase(engine_.get());
+        engines_ = nullptr;
     }
 
     void release() {
@@ -159,8 +167,10 @@ private:
         };
         Napi::Object handle = Napi::Object::New(env);
         handle["promise"] = call->deferred.Promise();
-        handle["cancel"] = Napi::Function::New(env, [job = std::weak_ptr<Job>(job)](const Napi::CallbackInfo &) {
-            if (auto alive = job.lock()) alive->cancelled = true;
+        handle["cancel"] = Napi::Function::New(env, [engine = std::weak_ptr<Engine>(engine_), job = std::weak_ptr<Job>(job)](const Napi::CallbackInfo &) {
+            const auto of = engine.lock();
+            const auto alive = job.lock();
+            if (of && alive) of->cancel(*alive);
         });
         if (calls_.empty()) events_.Ref(env);
         calls_.emplace(call, std::move(owned));
@@ -205,6 +215,7 @@ private:
             on_js_thread([this, deferred](Napi::Env env) {
                 Napi::HandleScope scope(env);
                 engine_->close(); // its thread has nothing left to do
+                forget();
                 last_stats_ = engine_->stats();
                 engine_.reset();
                 release(); // answers queued before are delivered by now
@@ -216,6 +227,7 @@ private:
     }
 
     std::shared_ptr<Engine> engine_; // null once closed
+    std::set<Engine *> * engines_ = nullptr; // of the environment, while engine_ is among them
     EngineStats last_stats_;
     Napi::ThreadSafeFunction events_;
     bool released_ = false, hooked_ = false, closing_ = false;
@@ -236,7 +248,19 @@ static Napi::Value load_model(const Napi::CallbackInfo & call) {
         });
 }
 
+// process.exit() and uncaught exceptions end the main thread without its cleanup hooks, and then exit() destroys static objects
+// of ggml while an engine may still compute. No answer can be delivered any more when the process emits "exit", so all stop there.
+static void stop_at_exit(Napi::Env env) {
+    const Napi::Value process = env.Global().Get("process");
+    if (!process.IsObject() || !process.As<Napi::Object>().Get("once").IsFunction()) return;
+    const auto stop = Napi::Function::New(env, [](const Napi::CallbackInfo & call) {
+        for (Engine * engine : call.Env().GetInstanceData<Environment>()->engines) engine->abandon();
+    });
+    process.As<Napi::Object>().Get("once").As<Napi::Function>().Call(process, {Napi::String::New(env, "exit"), stop});
+}
+
 void export_models(Napi::Env env, Napi::Object exports) {
+    stop_at_exit(env);
     env.GetInstanceData<Environment>()->model_class = Napi::Persistent(Model::define(env));
     add(exports, "loadModel", load_model);
 }

@@ -30,7 +30,7 @@ const char * isa_name(Isa isa);
 
 // --- Threads ---------------------------------------------------------------------------------------
 
-// Threads to use by default: physical cores, within the process's affinity and its cgroup's CPU quota.
+// Threads to use by default: physical cores, within the process's affinity and the CPU quota of its control groups.
 // On macOS the performance cores.
 int physical_cores();
 
@@ -51,7 +51,7 @@ private:
 // nobody but its own task, and several pools can share busy cores.
 class ThreadPool {
 public:
-    explicit ThreadPool(int n_threads); // counts the calling thread; values below 1 are 1
+    explicit ThreadPool(int n_threads); // counts the calling thread; values below 1 are 1. Throws std::system_error
     ~ThreadPool();
     ThreadPool(const ThreadPool &) = delete;
     ThreadPool & operator=(const ThreadPool &) = delete;
@@ -64,9 +64,15 @@ public:
     // Calls from several threads take turns.
     void parallel_for(int n_tasks, TaskRef fn);
 
+    // While `stop` is true, tasks that have not begun are left out: whoever set it has no use for the result.
+    void set_stop(const std::atomic<bool> * stop) { stop_tasks_ = stop; }
+
 private:
     struct Job;
     void work(int thread);
+    void join();
+
+    const std::atomic<bool> * stop_tasks_ = nullptr;
 
     std::vector<std::thread> workers_;
     std::mutex               turn_;  // one job at a time

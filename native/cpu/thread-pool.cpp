@@ -43,25 +43,35 @@ template <typename Condition> void spin_until(const Condition & condition) {
 struct ThreadPool::Job {
     TaskRef          fn;
     int              n_tasks;
+    const std::atomic<bool> * stop; // or null
     std::atomic<int> next{0};
     std::atomic<int> n_working{0}; // workers inside; it changes under mutex_
 
     void run(int thread) {
         inside_task = true;
         for (int task; (task = next.fetch_add(1, std::memory_order_relaxed)) < n_tasks;) {
-            fn(task, thread);
+            if (stop == nullptr || !stop->load(std::memory_order_relaxed)) {
+                fn(task, thread);
+            }
         }
         inside_task = false;
     }
 };
 
 ThreadPool::ThreadPool(int n_threads) {
-    for (int i = 1; i < n_threads; ++i) {
-        workers_.emplace_back([this, i] { work(i); });
+    try {
+        for (int i = 1; i < n_threads; ++i) {
+            workers_.emplace_back([this, i] { work(i); });
+        }
+    } catch (...) { // the system starts no more; those that run must not outlive what they wait on
+        join();
+        throw;
     }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { join(); }
+
+void ThreadPool::join() {
     {
         std::lock_guard<std::mutex> lock(mutex_);
         stop_ = true;
@@ -76,13 +86,15 @@ ThreadPool::~ThreadPool() {
 void ThreadPool::parallel_for(int n_tasks, TaskRef fn) {
     if (workers_.empty() || n_tasks <= 1 || inside_task) {
         for (int task = 0; task < n_tasks; ++task) {
-            fn(task, 0);
+            if (stop_tasks_ == nullptr || !stop_tasks_->load(std::memory_order_relaxed)) {
+                fn(task, 0);
+            }
         }
         return;
     }
 
     std::lock_guard<std::mutex> turn(turn_);
-    Job                         job{fn, n_tasks};
+    Job                         job{fn, n_tasks, stop_tasks_};
     {
         std::lock_guard<std::mutex> lock(mutex_);
         job_ = &job;

@@ -2,10 +2,63 @@
 #include "check.h"
 
 #include <atomic>
+#include <fstream>
+#include <system_error>
+
+#ifdef __linux__
+#include <sys/resource.h>
+#endif
 
 namespace test {
 
+namespace {
+
+void stops() {
+    for (int n_threads : {1, 3}) {
+        cpu::ThreadPool   pool(n_threads);
+        std::atomic<bool> stop{false};
+        std::atomic<int>  n{0};
+        pool.set_stop(&stop);
+        pool.parallel_for(1000, [&](int, int) {
+            if (++n == 10) {
+                stop = true;
+            }
+        });
+        CHECK(n >= 10 && n < 10 + n_threads, text("%.0f of 1000 tasks ran beside a stop after 10", n));
+        stop = false;
+        n    = 0;
+        pool.parallel_for(1000, [&](int, int) { ++n; });
+        CHECK(n == 1000, "all tasks run after a stop");
+    }
+}
+
+// Without memory for stacks the system starts no threads: the pool has to say so, and to end those it has.
+void too_many_threads() {
+#if defined(__linux__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    std::ifstream statm("/proc/self/statm");
+    size_t        n_pages = 0;
+    statm >> n_pages;
+    rlimit old, small;
+    getrlimit(RLIMIT_AS, &old);
+    small          = old;
+    small.rlim_cur = n_pages * 4096 + (size_t(80) << 20);
+    setrlimit(RLIMIT_AS, &small);
+    bool refused = false;
+    try {
+        cpu::ThreadPool pool(1000);
+    } catch (const std::system_error &) {
+        refused = true;
+    }
+    setrlimit(RLIMIT_AS, &old);
+    CHECK(refused, "a pool of more threads than there is memory for");
+#endif
+}
+
+} // namespace
+
 void thread_pool() {
+    stops();
+    too_many_threads();
     CHECK(cpu::physical_cores() >= 1, "at least one core");
     for (int n_threads : {0, 1, 2, 3, 8}) {
         cpu::ThreadPool pool(n_threads);
