@@ -1,6 +1,7 @@
 // Options that several commands share, and the parsing of their values. What a value may be is Reranker's to say.
+import { readFileSync } from "node:fs";
 import { type Command, InvalidArgumentError, Option } from "commander";
-import type { LoadOptions } from "../index.js";
+import { type Calibration, type LoadOptions, parseCalibration, RerankerError } from "../index.js";
 
 /** A mistake on the command line found after parsing: exit 2. */
 export class UsageError extends Error {}
@@ -8,6 +9,13 @@ export class UsageError extends Error {}
 export function parseInteger(value: string): number {
   if (!/^-?\d+$/.test(value)) throw new InvalidArgumentError("Expected an integer.");
   return Number(value);
+}
+
+/** Any number, also below 0. */
+export function parseScore(value: string): number {
+  const number = Number(value);
+  if (value.trim() === "" || !Number.isFinite(number)) throw new InvalidArgumentError("Expected a number.");
+  return number;
 }
 
 export function parseNumber(value: string): number {
@@ -18,6 +26,14 @@ export function parseNumber(value: string): number {
 
 function parseIntegers(value: string): number[] {
   return value.split(",").map((part) => parseInteger(part.trim()));
+}
+
+export function readCalibration(path: string): Calibration {
+  try {
+    return parseCalibration(JSON.parse(readFileSync(path, "utf8")));
+  } catch (cause) {
+    throw new RerankerError("IO", `${path} is no calibration: ${(cause as Error).message}`, { cause });
+  }
 }
 
 function parseNames(value: string): string[] {
@@ -45,6 +61,7 @@ export interface ModelOptions {
   readonly compressLayers?: number[];
   readonly compressRatio?: number;
   readonly headSelection?: string;
+  readonly calibration?: string;
   readonly quiet?: true;
 }
 
@@ -77,6 +94,7 @@ export function addLoadOptions(command: Command): Command {
     .option("--compress-ratio <n>", "document tokens merged into one (lightweight)", parseInteger)
     .option("--compress-layers <layers>", "layers before which tokens are merged (lightweight)", parseIntegers)
     .addOption(new Option("--head-selection <how>", "head of a cutoff layer (lightweight)").choices(["rank", "layer"]))
+    .option("--calibration <file>", "normalized scores are probabilities, by a file that `calibrate` made")
     .option("--outtype <type>", "type of the weights when a checkpoint is converted: f32, f16, q8_0 ...")
     .option("--revision <name>", "branch, tag or commit of a model on the hub (default: main)")
     .option("--cache-dir <folder>", "folder for converted models");
@@ -102,6 +120,7 @@ export function loadOptionsOf(options: ModelOptions, more: Pick<LoadOptions, "si
     compressLayers: options.compressLayers,
     compressRatio: options.compressRatio,
     headSelection: options.headSelection as LoadOptions["headSelection"],
+    calibration: options.calibration === undefined ? undefined : readCalibration(options.calibration),
     ...more,
   };
 }

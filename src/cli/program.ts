@@ -4,6 +4,7 @@ import { RerankerError, version } from "../index.js";
 import { UsageError } from "./arguments.js";
 import { addBench } from "./bench.js";
 import { addBuild } from "./build.js";
+import { addCalibrate } from "./calibrate.js";
 import { addConvert, addQuantize } from "./convert.js";
 import { addEval } from "./eval.js";
 import { addDevices, addInspect } from "./inspect.js";
@@ -53,6 +54,7 @@ function buildProgram(signal: AbortSignal, more: readonly AddCommands[]): Comman
   addScore(program, signal);
   addServe(program, signal);
   addEval(program, signal);
+  addCalibrate(program, signal);
   addBench(program, signal);
   addConvert(program, signal);
   addQuantize(program, signal);

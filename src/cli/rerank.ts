@@ -1,7 +1,7 @@
 // bge-reranker rerank: one query, many documents, best first.
 import type { Command } from "commander";
 import { FlagAutoReranker, RerankerError, type RerankPlan, type RerankResult } from "../index.js";
-import { addModelOptions, loadOptionsOf, type ModelOptions, parseInteger, UsageError } from "./arguments.js";
+import { addModelOptions, loadOptionsOf, type ModelOptions, parseInteger, parseScore, UsageError } from "./arguments.js";
 import { type Line, parseObject, readLines } from "./lines.js";
 import { loadingLine } from "./loading.js";
 import { displayWidth, formatBytes, oneLine, painter, progressLine, shorten, write } from "./terminal.js";
@@ -10,6 +10,7 @@ interface Options extends ModelOptions {
   readonly query: string;
   readonly documents?: string;
   readonly topN?: number;
+  readonly minScore?: number;
   readonly overflow: string;
   readonly dryRun?: true;
   readonly json?: true;
@@ -25,6 +26,7 @@ export function addRerank(program: Command, signal: AbortSignal): void {
     .requiredOption("--query <text>", "what the documents should answer")
     .option("-d, --documents <file>", 'documents from a file, one a line or JSONL {"text": ...}; - reads standard input')
     .option("-n, --top-n <n>", "print only the best n", parseInteger)
+    .option("--min-score <score>", "leave out documents that score less: logits, or 0 to 1 with --normalize or --calibration", parseScore)
     .option("--overflow <how>", "texts that are too long: truncate, chunk or error", "truncate")
     .option("--dry-run", "print tokens, cuts, batches and memory, and compute nothing")
     .option("--json", 'print {"model", "query", "results"} as JSON');
@@ -55,6 +57,7 @@ async function rerank(texts: readonly string[], options: Options, signal: AbortS
   const results = await reranker
     .rerank(options.query, documents, {
       topN: options.topN,
+      minScore: options.minScore,
       overflow: options.overflow as "truncate",
       signal,
       onProgress: ({ done, total }) => ranking.update(done, total, `${done} of ${total} documents`),

@@ -32,6 +32,8 @@ export interface FitOptions {
 export interface CalibrateOptions extends FitOptions {
   /** How the pairs are scored, as in the calls that the calibration is for: `cutoffLayers`, `compressRatio`, `maxLength` ... */
   readonly scoring?: Omit<ScoreOptions, "normalize" | "calibration" | "signal" | "onProgress"> | undefined;
+  /** Called with the logits, in the order of the pairs, once all are scored: what plots and other fits are made of. */
+  readonly onScored?: ((examples: readonly LabelledLogit[]) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: Progress) => void) | undefined;
 }
@@ -51,7 +53,7 @@ export type CalibrationSource = Pick<Calibration, "model" | "cutoffLayer" | "com
  * @throws {RangeError} Fewer than two pairs, or all of them relevant, or none.
  */
 export async function calibrate(reranker: Reranker, pairs: readonly LabelledPair[], options: CalibrateOptions = {}): Promise<Calibration> {
-  const { scoring, signal, onProgress, ...fit } = options;
+  const { scoring, signal, onProgress, onScored, ...fit } = options;
   checkFit(options);
   const relevant = pairs.map((pair, i) => labelOf(pair, i));
   throwIfOneSided(relevant);
@@ -60,6 +62,7 @@ export async function calibrate(reranker: Reranker, pairs: readonly LabelledPair
   const logits = await reranker.computeScore(texts, { ...scoring, normalize: false, signal, onProgress });
   if (typeof logits[0] !== "number") throw new RangeError("A calibration is of one cutoff layer: name one in `scoring.cutoffLayers`");
   const examples = (logits as number[]).map((logit, i) => ({ logit, relevant: relevant[i] === true }));
+  onScored?.(examples);
   return fitCalibration(examples, fit, source);
 }
 
@@ -99,6 +102,7 @@ const checks = {
   precision: fraction(Number.MIN_VALUE, 1 + Number.EPSILON),
   method: oneOf("platt", "isotonic"),
   scoring: () => {},
+  onScored: callback,
   signal: abortSignal,
   onProgress: callback,
 } as const satisfies Record<keyof CalibrateOptions, unknown>;

@@ -96,7 +96,7 @@ function findFile(modelNameOrPath: string, options: LoadOptions, environment: En
 /** The options of a load that a call could also give. */
 function scoreOptionsOf(options: LoadOptions) {
   const { maxLength, queryMaxLength, truncation, prompt, cutoffLayers, compressLayers, compressLayer, compressRatio } = options;
-  const { headSelection, attentionSoftcap } = options;
+  const { headSelection, attentionSoftcap, calibration } = options;
   return {
     maxLength,
     queryMaxLength,
@@ -107,6 +107,7 @@ function scoreOptionsOf(options: LoadOptions) {
     compressLayer,
     compressRatio,
     headSelection,
+    calibration,
     attentionSoftcap,
   };
 }

@@ -47,8 +47,8 @@ export interface ScoreOptions extends EncodeOptions {
    */
   readonly normalize?: boolean | null | undefined;
   /**
-   * Scores are probabilities of relevance as `calibrate` learned them, instead of logits. For the model, cutoff layer and compress
-   * ratio that it was made with. It and `normalize` exclude each other; a call's overrides what was given at load.
+   * Normalized scores are probabilities of relevance as `calibrate` learned them, instead of sigmoids; `normalize` need not be given.
+   * For the model, cutoff layer and compress ratio that it was made with. `normalize: false` in a call still gives logits.
    */
   readonly calibration?: Calibration | null | undefined;
   /**
@@ -373,8 +373,8 @@ function checkCascade(name: string, value: unknown): void {
 }
 
 function throwIfContradictory(options: ScoreOptions): void {
-  if (options.normalize && (options.calibration ?? null) !== null) {
-    throw new TypeError("`normalize` and `calibration` both say what a score is: give one of them");
+  if (options.normalize === false && (options.calibration ?? null) !== null) {
+    throw new TypeError("`normalize: false` asks for logits and `calibration` for probabilities: give one of them");
   }
   if ((options.compressLayers ?? null) !== null && (options.compressLayer ?? null) !== null) {
     throw new TypeError("`compressLayer` is the old name of `compressLayers`: give one of them");

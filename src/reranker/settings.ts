@@ -128,10 +128,9 @@ function throwIfNoRoom({ layout }: ModelFacts, maxLength: number): void {
   throw new RangeError(`Expected \`maxLength\` to be above ${specials}, the special tokens of a pair, got \`${maxLength}\``);
 }
 
-/** A call that says what a score is, either way, overrides what was given at load. */
+/** A call that asks for logits gets them, whatever was given at load. */
 function decideCalibration(atLoad: LoadOptions, options: ScoreOptions): Calibration | undefined {
-  const given = options.calibration ?? undefined;
-  return given ?? ((options.normalize ?? null) === null ? (atLoad.calibration ?? undefined) : undefined);
+  return options.normalize === false ? undefined : (options.calibration ?? atLoad.calibration ?? undefined);
 }
 
 /** What the logits of a call depend on. */

@@ -168,9 +168,13 @@ describe("a calibration", () => {
     expect(await other.rerank("q", ["d"], { cutoffLayers: 4, calibration: of4 })).toHaveLength(1);
   });
 
-  it("excludes normalize", async () => {
+  it("is what normalize means, and excludes asking for logits", async () => {
     const calibration = await platt();
-    await expect((await load()).rerank("q", ["d"], { calibration, normalize: true })).rejects.toThrow("give one of them");
+    const [calibrated] = await (await load()).rerank("abc", ["a"], { calibration });
+    expect(await (await load()).rerank("abc", ["a"], { calibration, normalize: true })).toEqual([calibrated]);
+    expect(await (await load({}, { calibration })).rerank("abc", ["a"], { normalize: true })).toEqual([calibrated]);
+    await expect((await load()).rerank("q", ["d"], { calibration, normalize: false })).rejects.toThrow("give one of them");
+    await expect(load({}, { calibration, normalize: false })).rejects.toThrow("give one of them");
   });
 
   const change = (changes: object): Record<string, unknown> => ({
