@@ -8,7 +8,7 @@ namespace bge {
 
 EncodedPair Engine::encode(const std::string & query, const std::string & document, const LengthLimits & limits, bool parse_special) const {
     const auto ids = [&](const std::string & text, int32_t limit) { return tokenizer_->encode(text, {parse_special, size_t(limit) + 1}); };
-    return encode(query, ids(query, limits.query_max_length), document, ids(document, limits.max_length), limits, parse_special);
+    return encode(query, ids(query, limits.query_ids()), document, ids(document, limits.max_length), limits, parse_special);
 }
 
 // The ids may end where no more are needed, but for the rare pair whose cut depends on how long the texts really are.
@@ -44,7 +44,7 @@ void Engine::prepare(Job & job) {
     // Each distinct text is encoded once, up to what its longest use keeps and one id more, which tells a cut.
     std::vector<size_t> limit(r.texts.size(), 0);
     for (size_t i = 0; i < n_pairs; i++) {
-        limit[r.pairs[2 * i]] = std::max(limit[r.pairs[2 * i]], size_t(r.limits.query_max_length) + 1);
+        limit[r.pairs[2 * i]] = std::max(limit[r.pairs[2 * i]], size_t(r.limits.query_ids()) + 1);
         limit[r.pairs[2 * i + 1]] = std::max(limit[r.pairs[2 * i + 1]], size_t(r.limits.max_length) + 1);
     }
     std::vector<std::vector<int32_t>> ids(r.texts.size());

@@ -1,6 +1,7 @@
 // Query and document ids -> the ids the model reads, truncated as the reference does and reported.
 #pragma once
 #include "batch.h"
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -21,6 +22,9 @@ struct LengthLimits {
     int32_t max_length = 512;
     int32_t query_max_length = 384;
     Truncation truncation = Truncation::only_second; // pair layouts; prompt layouts cut the document
+
+    // Ids of a query that decide what is kept of it; one more tells a cut.
+    int32_t query_ids() const { return truncation == Truncation::longest_first && query_max_length > max_length ? max_length : query_max_length; }
     std::vector<int32_t> separator, prompt; // prompt layouts only
 };
 

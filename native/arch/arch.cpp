@@ -19,9 +19,12 @@ static const struct {
     Load load;
 } architectures[] = {
     {"bert", load_bert},
+    {"deberta-v2", load_deberta_v2},
     {"gemma", load_gemma},
     {"gemma2", load_gemma2},
+    {"gte", load_gte},
     {"minicpm", load_minicpm},
+    {"modern-bert", load_modern_bert},
 };
 
 std::vector<std::string> architecture_names() {

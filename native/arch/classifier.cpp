@@ -11,6 +11,7 @@ Classifier::Classifier(Weights & w, int64_t n_embd, const std::string & fallback
     }
     activation = read_activation(file, "reranker.head.activation", fallback);
     dense = w.linear("cls", n_embd, n_embd, w.has_bias("cls"));
+    if (file.has("reranker.head.norm_epsilon")) norm_eps = read_positive(file, "reranker.head.norm_epsilon");
     if (file.find("cls.norm.weight")) norm = w.norm("cls.norm", n_embd, norm_eps, w.has_bias("cls.norm"));
     const int32_t n_labels = read_rows(file, "cls.output.weight");
     if (n_labels > 2) throw Error("MODEL_UNSUPPORTED", file.path() + " has " + std::to_string(n_labels) + " labels; a reranker has one, or two of which the second says relevant");

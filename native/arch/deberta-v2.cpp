@@ -39,7 +39,7 @@ struct DebertaV2 : Architecture {
         attn.scale = 1.0f / std::sqrt(3.0f * float(attn.head_dim)); // three terms: q·k and two of distances
         activation = read_activation(file, "reranker.ffn.activation", "gelu_erf");
         max_distance = read_count(file, "reranker.relative.max_distance", max_width);
-        has_log_buckets = file.has("reranker.relative.buckets");
+        has_log_buckets = file.u32("reranker.relative.buckets") > 0;
         n_buckets = has_log_buckets ? read_count(file, "reranker.relative.buckets", max_width) : max_distance;
         if (has_log_buckets && (n_buckets < 4 || max_distance <= n_buckets / 2 + 1)) {
             throw invalid(file, "reranker.relative.buckets and .max_distance leave no distance for the outer buckets");

@@ -6,6 +6,7 @@ import { RerankerError } from "../errors.js";
 import { readJsonObject } from "../files/json.js";
 import { type CheckpointConfig, readConfig } from "./config.js";
 import { type LoraAdapter, readLora } from "./lora.js";
+import { moduleFields, readModules, throwIfOtherModules, withModuleTensors } from "./modules.js";
 import { readSafetensorsFiles, readSafetensorsFolder, type SafeTensor, type SafeTensorSet } from "./safetensors.js";
 import { type OwnHead, planTensors, type TensorPlan } from "./tensor-plan.js";
 import { hashInto, type WeightFile } from "./weight-file.js";
@@ -40,8 +41,12 @@ export async function readCheckpoint(source: string, options: CheckpointOptions 
   if (!json) {
     throw new RerankerError("MODEL_NOT_FOUND", `\`${source}\` has no config.json; give the folder of a complete Hugging Face checkpoint.`);
   }
-  const config = readConfig(json);
-  const weights = options.files ? await readSafetensorsFiles(options.files) : await readSafetensorsFolder(source);
+  const modules = await readModules(source);
+  const config = readConfig(modules ? { ...json, ...moduleFields(modules) } : json);
+  if (config.profile.score.kind === "cls" && config.profile.layout.kind === "pair")
+    throwIfOtherModules(config.name, config.checkpoint.modules, modules);
+  const transformer = options.files ? await readSafetensorsFiles(options.files) : await readSafetensorsFolder(source);
+  const weights = modules && config.checkpoint.modules ? await withModuleTensors(transformer, modules) : transformer;
   const plan = planTensors(config, weights.tensors);
   const storedHead = findStoredHead(config, weights);
   const lora = options.lora === undefined ? undefined : await readLora(options.lora);

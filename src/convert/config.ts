@@ -12,7 +12,7 @@ import {
   type Quantity,
 } from "../models/index.js";
 import { type Labels, readLabels } from "./labels.js";
-import { ropeTheta } from "./rope.js";
+import { ntkFactor, ropeTheta } from "./rope.js";
 
 export interface CheckpointConfig {
   readonly profile: ModelProfile;
@@ -43,6 +43,8 @@ const LIMITS: Readonly<Partial<Record<Quantity, number>>> = {
   n_position: 1 << 24,
   n_ctx_train: 1 << 30,
   n_token_type: 1024,
+  n_embd_table: 1 << 20,
+  n_label: 1024,
   sliding_window: 1 << 30,
   start_layer: 1024,
   layer_step: 1024,
@@ -53,10 +55,12 @@ export function readConfig(json: JsonObject): CheckpointConfig {
   throwIfUnsupported(json, checkpoint);
   // Without reserved positions padding is the tokenizer's business alone, and null is a value.
   const padTokenId = checkpoint.reservedPositions === "none" ? 0 : wholeNumber(json, "pad_token_id", 1 << 24, 1);
-  const labels = profile.score.kind === "cls" ? readLabels(json) : undefined;
+  const labels = profile.score.kind === "cls" && !checkpoint.modules ? readLabels(json) : undefined;
   const quantities = new Map<Quantity, number>();
   for (const [quantity, source] of Object.entries(checkpoint.fields) as [Quantity, ConfigField][]) {
-    quantities.set(quantity, source.rope ? ropeTheta(json, source) : fieldValue(json, quantity, source, quantities));
+    if (source.zeroIsNone && json[source.field] === 0) continue;
+    const isTheta = source.rope !== undefined && source.rope !== "ntk";
+    quantities.set(quantity, isTheta ? ropeTheta(json, source) : fieldValue(json, quantity, source, quantities));
   }
   if (labels) quantities.set("n_label", labels.count);
   derive(quantities, json, checkpoint, padTokenId);
@@ -124,11 +128,16 @@ function throwIfUnsupported(json: JsonObject, checkpoint: CheckpointProfile): vo
   }
   for (const { field, values, advice } of checkpoint.requires) {
     const value = Object.hasOwn(json, field) ? json[field] : undefined;
-    if (!values.some((legal) => legal === value)) {
+    if (!values.some((legal) => isLegal(legal, value))) {
       throw new RerankerError("CONVERT_FAILED", `\`${field}\` in config.json is ${JSON.stringify(value) ?? "missing"}. ${advice}`);
     }
   }
   throwIfChanged(json, checkpoint);
+}
+
+function isLegal(legal: unknown, value: unknown): boolean {
+  if (!Array.isArray(legal) || !Array.isArray(value)) return legal === value;
+  return legal.length === value.length && legal.every((item) => value.includes(item));
 }
 
 /** What changes any model of transformers, whatever its class. */
@@ -168,10 +177,12 @@ function derive(quantities: Map<Quantity, number>, json: JsonObject, checkpoint:
     throw inconsistent("`hidden_size` is no multiple of `num_attention_heads`");
   }
   setMissing("n_embd_head", get("n_embd") / get("n_head"));
-  if (!checkpoint.fields.n_position && get("n_embd_head") % 2 !== 0)
+  if (checkpoint.fields.rope_theta && get("n_embd_head") % 2 !== 0)
     throw inconsistent("the head size is odd, which rotary positions cannot have");
   quantities.set("n_embd_q", get("n_head") * get("n_embd_head"));
   quantities.set("n_embd_kv", get("n_head_kv") * get("n_embd_head"));
+  quantities.set("n_embd_qkv", get("n_embd_q") + 2 * get("n_embd_kv"));
+  quantities.set("n_ff_gated", 2 * get("n_ff"));
   if (quantities.has("n_position")) {
     const used = get("n_position") - (checkpoint.reservedPositions === "none" ? 0 : padTokenId + 1);
     if (used < 1) throw inconsistent("`max_position_embeddings` leaves no position for a token");
@@ -179,6 +190,26 @@ function derive(quantities: Map<Quantity, number>, json: JsonObject, checkpoint:
   }
   deriveScales(quantities, json, checkpoint);
   deriveHeads(quantities, json);
+  if (checkpoint.fields.rope_theta?.rope === "ntk") scaleByNtk(quantities, json);
+  else quantities.set("rope_factor", 1);
+  if (checkpoint.metadata.some(([, , value]) => value === "max_distance")) deriveDistances(quantities, json);
+}
+
+/** NTK interpolation, whatever the length: another base, and every frequency divided. Source: text-embeddings-inference gte.rs. */
+function scaleByNtk(quantities: Map<Quantity, number>, json: JsonObject): void {
+  const factor = ntkFactor(json);
+  quantities.set("rope_theta", (quantities.get("rope_theta") ?? 1) * factor);
+  quantities.set("rope_factor", factor ** (2 / (quantities.get("n_embd_head") ?? 1)));
+}
+
+/** Source: transformers modeling_deberta_v2.py, DebertaV2Encoder. */
+function deriveDistances(quantities: Map<Quantity, number>, json: JsonObject): void {
+  const given = (field: string) => (json[field] === undefined || json[field] === -1 ? 0 : wholeNumber(json, field, 1 << 20));
+  const maxDistance = given("max_relative_positions") || (quantities.get("n_ctx_train") ?? 0);
+  const buckets = given("position_buckets");
+  quantities.set("max_distance", maxDistance);
+  quantities.set("position_buckets", buckets);
+  quantities.set("n_distance", 2 * (buckets || maxDistance));
 }
 
 function deriveScales(quantities: Map<Quantity, number>, json: JsonObject, checkpoint: CheckpointProfile): void {

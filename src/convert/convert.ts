@@ -6,6 +6,7 @@ import { createOutput, outputError } from "../files/output-file.js";
 import { readVocabulary } from "../tokenizer/vocabulary.js";
 import { readCheckpoint } from "./checkpoint.js";
 import { quantity } from "./config.js";
+import { readCutting } from "./cutting.js";
 import { emptyPadPosition } from "./late-metadata.js";
 import { buildMetadata, padVocabulary } from "./metadata.js";
 import type { ConvertOptions, ConvertResult } from "./options.js";
@@ -48,8 +49,9 @@ async function convertCheckpoint(source: string, arriving: ArrivingWeights | und
     const vocabulary = await readVocabulary(source, checkpoint.config.json);
     const padded = padVocabulary(vocabulary.metadata, quantity(checkpoint.config, "n_vocab"));
     const promptIds = await proveTokenizer(addon, checkpoint.config, vocabulary, padded, `${file.temporaryPath}.vocabulary`);
+    const cutting = await readCutting(source, checkpoint.config, checkpoint.name);
     const padPosition = emptyPadPosition(checkpoint.config);
-    const metadata = buildMetadata({ ...checkpoint, type: wanted.name, vocabulary: padded, promptIds, padPosition });
+    const metadata = buildMetadata({ ...checkpoint, type: wanted.name, vocabulary: padded, promptIds, padPosition, cutting });
     const planned = async (sizeBytes: number) => arriving?.planned(output, sizeBytes);
     const { ownHead, plan } = checkpoint;
     const whole = ownHead ? { ...checkpoint, plan: withHead(plan, ownHead, promptIds?.tokenId ?? 0) } : checkpoint;

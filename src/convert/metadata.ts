@@ -4,6 +4,8 @@ import type { TensorType } from "../addon/native.js";
 import { RerankerError } from "../errors.js";
 import type { MetadataEntry } from "../gguf/metadata-entry.js";
 import { type CheckpointConfig, quantity } from "./config.js";
+import { localLayers, namedValue } from "./config-values.js";
+import type { Cutting } from "./cutting.js";
 import { fileType } from "./tensor-type.js";
 
 /** Stands for the hash of the weights until they have been read (late-metadata.ts). */
@@ -30,6 +32,7 @@ export interface MetadataSource {
   readonly promptIds: PromptIds | undefined;
   /** Position embedding of a literal padding token, where the model has one; a placeholder, as the hash is. */
   readonly padPosition: Float32Array | undefined;
+  readonly cutting: Cutting;
 }
 
 export function buildMetadata(source: MetadataSource): MetadataEntry[] {
@@ -60,11 +63,13 @@ function architectureEntries({ config, vocabulary }: MetadataSource): MetadataEn
     .filter(([key]) => !given.has(key))
     .map(([key, type, value]) => {
       if (typeof value === "string") return [key, type, quantity(config, value)];
-      return [key, type, type.endsWith("[]") ? [value.constant as string] : value.constant];
+      if ("constant" in value) return [key, type, type.endsWith("[]") ? [value.constant as string] : value.constant];
+      if ("names" in value) return [key, type, namedValue(config, value)];
+      return localLayers(config, key, value);
     });
 }
 
-function rerankerEntries({ config, name, promptIds, padPosition }: MetadataSource): MetadataEntry[] {
+function rerankerEntries({ config, name, promptIds, padPosition, cutting }: MetadataSource): MetadataEntry[] {
   const { profile } = config;
   const { defaults, layout } = profile;
   const entries: MetadataEntry[] = [
@@ -73,8 +78,9 @@ function rerankerEntries({ config, name, promptIds, padPosition }: MetadataSourc
     ["reranker.score", "string", profile.score.kind],
     ["reranker.ffn.activation", "string", config.activation],
   ];
-  const { maxLength } = config;
+  const maxLength = config.maxLength ?? cutting.maxLength;
   if (maxLength !== undefined) entries.push(["reranker.max_length", "u32", maxLength]);
+  if (layout.kind === "pair") entries.push(["reranker.truncation", "string", cutting.truncation]);
   if (padPosition) entries.push([PAD_ROW_KEY, "f32[]", padPosition]);
   if (defaults.queryInstruction !== null) entries.push(["reranker.query_instruction", "string", defaults.queryInstruction]);
   if (defaults.documentInstruction !== null) entries.push(["reranker.document_instruction", "string", defaults.documentInstruction]);

@@ -29,7 +29,7 @@ export async function proveTokenizer(
     if (profile.layout.kind === "pair") {
       const layout = inputLayoutOf(addon.readGguf(path), profile, "The checkpoint");
       if (layout.kind === "pair") throwIfJoinedOtherwise(layout, pairTemplateOf(pairs.postProcessor), pairs.own);
-      if (layout.kind === "pair" && layout.documentTokenType >= (config.quantities.get("n_token_type") ?? 1)) throw fewTokenTypes(config);
+      if (layout.kind === "pair" && layout.documentTokenType >= (config.quantities.get("n_token_type") ?? 2)) throw fewTokenTypes(config);
       throwIfOtherPadding(config, metadata);
       return undefined;
     }

@@ -37,12 +37,27 @@ export function ropeTheta(json: JsonObject, { field, otherwise, rope = "all" }: 
   );
 }
 
+/**
+ * @returns Factor of NTK interpolation, 1 where there is none.
+ * @throws {RerankerError} `CONVERT_FAILED` for other ways of scaling.
+ */
+export function ntkFactor(json: JsonObject): number {
+  const scaling = json["rope_scaling"] ?? undefined;
+  if (scaling === undefined) return 1;
+  const type = isObject(scaling) ? (scaling["type"] ?? scaling["rope_type"]) : undefined;
+  if (type === "default") return 1;
+  const factor = isObject(scaling) ? scaling["factor"] : undefined;
+  const mixed = isObject(scaling) ? (scaling["mixed_b"] ?? undefined) : undefined;
+  if (type === "ntk" && mixed === undefined && typeof factor === "number" && Number.isFinite(factor) && factor > 0) return factor;
+  throw wrong(`\`rope_scaling\` is ${shown(scaling)}`, "Only NTK interpolation with a factor is supported with this architecture");
+}
+
 interface Parameters {
   readonly path: string;
   readonly parameters: JsonObject;
 }
 
-function parametersFor(value: unknown, layers: NonNullable<ConfigField["rope"]>): Parameters[] {
+function parametersFor(value: unknown, layers: string): Parameters[] {
   if (value === undefined || value === null) return [];
   if (!isObject(value)) throw wrong(`\`rope_parameters\` is ${shown(value)}`, "It is an object");
   const nested = Object.entries(value).filter((entry): entry is [string, JsonObject] => isObject(entry[1]));

@@ -46,8 +46,9 @@ export function planTensors(config: CheckpointConfig, source: ReadonlyMap<string
   const available = renamed(config, source);
   const tensors: PlannedTensor[] = [];
   for (const [pattern, rule] of Object.entries(config.checkpoint.tensors)) {
-    if (rule.when && (config.json[rule.when.field] ?? rule.when.otherwise) !== rule.when.value) continue;
+    if (!belongs(config, rule)) continue;
     for (const layer of indices(pattern, "{i}", quantity(config, "n_layer"))) {
+      if (layer < (rule.firstLayer ?? 0)) continue;
       tensors.push(
         planTensor(config, available, pattern.replace("{i}", `${layer}`), { ...rule, name: rule.name.replace("{i}", `${layer}`) }),
       );
@@ -57,11 +58,19 @@ export function planTensors(config: CheckpointConfig, source: ReadonlyMap<string
   return { tensors: tensors.sort(byLayer), dropped };
 }
 
+/** Whether the checkpoint has the rule's tensor. */
+function belongs({ json, quantities }: CheckpointConfig, { when }: TensorRule): boolean {
+  if (when === undefined) return true;
+  if ("exists" in when) return quantities.has(when.exists);
+  if ("differ" in when) return quantities.get(when.differ[0]) !== quantities.get(when.differ[1]);
+  return (json[when.field] ?? when.otherwise) === when.value;
+}
+
 /** Tensors in the order a model runs: tables first, then layer by layer, then the heads. */
 function byLayer(a: PlannedTensor, b: PlannedTensor): number {
   const place = ({ name }: PlannedTensor) => {
     const layer = /^blk\.(\d+)\./.exec(name);
-    return layer ? Number(layer[1]) : /^(token|position)/.test(name) ? -1 : Number.MAX_SAFE_INTEGER;
+    return layer ? Number(layer[1]) : /^(token|position|relative)/.test(name) ? -1 : Number.MAX_SAFE_INTEGER;
   };
   return place(a) - place(b);
 }

@@ -12,24 +12,37 @@ export type JsonObject = { readonly [field: string]: unknown };
 
 /** @param what - How the file is called in error messages. */
 export function parseJsonObject(bytes: Uint8Array, what: string): JsonObject {
-  const text = decode(bytes, what);
-  if (nestingDepth(text) > MAX_JSON_DEPTH) {
-    throw new RerankerError("CONVERT_FAILED", `${what} nests deeper than ${MAX_JSON_DEPTH} levels; the file is damaged or hostile.`);
-  }
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (cause) {
-    throw new RerankerError("CONVERT_FAILED", `${what} is not valid JSON; download it again.`, { cause });
-  }
+  const value = parseJson(bytes, what);
   if (!isObject(value)) throw new RerankerError("CONVERT_FAILED", `${what} must hold a JSON object.`);
   return value;
 }
 
+function parseJson(bytes: Uint8Array, what: string): unknown {
+  const text = decode(bytes, what);
+  if (nestingDepth(text) > MAX_JSON_DEPTH) {
+    throw new RerankerError("CONVERT_FAILED", `${what} nests deeper than ${MAX_JSON_DEPTH} levels; the file is damaged or hostile.`);
+  }
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new RerankerError("CONVERT_FAILED", `${what} is not valid JSON; download it again.`, { cause });
+  }
+}
+
 /** Returns undefined when there is no such file. */
 export async function readJsonObject(path: string): Promise<JsonObject | undefined> {
-  const bytes = await readBounded(path, MAX_JSON_BYTES, (why) => new RerankerError("CONVERT_FAILED", `${why}.`));
+  const bytes = await readWhole(path);
   return bytes && parseJsonObject(bytes, `\`${basename(path)}\``);
+}
+
+/** Returns undefined when there is no such file; it may hold a list, as modules.json does. */
+export async function readJson(path: string): Promise<unknown> {
+  const bytes = await readWhole(path);
+  return bytes && parseJson(bytes, `\`${basename(path)}\``);
+}
+
+function readWhole(path: string): Promise<Uint8Array | undefined> {
+  return readBounded(path, MAX_JSON_BYTES, (why) => new RerankerError("CONVERT_FAILED", `${why}.`));
 }
 
 export function isObject(value: unknown): value is JsonObject {

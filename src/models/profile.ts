@@ -52,7 +52,7 @@ export interface ProfileDefaults {
   readonly truncation?: Truncation;
 }
 
-export type Activation = "gelu_erf" | "gelu_tanh" | "silu";
+export type Activation = "gelu_erf" | "gelu_tanh" | "silu" | "relu" | "tanh";
 
 /** A number read or derived from config.json (src/convert/config.ts says how), by the name ggml code would give it. */
 // biome-ignore format: one table
@@ -61,12 +61,18 @@ export type Quantity =
   | "n_head" | "n_head_kv" | "n_embd_head"
   /** Rows of the query and of the key/value projections: heads x head size. */
   | "n_embd_q" | "n_embd_kv"
+  /** Rows of q, k and v as one, and of gate and up as one. */
+  | "n_embd_qkv" | "n_ff_gated"
+  /** Width of the embedding tables, where it is not that of the layers. */
+  | "n_embd_table"
   /** Rows of the position table, and how many of them tokens use. */
   | "n_position" | "n_ctx_train"
   | "n_token_type"
   /** Outputs of a classifier. */
   | "n_label"
-  | "norm_eps" | "rope_theta"
+  | "norm_eps" | "rope_theta" | "rope_theta_local" | "rope_factor"
+  /** Rows of a table of relative positions, its logarithmic buckets to each side (0: none), and where the last one begins. */
+  | "n_distance" | "position_buckets" | "max_distance"
   | "embedding_scale" | "residual_scale" | "logit_scale"
   | "attention_scale" | "attention_softcap" | "final_softcap" | "sliding_window"
   /** Legal cutoffs start_layer, start_layer + layer_step, ... and the score heads stored for them. */
@@ -80,14 +86,16 @@ export interface ConfigField {
   /** What `null` stands for; without it null is an error, as it is for most fields of transformers. */
   readonly orNull?: number | Quantity;
   /** The field is the base of rotary positions, which newer files have in `rope_parameters`; for these layers. */
-  readonly rope?: "all" | "full_attention" | "sliding_attention";
+  readonly rope?: "all" | "full_attention" | "sliding_attention" | "ntk";
+  /** 0 means that there is none of it. */
+  readonly zeroIsNone?: true;
 }
 
 /** A field whose value decides whether we can score the model at all. */
 export interface ConfigRequirement {
   readonly field: string;
-  /** Legal values; an absent field is legal when `undefined` is listed. */
-  readonly values: readonly (string | number | boolean | null | undefined)[];
+  /** Legal values; an absent field is legal when `undefined` is listed, a list in any order. */
+  readonly values: readonly (string | number | boolean | null | undefined | readonly string[])[];
   /** What the user can do about it; ends the error message. */
   readonly advice: string;
 }
@@ -112,14 +120,42 @@ export interface TensorRule {
   /** The checkpoint's tensors `{h}` = 0, 1, ... become the rows of this one tensor. */
   readonly stacked?: true;
   /** The tensor belongs to checkpoints whose config.json has this value only; `otherwise` is that of an absent field. */
-  readonly when?: { readonly field: string; readonly value: boolean; readonly otherwise?: boolean };
+  readonly when?:
+    | { readonly field: string; readonly value: boolean; readonly otherwise?: boolean }
+    /** The tensor belongs to checkpoints that have the quantity, or where two differ. */
+    | { readonly exists: Quantity }
+    | { readonly differ: readonly [Quantity, Quantity] };
+  /** Layers below this one have no such tensor. */
+  readonly firstLayer?: number;
 }
+
+/** What a metadata entry states. */
+export type MetadataValue =
+  | Quantity
+  | { readonly constant: string | number | boolean }
+  /** A field of config.json by our names of its values. */
+  | { readonly field: string; readonly otherwise?: string; readonly names: Readonly<Record<string, string>> }
+  /**
+   * Which layers see a window only: those of a list by type, or all but every nth from the first on. Written as that number where
+   * one says it, else as one flag a layer.
+   */
+  | {
+      readonly localLayers: { readonly field: string; readonly value: string };
+      readonly every: { readonly field: string; readonly otherwise: number };
+    };
 
 export interface CheckpointProfile {
   /** `architectures[0]` of config.json, for which this holds. */
   readonly names: readonly string[];
   /** Values of `model_type`, by which transformers picks the class; `names` alone are only a note. */
   readonly modelTypes?: readonly string[];
+  /**
+   * Modules of sentence-transformers that make up the model, by the end of their types, in this order and no others. Their
+   * settings are fields `modules.<number>.<field>` of config.json then, their tensors `modules.<number>.<name>`.
+   */
+  readonly modules?: readonly string[];
+  /** How the official code cuts, where that is not the rule of the architecture. */
+  readonly truncation?: Truncation;
   readonly fields: Readonly<Partial<Record<Quantity, ConfigField>>>;
   readonly requires: readonly ConfigRequirement[];
   /** Field that names the activation, transformers' default, and what we call its values. */
@@ -134,7 +170,7 @@ export interface CheckpointProfile {
   readonly metadata: readonly (readonly [
     key: string,
     type: "u32" | "f32" | "bool" | "string" | "u32[]" | "f32[]" | "bool[]" | "string[]",
-    value: Quantity | { readonly constant: string | number | boolean },
+    value: MetadataValue,
   ])[];
   /** Checkpoint name -> GGUF tensor. `{i}` runs over the layers, `{h}` over the score heads. */
   readonly tensors: Readonly<Record<string, TensorRule>>;

@@ -19,6 +19,9 @@ import {
   type ScoreOptions,
 } from "./options.js";
 
+/** Of the query alone. */
+const NO_LIMIT = 2 ** 31 - 1;
+
 /** Options of one call, decided. */
 export interface ScoreSettings {
   readonly maxLength: number;
@@ -103,7 +106,7 @@ function decideScore(facts: ModelFacts, atLoad: LoadOptions, options: ScoreOptio
   return {
     maxLength,
     queryMaxLength:
-      options.queryMaxLength ?? atLoad.queryMaxLength ?? (truncation === "longest_first" ? maxLength : Math.floor((3 * maxLength) / 4)),
+      options.queryMaxLength ?? atLoad.queryMaxLength ?? (truncation === "longest_first" ? NO_LIMIT : Math.floor((3 * maxLength) / 4)),
     truncation,
     prompt: options.prompt ?? atLoad.prompt ?? facts.defaults.prompt ?? "",
     parseSpecialTokens: options.parseSpecialTokens ?? atLoad.parseSpecialTokens ?? facts.defaults.parseSpecialTokens,

@@ -69,6 +69,21 @@ const CLASSES: readonly TokenizerClass[] = [
     joinsPairs: true,
   },
   {
+    name: "DebertaV2Tokenizer", // of transformers 4: release 5 makes rules of its own in place of tokenizer.json's
+    model: "Unigram",
+    specialTokens: {
+      bos_token: "[CLS]",
+      eos_token: "[SEP]",
+      unk_token: "[UNK]",
+      sep_token: "[SEP]",
+      pad_token: "[PAD]",
+      cls_token: "[CLS]",
+      mask_token: "[MASK]",
+    },
+    givesTokenTypes: true,
+    joinsPairs: true,
+  },
+  {
     name: "RobertaTokenizer",
     ...BYTE_LEVEL,
     specialTokens: FAIRSEQ_TOKENS,
@@ -106,6 +121,7 @@ const CLASSES: readonly TokenizerClass[] = [
 /** The class that `model_type` of config.json implies (transformers, TOKENIZER_MAPPING_NAMES). */
 const BY_MODEL_TYPE: Readonly<Record<string, string>> = {
   bert: "BertTokenizer",
+  "deberta-v2": "DebertaV2Tokenizer",
   electra: "ElectraTokenizer",
   distilbert: "DistilBertTokenizer",
   "xlm-roberta": "XLMRobertaTokenizer",

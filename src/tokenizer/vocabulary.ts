@@ -219,6 +219,8 @@ function tokenTypes({ tokens, modelSize, addedTokens }: Tokenizer, spec: Tokeniz
   });
   for (const { id, special } of addedTokens) types[id] = special ? TokenType.Control : TokenType.UserDefined;
   const unknown = unknownId(spec, (token) => tokens.indexOf(token));
+  if (unknown !== undefined && (unknown < 0 || unknown >= tokens.length))
+    throw invalid(`tokenizer.json: \`model.unk_id\` is ${unknown}, and there are ${tokens.length} tokens`);
   // llama.cpp's converter has the unknown piece of BERT as a control token, which keeps its spelling.
   if (unknown !== undefined && spec.model !== "wordpiece") types[unknown] = TokenType.Unknown;
   return types;
