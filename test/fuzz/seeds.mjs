@@ -1,6 +1,6 @@
 // Seeds of the fuzz targets, made of the golden checkpoints: the same files with a few hundred tokens and layers of a few
 // numbers, so that a fuzzer runs thousands of them a second.
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
@@ -12,6 +12,8 @@ const CHARSMAP_UNITS = 1024;
 export const CHECKPOINTS = JSON.parse(readFileSync(path.join(golden, "checkpoints.json"), "utf8")).map(({ name }) => name);
 
 export const readGolden = (checkpoint, name) => readFileSync(path.join(golden, checkpoint, name));
+
+export const hasGolden = (checkpoint, name) => existsSync(path.join(golden, checkpoint, name));
 
 // --- tokenizer.json, tokenizer.model and safetensors
 
@@ -163,6 +165,7 @@ async function smallGguf(addon, { metadata, tensors }, spec, type, output) {
   };
   const entries = Object.entries(metadata).flatMap(([key, { type, value }]) => {
     if (key === "tokenizer.huggingface.json") return [];
+    if (key.endsWith("sliding_window_pattern")) return [[key, "u32", 2]];
     if (Object.hasOwn(changes, key)) return [[key, type, changes[key]]];
     if (["tokenizer.ggml.tokens", "tokenizer.ggml.scores", "tokenizer.ggml.token_type"].includes(key))
       return [[key, type, kept.map((id) => value[id])]];
@@ -193,13 +196,17 @@ async function smallGguf(addon, { metadata, tensors }, spec, type, output) {
     [of("embedding_length"), sizes.embedding_length],
     [of("feed_forward_length"), sizes.feed_forward_length],
     [tokens.length, kept.length],
+    // q, k and v as one, gate and up as one, and tables of another width.
+    [3 * of("embedding_length"), 3 * sizes.embedding_length],
+    [2 * of("feed_forward_length"), 2 * sizes.feed_forward_length],
+    [tensors.find(({ name }) => name === "token_embd.weight").shape[0], sizes.embedding_length],
   ]);
   const small = tensors.flatMap((tensor) => {
-    if (/^blk\.(?!0\.|1\.)/.test(tensor.name)) return [];
+    if (/^blk\.(?!0\.|1\.)|^token_embd_proj/.test(tensor.name)) return []; // the tables are as wide as the layers
     let shape = tensor.shape.map((n) => changed.get(n) ?? n);
     if (tensor.name === "position_embd.weight") shape = [sizes.embedding_length, sizes.positions];
     if (tensor.name === "reranker.head.weight") shape = [sizes.embedding_length, sizes.heads];
-    const isMatrix = /^blk\..*(attn|ffn)_(q|k|v|output|up|down|gate)\.weight$/.test(tensor.name);
+    const isMatrix = /^blk\..*(attn|ffn)_(q|k|v|qkv|output|up|down|gate)\.weight$/.test(tensor.name);
     return [{ name: tensor.name, type: isMatrix ? type : tensor.type, shape }];
   });
   const header = addon.writeGgufHeader(output, entries, small);
@@ -234,7 +241,7 @@ export async function makeNativeSeeds(folder, { convert, loadNative, tokenizerSp
         [...vocabulary, ["fuzz.tokenizer", "string[]", specLines(spec)]],
         [],
       );
-      await smallGguf(addon, header, spec, WEIGHT_TYPES[i], path.join(folder, "gguf", `${checkpoint}.gguf`));
+      await smallGguf(addon, header, spec, WEIGHT_TYPES[i % WEIGHT_TYPES.length], path.join(folder, "gguf", `${checkpoint}.gguf`));
       await smallGguf(
         addon,
         header,

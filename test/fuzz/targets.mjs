@@ -2,7 +2,7 @@
 // handed in, compiled for `npm run fuzz` and as sources for the unit tests; so is the folder they read, as a function that
 // fills it anew.
 import { mutateBytes, mutateJson, mutateProtobuf, mutateSafetensors } from "./mutate.mjs";
-import { CHECKPOINTS, readGolden, smallSafetensors, smallSentencePieceModel, smallTokenizerJson } from "./seeds.mjs";
+import { CHECKPOINTS, hasGolden, readGolden, smallSafetensors, smallSentencePieceModel, smallTokenizerJson } from "./seeds.mjs";
 
 const MAX_MESSAGE = 1000;
 const DTYPE_BYTES = {
@@ -97,7 +97,10 @@ export function tokenizerJson({ readVocabulary, tokenizerSpecOf }) {
     seeds: () => [
       ...CHECKPOINTS.map((checkpoint) =>
         Buffer.from(
-          [JSON.stringify(smallTokenizerJson(checkpoint)), ...files.slice(1).map((name) => readGolden(checkpoint, name))].join("\0"),
+          [
+            JSON.stringify(smallTokenizerJson(checkpoint)),
+            ...files.slice(1).map((name) => (hasGolden(checkpoint, name) ? readGolden(checkpoint, name) : "{}")),
+          ].join("\0"),
         ),
       ),
       readGolden("bert-reranker", "vocab.txt").subarray(0, 1000),
@@ -144,8 +147,10 @@ function splitAtNul(bytes) {
 export function sentencepiece({ readSentencePieceModel, readVocabulary }) {
   return {
     seeds: () =>
-      CHECKPOINTS.filter((name) => name !== "bert-reranker").map((name) =>
-        smallSentencePieceModel(name, name.startsWith("xlmr") ? "sentencepiece.bpe.model" : "tokenizer.model"),
+      CHECKPOINTS.flatMap((name) =>
+        ["sentencepiece.bpe.model", "tokenizer.model", "spm.model"]
+          .filter((file) => hasGolden(name, file))
+          .map((file) => smallSentencePieceModel(name, file)),
       ),
     mutate: mutateProtobuf,
     async run(bytes, fill) {

@@ -5,7 +5,7 @@ import { findCheckpoint, findProfile, profiles } from "../../src/models/index.js
 describe("profiles", () => {
   it("are the same architectures as the table of graphs", async () => {
     const table = await readFile(new URL("../../native/arch/arch.cpp", import.meta.url), "utf8");
-    const graphs = [...table.matchAll(/\{"(\w+)", load_\w+\}/g)].map(([, name]) => name);
+    const graphs = [...table.matchAll(/\{"([\w-]+)", load_\w+\}/g)].map(([, name]) => name);
     expect(graphs.sort()).toEqual(profiles.map((profile) => profile.architecture).sort());
   });
 
@@ -43,6 +43,9 @@ describe("profiles", () => {
       ["decoder-only-base", "A: ", "B: ", 512],
       ["decoder-only-layerwise", "A: ", "B: ", 512],
       ["decoder-only-lightweight", "A: ", "B: ", 512],
+      ["encoder-only-base", null, null, 8192],
+      ["encoder-only-base", null, null, 512],
+      ["encoder-only-base", null, null, 8192],
     ]);
     expect(findProfile("gemma2")?.defaults.prompt).toBe("Predict whether passage B contains an answer to query A.");
     expect(findProfile("gemma")?.defaults.prompt).toMatch(/^Given a query A and a passage B, .* either 'Yes' or 'No'\.$/);
