@@ -13,15 +13,24 @@ export function applySources(command: Command, env: NodeJS.ProcessEnv = process.
   const unused = new Set(Object.keys(config));
   for (const option of options) {
     const name = option.attributeName();
-    const key = [name, option.name()].find((each) => Object.hasOwn(config, each));
+    const key = keysOf(option).find((each) => Object.hasOwn(config, each));
     if (key !== undefined) unused.delete(key);
     if (given(option)) continue;
     const variable = `BGE_${option.name().replaceAll("-", "_").toUpperCase()}`;
     const text = env[variable];
-    if (text !== undefined && text !== "") command.setOptionValueWithSource(name, readValue(option, text, variable), "env");
-    else if (key !== undefined) command.setOptionValueWithSource(name, readValue(option, config[key], `${key} in ${file}`), "config");
+    if (text !== undefined && text !== "") command.setOptionValueWithSource(name, readValue(option, text, variable, option.negate), "env");
+    else if (key !== undefined) {
+      // `page: false` and `no-page: true` say the same.
+      const value = readValue(option, config[key], `${key} in ${file}`, option.negate && key !== name);
+      command.setOptionValueWithSource(name, value, "config");
+    }
   }
   if (unused.size > 0) throw new UsageError(`${file} has options that ${command.name()} does not: ${[...unused].join(", ")}`);
+}
+
+function keysOf(option: Option): string[] {
+  const camel = option.name().replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
+  return [option.attributeName(), option.name(), camel];
 }
 
 function readConfig(file: string): Readonly<Record<string, unknown>> {
@@ -35,13 +44,12 @@ function readConfig(file: string): Readonly<Record<string, unknown>> {
 }
 
 /** A value as the flag would have given it. Flags that repeat take a list, or in the environment one with commas. */
-function readValue(option: Option, value: unknown, place: string): unknown {
+function readValue(option: Option, value: unknown, place: string, negated: boolean): unknown {
   const refuse = (expected: string) => new UsageError(`Expected ${place} to be ${expected}, got ${JSON.stringify(value)}`);
   if (option.isBoolean() || option.negate) {
-    const on =
-      typeof value === "boolean" ? value : ["true", "1", "yes"].includes(String(value)) || !["false", "0", "no"].includes(String(value));
-    if (typeof value !== "boolean" && !/^(true|false|1|0|yes|no)$/.test(String(value))) throw refuse("true or false");
-    return option.negate ? !on : on;
+    const [, yes] = /^(?:(true|1|yes)|false|0|no)$/.exec(String(value)) ?? [undefined, null];
+    if (yes === null) throw refuse("true or false");
+    return (yes !== undefined) !== negated;
   }
   const texts = (Array.isArray(value) ? value : repeats(option) ? String(value).split(",") : [value]).map((each: unknown) => {
     if (typeof each === "string" || typeof each === "number") return String(each).trim();

@@ -43,6 +43,7 @@ export async function createApp(core: Core): Promise<(request: Request) => Respo
     const label = labelOf(c.req.path);
     const span = await startSpan(c.req.method, label, c.req.raw.headers);
     await span.run(next);
+    if (core.draining) c.header("connection", "close");
     const { status } = record.error ?? c.res;
     const seconds = (performance.now() - started) / 1000;
     metrics.requests.inc({ path: label, status: String(status) });

@@ -17,6 +17,8 @@ export class Core {
   /** Ends what is under way, at the deadline of a drain. */
   readonly ending = new AbortController();
   draining = false;
+  /** Scoring requests begun and not answered, those still arriving included. */
+  active = 0;
   #preloading: Promise<void> | undefined;
   #preloaded = true;
 

@@ -14,6 +14,8 @@ export interface Handler {
   models(): readonly string[];
   /** Requests admitted and not answered, and their estimated tokens. */
   load(): { readonly requests: number; readonly tokens: number };
+  /** Scoring requests begun and not answered, those still arriving included. */
+  active(): number;
   /** Ends what is under way and releases the models that the handler loaded. Calling it again is fine. */
   close(): Promise<void>;
 }
@@ -43,6 +45,7 @@ export function createHandler(options: HandlerOptions = {}): Handler {
     },
     models: () => core.models.all.map((model) => model.name),
     load: () => core.admission.load,
+    active: () => core.active,
     close: () => {
       closing ??= core.close();
       return closing;

@@ -19,6 +19,7 @@ export interface RouteAnswer {
 export async function rerankRoute(core: Core, metrics: Metrics, request: Request, id: string, record: RequestRecord): Promise<RouteAnswer> {
   const state = requestSignal(request.signal, core.ending.signal, core.settings.requestTimeoutMs);
   let dialect: DialectName | undefined;
+  core.active += 1;
   try {
     core.checkKey(request.headers);
     if (core.draining) throw new HttpError(503, "The server is stopping", { retryAfterMs: 1000, headers: { connection: "close" } });
@@ -37,6 +38,7 @@ export async function rerankRoute(core: Core, metrics: Metrics, request: Request
     const isTei = dialect === "tei" || dialect === "tei-predict";
     return { status: refusal.status, body: isTei ? refusal.teiBody() : refusal.body(), headers: refusal.headers() };
   } finally {
+    core.active -= 1;
     state.end();
   }
 }

@@ -22,8 +22,8 @@ export interface Server {
 // which load balancers close, so that it is not us who do it under a request.
 const HEADERS_TIMEOUT_MS = 10_000;
 const KEEP_ALIVE_TIMEOUT_MS = 75_000;
-// What the kernel keeps of answers while sockets close.
-const CLOSE_GRACE_MS = 500;
+// For answers that are on their way; an idle connection would hold up the end for ever.
+const CLOSE_GRACE_MS = 2000;
 
 /**
  * Starts the server. It listens when this resolves; models may still be loading (`ready`).
@@ -83,7 +83,7 @@ function listen(http: HttpServer, port: number, host: string): Promise<void> {
 async function end(http: HttpServer, handler: Handler, drainMs: number): Promise<void> {
   handler.drain();
   const deadline = performance.now() + drainMs;
-  while (handler.load().requests > 0 && performance.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 20));
+  while (handler.active() > 0 && performance.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 20));
   http.close();
   http.closeIdleConnections();
   await handler.close();
