@@ -24,8 +24,7 @@ export async function runOverHttp({ url, callers, calls: count, seed, polite }) 
     connections: callers,
     amount: count,
     timeout: 600,
-    ignoreCoordinatedOmission: true,
-    ...(polite && { connectionRate: POLITE_RATE }),
+    ...(polite && { connectionRate: POLITE_RATE, ignoreCoordinatedOmission: true }),
     requests: [{ setupRequest: (request) => ({ ...request, body: JSON.stringify(calls.pop() ?? calls[0]) }) }],
   });
   run.on("response", (_client, status, _bytes, milliseconds) => {

@@ -35,7 +35,7 @@ describe.skipIf(process.platform === "win32")("server under faults", () => {
   });
 
   async function start(args: string[] = [], options: Parameters<typeof startServer>[1] = {}): Promise<Server> {
-    const server = await startServer(["--log", "json", ...args], options);
+    const server = await startServer(["--log", "json", "--cache-size", "0", ...args], options);
     servers.push(server);
     return server;
   }

@@ -86,13 +86,9 @@ def llama_index(url, key):
 
 
 def haystack(url, key):
-    import warnings
-
     from haystack import Document
     from haystack.utils import Secret
-
-    warnings.simplefilter("ignore")
-    from haystack.components.rankers import HuggingFaceTEIRanker
+    from haystack_integrations.components.rankers.huggingface_api import HuggingFaceTEIRanker
 
     ranker = HuggingFaceTEIRanker(url=url, top_k=len(DOCUMENTS), token=Secret.from_token(key))
     found = ranker.run(query=QUERY, documents=[Document(content=d) for d in DOCUMENTS])["documents"]
@@ -113,7 +109,7 @@ CLIENTS = {
     "litellm hosted_vllm/": litellm_as("hosted_vllm/default", "/v1"),
     "litellm cohere/": litellm_as("cohere/default", ""),
     "litellm jina_ai/": litellm_as("jina_ai/default", ""),
-    "litellm infinity/": litellm_as("infinity/default", ""),
+    # Not litellm infinity/: it alone wants documents as bare strings, which breaks all others.
     "infinity_client": infinity,
     "langchain_cohere CohereRerank": langchain,
     "llama_index CohereRerank": llama_index,
