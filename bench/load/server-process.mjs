@@ -10,14 +10,15 @@ const cli = path.join(path.dirname(fileURLToPath(import.meta.url)), "..", "..", 
  * Starts it on a free port, and waits until it is ready.
  *
  * @param {string[]} args flags of `serve`
- * @param {{ env?: Record<string, string>, stderr?: "ignore" | "pipe" | number }} [options]
+ * @param {{ env?: Record<string, string>, stderr?: "ignore" | "pipe" | number, openFiles?: number }} [options] `openFiles`: the
+ *   system's limit for the process
  */
-export async function startServer(args, { env = {}, stderr = "pipe" } = {}) {
+export async function startServer(args, { env = {}, stderr = "pipe", openFiles } = {}) {
   const started = performance.now();
-  const child = spawn(process.execPath, [cli, "serve", "--port", "0", ...args], {
-    stdio: ["ignore", "pipe", stderr],
-    env: { ...process.env, ...env },
-  });
+  const command = [process.execPath, cli, "serve", "--port", "0", ...args];
+  const limited = openFiles === undefined ? command : ["sh", "-c", `ulimit -n ${openFiles} && exec "$0" "$@"`, ...command];
+  const [program = "", ...rest] = limited;
+  const child = spawn(program, rest, { stdio: ["ignore", "pipe", stderr], env: { ...process.env, ...env } });
   let log = "";
   child.stderr?.on("data", (data) => {
     log = (log + data).slice(-100_000);

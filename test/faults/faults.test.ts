@@ -1,5 +1,5 @@
 // The server under faults, as a process of its own. `npm run faults` runs it in full: 10,000 calls on 200 connections.
-import { closeSync, copyFileSync, mkdtempSync, openSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { closeSync, copyFileSync, mkdtempSync, openSync, renameSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { Agent } from "node:http";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
@@ -14,6 +14,8 @@ import { leavings, post, postPatiently, readMetrics } from "./client.js";
 const full = process.env["BGE_FAULTS"] === "full";
 const size = full ? { requests: 10_000, connections: 200, vanishing: 500 } : { requests: 600, connections: 40, vanishing: 60 };
 const linux = process.platform === "linux";
+
+const good = fileURLToPath(new URL("../../models/default.gguf", import.meta.url));
 
 type Server = Awaited<ReturnType<typeof startServer>>;
 
@@ -214,7 +216,6 @@ describe.skipIf(process.platform === "win32")("server under faults", () => {
   });
 
   it("serves its other models when a file is damaged, and says what is wrong with it", async () => {
-    const good = path.join(fileURLToPath(new URL("../../models/", import.meta.url)), "default.gguf");
     const files = { cut: path.join(folder, "cut.gguf"), empty: path.join(folder, "empty.gguf"), text: path.join(folder, "text.gguf") };
     copyFileSync(good, files.cut);
     truncateSync(files.cut, 1_000_000);
@@ -227,6 +228,28 @@ describe.skipIf(process.platform === "win32")("server under faults", () => {
       expect(outcome.kind === "answer" && JSON.parse(outcome.text).message).toMatch(/gguf|damaged|truncated|short|end/i);
     }
     await expectRight(server, 1);
+  });
+
+  it("goes on with the model it has when another file takes the place of its own", async () => {
+    const [file, other] = [path.join(folder, "served.gguf"), path.join(folder, "other.gguf")];
+    copyFileSync(good, file);
+    const server = await start(["--model", file]);
+    await expectRight(server, 1);
+    writeFileSync(other, "<html>Not found</html>");
+    renameSync(other, file);
+    for (let i = 2; i < 10; i++) await expectRight(server, i);
+    rmSync(file);
+    await expectRight(server, 11);
+  });
+
+  it.skipIf(!linux)("is there again when it had no sockets left", async () => {
+    const server = await start([], { openFiles: 100 });
+    const { port, hostname } = new URL(server.url);
+    const idle = Array.from({ length: 200 }, () => connect(Number(port), hostname).on("error", () => {}));
+    await wait(500);
+    for (const socket of idle) socket.destroy();
+    await expectRight(server, 1);
+    expect(await server.stop()).toEqual({ code: 0, signal: null });
   });
 
   it.skipIf(!linux)("goes on when its log cannot be written: the disk is full, or the reader gone", async () => {
