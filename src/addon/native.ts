@@ -279,7 +279,11 @@ let loaded: Loaded | undefined;
 
 function requireAddon(): NativeAddon {
   // A local build is there because somebody made it, so it comes first.
-  const found = [localAddon, cachedAddon(manifest.version), prebuiltAddon].map(onDisk).find((file) => existsSync(file));
+  const places = [() => localAddon, () => cachedAddon(manifest.version), () => prebuiltAddon];
+  const found = places
+    .flatMap(placeOf)
+    .map(onDisk)
+    .find((file) => existsSync(file));
   const remedy = "Run `npx bge-reranker build` to compile one on this machine (in a checkout: npm run build).";
   if (!found) {
     throw new RerankerError("ADDON_NOT_FOUND", `This package has no prebuilt addon for ${process.platform}-${process.arch}. ${remedy}`);
@@ -290,6 +294,15 @@ function requireAddon(): NativeAddon {
     const unfit = whyNotPrebuilt();
     const why = unfit ? `the prebuilt files do not run here: ${unfit}` : (cause as Error).message;
     throw new RerankerError("ADDON_NOT_FOUND", `The addon ${found} does not load: ${why}. ${remedy}`, { cause });
+  }
+}
+
+/** Nothing where the user has no home for the cached one to lie in. */
+function placeOf(name: () => string): string[] {
+  try {
+    return [name()];
+  } catch {
+    return [];
   }
 }
 

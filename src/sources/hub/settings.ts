@@ -1,9 +1,9 @@
 // Where the hub and its cache are, as the environment variables of huggingface_hub say.
 import { readFile } from "node:fs/promises";
-import { homedir } from "node:os";
 import { join } from "node:path";
 import { show } from "../../checks.js";
 import { RerankerError } from "../../errors.js";
+import { homeFolder } from "../../files/cache-folder.js";
 
 export interface HubSettings {
   readonly endpoint: string;
@@ -37,7 +37,7 @@ export function hubCache(): string {
 
 function hubHome(): string {
   const { HF_HOME, XDG_CACHE_HOME } = process.env;
-  return HF_HOME || join(XDG_CACHE_HOME || join(homedir(), ".cache"), "huggingface");
+  return HF_HOME || join(XDG_CACHE_HOME || join(homeFolder(), ".cache"), "huggingface");
 }
 
 async function readToken(): Promise<string | undefined> {
