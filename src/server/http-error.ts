@@ -78,6 +78,7 @@ export function fromLibrary(error: unknown, nameOf: (option: string) => string):
   if (error instanceof RerankerError) {
     if (CALLERS_CODES.includes(error.code)) return new HttpError(400, renamed(error.message, nameOf), { cause: error });
     if (error.code === "CLOSED") return new HttpError(503, "The model is being released; try again", { cause: error, retryAfterMs: 500 });
+    if (error.code === "MODEL_CHANGED") return new HttpError(503, error.message, { cause: error });
     return new HttpError(500, `${error.message} (${error.code})`, { cause: error });
   }
   if (!(error instanceof TypeError || error instanceof RangeError)) return error;

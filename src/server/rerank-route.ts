@@ -1,4 +1,6 @@
 // One scoring request from its bytes to its answer.
+
+import { RerankerError } from "../index.js";
 import { answer } from "./answers.js";
 import { readJson } from "./body.js";
 import type { Core } from "./core.js";
@@ -8,6 +10,8 @@ import type { RequestRecord } from "./record.js";
 import { type DialectName, dialectOf, type RerankRequest, readRequest } from "./request.js";
 import { requestSignal, within } from "./request-signal.js";
 import { estimateTokens, type Scored, scoreRequest } from "./score-request.js";
+import type { ServedModel } from "./served-model.js";
+import type { Lease } from "./served-models.js";
 
 export interface RouteAnswer {
   readonly status: number;
@@ -62,13 +66,7 @@ async function score(
   const ticket = admission.admit(estimateTokens(request, model.facts?.maxLength ?? model.loadOptions.maxLength ?? undefined));
   const admitted = performance.now();
   try {
-    state.stage = "loading";
-    const leasing = models.lease(model);
-    const lease = await within(state.signal, leasing).catch((error: unknown) => {
-      leasing.then(({ release }) => release(), () => {}); // biome-ignore format: one line
-      throw error;
-    });
-    try {
+    return await onModel(core, model, state, async (lease) => {
       state.stage = "waiting";
       let begun: number | undefined;
       const onSlice = (tokens: number) => {
@@ -86,11 +84,36 @@ async function score(
         ...times,
         maxLength: request.options.maxLength ?? lease.reranker.model.maxLength,
       });
+    });
+  } finally {
+    ticket.release();
+  }
+}
+
+/** Works with the model in memory. When its file was replaced since it was loaded, it is loaded anew and the work done again, once. */
+async function onModel<T>(
+  { models }: Core,
+  model: ServedModel,
+  state: ReturnType<typeof requestSignal>,
+  work: (lease: Lease) => Promise<T>,
+): Promise<T> {
+  for (let again = false; ; again = true) {
+    state.stage = "loading";
+    const leasing = models.lease(model);
+    const lease = await within(state.signal, leasing).catch((error: unknown) => {
+      leasing.then(({ release }) => release(), () => {}); // biome-ignore format: one line
+      throw error;
+    });
+    try {
+      return await work(lease);
+    } catch (error) {
+      const cause = error instanceof HttpError ? error.cause : undefined;
+      // CLOSED: another call saw the change first.
+      const changed = cause instanceof RerankerError && (cause.code === "MODEL_CHANGED" || cause.code === "CLOSED");
+      if (again || !changed || !model.drop(lease.reranker)) throw error;
     } finally {
       lease.release();
     }
-  } finally {
-    ticket.release();
   }
 }
 

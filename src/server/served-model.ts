@@ -93,6 +93,13 @@ export class ServedModel {
     return this.#releasing;
   }
 
+  /** Releases this very reranker, whose file has changed. @returns false for one that the server did not load, and cannot again. */
+  drop(reranker: Reranker): boolean {
+    if (this.source === undefined) return false;
+    if (this.#loaded?.reranker === reranker) void this.release();
+    return true;
+  }
+
   /** As release(), also of what is being loaded. */
   async close(): Promise<void> {
     await this.#loading?.catch(() => undefined);

@@ -230,16 +230,33 @@ describe.skipIf(process.platform === "win32")("server under faults", () => {
     await expectRight(server, 1);
   });
 
-  it("goes on with the model it has when another file takes the place of its own", async () => {
+  it("loads a model again when its file is replaced, and says so when what came is none", async () => {
     const [file, other] = [path.join(folder, "served.gguf"), path.join(folder, "other.gguf")];
     copyFileSync(good, file);
     const server = await start(["--model", file]);
     await expectRight(server, 1);
+    copyFileSync(good, other);
+    renameSync(other, file);
+    await Promise.all(Array.from({ length: 20 }, (_, i) => expectRight(server, i)));
     writeFileSync(other, "<html>Not found</html>");
     renameSync(other, file);
-    for (let i = 2; i < 10; i++) await expectRight(server, i);
-    rmSync(file);
-    await expectRight(server, 11);
+    const outcome = await post(server.url, callAt(2).body, agent);
+    expect(outcome).toMatchObject({ kind: "answer", status: 503 });
+    expect(outcome.kind === "answer" && JSON.parse(outcome.text).message).toMatch(/served.*GGUF/i);
+    expect((await fetch(`${server.url}/healthz/live`)).status).toBe(200);
+  });
+
+  it("does not crash when its model file is overwritten or cut short in place", async () => {
+    for (const harm of [(file: string) => truncateSync(file, 4096), (file: string) => writeFileSync(file, "<html>Not found</html>")]) {
+      const file = path.join(folder, "harmed.gguf");
+      copyFileSync(good, file);
+      const server = await start(["--model", file]);
+      await expectRight(server, 1);
+      harm(file);
+      const outcome = await post(server.url, callAt(2).body, agent);
+      expect(outcome).toMatchObject({ kind: "answer", status: 503 });
+      expect((await fetch(`${server.url}/healthz/live`)).status).toBe(200);
+    }
   });
 
   it.skipIf(!linux)("is there again when it had no sockets left", async () => {
