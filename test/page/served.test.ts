@@ -84,13 +84,15 @@ describe.skipIf(!browserPath)("page of a server", () => {
     await page.getByRole("button", { name: "Rerank" }).click();
     await page.locator("#list > li").first().waitFor();
     await using reranker = await Reranker.load("default");
-    const expected = await reranker.rerank(exampleQuery, exampleDocuments, { normalize: true });
+    const expected = await reranker.rerank(exampleQuery, exampleDocuments, { normalize: true, overflow: "chunk" });
     const shown = await page.locator("#list .figures").allInnerTexts();
     const words = expected.map(({ index, score, logit }) => [`document ${index + 1}`, score.toFixed(4), Math.abs(logit).toFixed(3)]);
     expect(shown).toHaveLength(expected.length);
     for (const [i, parts] of words.entries()) for (const part of parts) expect(shown[i]).toContain(part);
     expect(await page.locator("#times").innerText()).toMatch(/^in queue [\d.]+ ms · computing [\d.]+ ms · \d+ tokens$/);
     expect(await page.locator("#model option").allInnerTexts()).toEqual(["default"]);
+    // The long example is there to show this.
+    expect(await page.locator("#list mark").innerText()).toContain("bread stays fresh for a week");
     expect(complaints).toEqual([]);
     await page.close();
   });

@@ -10,7 +10,8 @@ let shown;
 export const shownAnswer = () => shown?.answer;
 
 /** @param {number} ms */
-const duration = (ms) => (ms < 10 ? `${ms.toFixed(1)} ms` : ms < 10_000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`);
+const duration = (ms) =>
+  ms < 10 && !Number.isInteger(ms) ? `${ms.toFixed(1)} ms` : ms < 10_000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`;
 
 /** @param {readonly unknown[]} warnings texts, or objects with a message */
 function showWarnings(warnings) {

@@ -3,7 +3,7 @@
 /** @typedef {import("./api.js").Result} Result */
 
 /** Characters of a text that are shown at first, and of context before a highlighted part. */
-const shownLength = 320;
+const shownLength = 480;
 const contextLength = 80;
 
 /**
@@ -62,7 +62,7 @@ function textParts(text, result, whole) {
   const marked = result.chunk && (result.chunk.start > 0 || result.chunk.end < text.length) ? result.chunk : undefined;
   const readEnd = marked ? undefined : result.read_end !== undefined && result.read_end < text.length ? result.read_end : undefined;
   const from = whole || !marked ? 0 : wordStart(text, marked.start - contextLength);
-  const to = whole ? text.length : Math.min(text.length, from + shownLength);
+  const to = whole || text.length <= from + shownLength ? text.length : wordStart(text, from + shownLength);
   /** @type {(Node | string)[]} */
   const parts = [];
   if (from > 0) parts.push("… ");
