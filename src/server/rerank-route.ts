@@ -9,9 +9,10 @@ import type { Metrics } from "./metrics.js";
 import type { RequestRecord } from "./record.js";
 import { type DialectName, dialectOf, type RerankRequest, readRequest } from "./request.js";
 import { requestSignal, within } from "./request-signal.js";
-import { estimateTokens, type Scored, scoreRequest } from "./score-request.js";
+import { type Scored, scoreRequest } from "./score-request.js";
 import type { ServedModel } from "./served-model.js";
 import type { Lease } from "./served-models.js";
+import { estimateTokens } from "./slices.js";
 
 export interface RouteAnswer {
   readonly status: number;
@@ -69,10 +70,10 @@ async function score(
     return await onModel(core, model, state, async (lease) => {
       state.stage = "waiting";
       let begun: number | undefined;
-      const onSlice = (tokens: number) => {
+      const onSlice = () => {
         begun ??= performance.now();
         state.stage = "computing";
-        metrics.batchTokens.observe(tokens);
+        for (const tokens of model.newBatches()) metrics.batchTokens.observe(tokens);
       };
       const scored = await scoreRequest(request, lease, ticket, state.signal, onSlice);
       const times = { queueMs: (begun ?? admitted) - admitted, computeMs: performance.now() - (begun ?? admitted) };
@@ -145,7 +146,7 @@ function scoredAnswer(metrics: Metrics, request: RerankRequest, scored: Scored, 
       "x-inference-time": ms(computeMs),
       "x-compute-time": ms(queueMs + computeMs),
       "x-compute-tokens": String(tokens),
-      "x-model": encodeURIComponent(model),
+      "x-model": /^[\x20-\x7e]+$/.test(model) ? model : encodeURIComponent(model),
       ...(truncated > 0 && { "x-truncated-documents": String(truncated) }),
     },
   };

@@ -31,6 +31,8 @@ export class ServedModel {
   #loading: Promise<Loaded> | undefined;
   /** Of the times that it was loaded before. */
   #before = { hits: 0, misses: 0 };
+  #batches = { count: 0, tokens: 0 };
+  readonly #closing = new AbortController();
   #releasing: Promise<void> = Promise.resolve();
 
   /** @param cacheBytes - For scores computed before; 0: none are kept. */
@@ -54,6 +56,16 @@ export class ServedModel {
     return { hits: this.#before.hits + cacheHits, misses: this.#before.misses + cacheMisses };
   }
 
+  /** Tokens of each batch that the engine computed since this was asked last: their mean, where several were. */
+  newBatches(): number[] {
+    if (!this.#loaded) return [];
+    const { batches, computedTokens } = this.#loaded.reranker.stats();
+    const count = Math.max(0, batches - this.#batches.count);
+    const tokens = computedTokens - this.#batches.tokens;
+    this.#batches = { count: batches, tokens: computedTokens };
+    return Array(count).fill(tokens / count);
+  }
+
   get loaded(): Loaded | undefined {
     return this.#loaded;
   }
@@ -71,7 +83,7 @@ export class ServedModel {
     const { failure } = this;
     if (failure && performance.now() - failure.at < RETRY_LOAD_MS) return Promise.reject(this.#unavailable(failure.error));
     this.#loading ??= this.#releasing
-      .then(() => Reranker.load(this.source ?? "default", { ...options, ...this.loadOptions }))
+      .then(() => Reranker.load(this.source ?? "default", { ...options, signal: this.#closing.signal, ...this.loadOptions }))
       .then((reranker) => this.#accept(reranker))
       .catch((error: unknown) => {
         this.failure = { error: error instanceof Error ? error : new Error(String(error)), at: performance.now() };
@@ -100,8 +112,9 @@ export class ServedModel {
     return true;
   }
 
-  /** As release(), also of what is being loaded. */
+  /** As release(); a load under way ends, be it a download. */
   async close(): Promise<void> {
+    this.#closing.abort(new Error("The server is stopping"));
     await this.#loading?.catch(() => undefined);
     await this.release();
   }
@@ -111,6 +124,8 @@ export class ServedModel {
     this.facts = reranker.model;
     const { devices } = reranker.model;
     const window = devices.reduce((sum, device) => sum + (device === "cpu" ? CPU_WINDOW : OTHER_WINDOW), 0);
+    const { batches, computedTokens } = reranker.stats();
+    this.#batches = { count: batches, tokens: computedTokens };
     this.#loaded = { reranker, turns: new Turns(window) };
     return this.#loaded;
   }

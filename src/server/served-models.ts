@@ -20,6 +20,10 @@ export class ServedModels {
   readonly all: readonly [ServedModel, ...ServedModel[]];
   readonly #options: ServedModelsOptions;
   readonly #timers = new Map<ServedModel, NodeJS.Timeout>();
+  /** Models that make room when their calls have ended, and what tells so. */
+  readonly #retiring = new Map<ServedModel, Promise<void>>();
+  readonly #idle = new Map<ServedModel, () => void>();
+  readonly #loading = new Map<ServedModel, Promise<Loaded>>();
   #makingRoom: Promise<unknown> = Promise.resolve();
   #closed = false;
 
@@ -54,6 +58,7 @@ export class ServedModels {
   /** Loads the model when it is not in memory, and keeps it there until the lease is released. */
   async lease(model: ServedModel): Promise<Lease> {
     if (this.#closed) throw new HttpError(503, "The server is stopping", { retryAfterMs: 1000 });
+    while (this.#retiring.has(model)) await this.#retiring.get(model);
     this.#keep(model);
     model.inUse += 1;
     let open = true;
@@ -62,7 +67,9 @@ export class ServedModels {
       open = false;
       model.inUse -= 1;
       model.lastUsed = performance.now();
-      if (model.inUse === 0) this.#releaseLater(model);
+      if (model.inUse > 0) return;
+      this.#idle.get(model)?.();
+      this.#releaseLater(model);
     };
     try {
       const loaded = model.loaded ?? (await this.#load(model));
@@ -84,13 +91,17 @@ export class ServedModels {
   #load(model: ServedModel): Promise<Loaded> {
     const { maxMemoryBytes } = this.#options;
     if (maxMemoryBytes === undefined || model.source === undefined) return model.load({});
-    // One after the other: each takes what the others leave.
-    const loading = this.#makingRoom.then(() => this.#loadWithin(model, maxMemoryBytes));
+    // One after the other: each takes what the others leave. All who wait for a model wait for the same load, or they would
+    // hold it while another waits for them to let go.
+    const waiting = this.#loading.get(model);
+    if (waiting) return waiting;
+    const loading = this.#makingRoom.then(() => this.#loadWithin(model, maxMemoryBytes)).finally(() => this.#loading.delete(model));
+    this.#loading.set(model, loading);
     this.#makingRoom = loading.catch(() => undefined);
     return loading;
   }
 
-  /** The library refuses a model that does not fit before it is loaded; then the least recently used idle one makes room. */
+  /** The library refuses a model that does not fit before it is loaded; then the least recently used one makes room. */
   async #loadWithin(model: ServedModel, limit: number): Promise<Loaded> {
     for (;;) {
       if (model.loaded) return model.loaded;
@@ -99,17 +110,29 @@ export class ServedModels {
         return await model.load({ maxMemory: Math.max(1, limit - taken) });
       } catch (error) {
         const cause = error instanceof HttpError ? error.cause : undefined;
-        const idle = this.#leastRecentlyUsed(model);
-        if (!(cause instanceof RerankerError && cause.code === "OUT_OF_MEMORY") || !idle) throw error;
+        const other = this.#leastRecentlyUsed(model);
+        if (!(cause instanceof RerankerError && cause.code === "OUT_OF_MEMORY") || !other) throw error;
         model.failure = undefined;
-        await idle.release();
+        await this.#retire(other);
       }
     }
   }
 
+  /** An idle one before one that is in use. */
   #leastRecentlyUsed(except: ServedModel): ServedModel | undefined {
-    const idle = this.all.filter((each) => each !== except && each.loaded && each.source !== undefined && each.inUse === 0);
-    return idle.sort((a, b) => a.lastUsed - b.lastUsed)[0];
+    const loaded = this.all.filter((each) => each !== except && each.loaded && each.source !== undefined);
+    return loaded.sort((a, b) => Number(a.inUse > 0) - Number(b.inUse > 0) || a.lastUsed - b.lastUsed)[0];
+  }
+
+  /** Releases a model when its calls have ended; new ones wait until then, and load it again. */
+  async #retire(model: ServedModel): Promise<void> {
+    const released = (async () => {
+      if (model.inUse > 0) await new Promise<void>((resolve) => this.#idle.set(model, resolve));
+      this.#idle.delete(model);
+      await model.release();
+    })();
+    this.#retiring.set(model, released);
+    await released.finally(() => this.#retiring.delete(model));
   }
 
   /** By the estimate that the library holds against its own limit. */

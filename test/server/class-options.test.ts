@@ -191,3 +191,28 @@ test("large requests are cut into slices and come out whole", async () => {
   );
   expect(body.usage.prompt_tokens).toBe(expected.reduce((sum, { tokens }) => sum + tokens, 0));
 });
+
+test("equal documents are computed once, whatever slice they stand in, and all are answered", async () => {
+  const documents = Array.from({ length: 400 }, (_, i) => DOCUMENTS[i % DOCUMENTS.length] ?? "");
+  const before = rerankers.m3.stats().computedPairs;
+  const { body } = await ask("m3", { documents });
+  expect(rerankers.m3.stats().computedPairs - before).toBe(DOCUMENTS.length);
+  expect(body.results.map(({ index }: { index: number }) => index).sort((a: number, b: number) => a - b)).toEqual(
+    documents.map((_, i) => i),
+  );
+  const once = (await ask("m3", {})).body;
+  expect(body.results[0].relevance_score).toBe(once.results[0].relevance_score);
+});
+
+test("an error names a document by its place in the request", async () => {
+  const documents = [...Array.from({ length: 300 }, (_, i) => `${DOCUMENTS[0]} ${i}`), "word ".repeat(9000)];
+  const { status, body } = await ask("m3", { documents, max_length: 100_000 });
+  expect(status).toBe(400);
+  expect(body.message).toMatch(/^Document 300 has \d+ tokens/);
+});
+
+test("top_n of pairs takes the best and keeps their order", async () => {
+  const { body } = await post(handler, "/score", { model: "m3", text_1: QUERY, text_2: DOCUMENTS, top_n: 3 });
+  const best = (await ask("m3", { top_n: 3 })).body.results.map(({ index }: { index: number }) => index);
+  expect(body.data.map(({ index }: { index: number }) => index)).toEqual(best.sort((a: number, b: number) => a - b));
+});

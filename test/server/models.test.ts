@@ -137,6 +137,44 @@ describe("loading", () => {
     expect(at_once.map(({ status }) => status)).toEqual([200, 200, 200, 200]);
   });
 
+  test("two models that do not fit together take turns under load, and every request is answered", async () => {
+    const needs = await Promise.all([base, gemma].map(async (file) => (await inspectModel(file)).memory));
+    const largest = Math.max(
+      ...needs.map((memory) => (memory?.weightsBytes ?? 0) + (memory?.tokenizerBytes ?? 0) + (memory?.workBytes ?? 0)),
+    );
+    const handler = serving({ models: { base, gemma }, maxMemory: Math.ceil(largest * 1.3) });
+    const answers = await Promise.all(Array.from({ length: 12 }, (_, i) => ask(handler, i % 2 ? "base" : "gemma")));
+    expect(answers.map(({ status }) => status)).toEqual(Array(12).fill(200));
+    expect(answers.map(({ body }) => body.model)).toEqual(Array.from({ length: 12 }, (_, i) => (i % 2 ? "base" : "gemma")));
+    expect(Object.values(await states(handler)).sort()).toEqual(["loaded", "unloaded"]);
+  });
+
+  test("the end does not wait for a load", async () => {
+    let aborted = false;
+    const load = vi.spyOn(Reranker, "load").mockImplementation((_, options) => new Promise((_, reject) => options?.signal?.addEventListener("abort", () => { aborted = true; reject(options.signal?.reason); }))); // biome-ignore format: one line
+    const handler = serving({ models: "some/model" });
+    const waiting = ask(handler);
+    await vi.waitUntil(() => load.mock.calls.length > 0);
+    await handler.close();
+    expect(aborted).toBe(true);
+    expect((await waiting).status).toBe(503);
+    load.mockRestore();
+  });
+
+  test("a load that takes longer than a request may is a 503, and goes on", async () => {
+    const own = await Reranker.load("default");
+    let finish: (reranker: Reranker) => void = () => {};
+    const load = vi.spyOn(Reranker, "load").mockImplementation(() => new Promise((resolve) => { finish = resolve; })); // biome-ignore format: one line
+    const handler = serving({ models: "some/model", requestTimeout: 50 });
+    const { status, body, headers } = await ask(handler);
+    expect(status).toBe(503);
+    expect(body.message).toContain("being loaded");
+    expect(headers.get("retry-after")).toBe("2");
+    finish(own);
+    load.mockRestore();
+    await vi.waitUntil(async () => (await states(handler))["some/model"] === "loaded");
+  });
+
   test("a model larger than all the memory is a 503 that says so", async () => {
     const { status, body } = await ask(serving({ models: { base }, maxMemory: "1MB" }));
     expect(status).toBe(503);
