@@ -5,7 +5,7 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { afterAll, afterEach, describe, expect, test } from "vitest";
+import { afterAll, afterEach, describe, expect, test, vi } from "vitest";
 
 const cli = fileURLToPath(new URL("../../lib/cli.js", import.meta.url));
 const model = fileURLToPath(new URL("../../models/default.gguf", import.meta.url));
@@ -45,6 +45,10 @@ async function start(args: readonly string[] = [], env: NodeJS.ProcessEnv = {}):
 
 const post = (url: string, body: object, headers: Record<string, string> = {}) =>
   fetch(`${url}/v1/rerank`, { method: "POST", body: JSON.stringify(body), headers });
+const begun = (server: Running, requests: number) =>
+  vi.waitUntil(async () => (await (await fetch(`${server.url}/metrics`)).text()).includes(`\nbge_queue_requests ${requests}\n`), {
+    timeout: 20_000,
+  });
 const ask = { query: "what is a panda?", documents: ["hi", "The giant panda is a bear."] };
 const lines = (text: string) => text.trim().split("\n").filter(Boolean).map((line) => JSON.parse(line)); // biome-ignore format: one line
 
@@ -67,7 +71,7 @@ describe.skipIf(!existsSync(cli) || !existsSync(model))("bge-reranker serve", ()
     const server = await start(["--drain-timeout", "60", "--cache-size", "0"]);
     const documents = Array.from({ length: 100 }, (_, i) => `${i} ${"the panda eats bamboo in the rainy forest ".repeat(20)}`);
     const flights = Array.from({ length: 4 }, () => post(server.url, { query: "a", documents }));
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await begun(server, 4);
     server.child.kill("SIGTERM");
     for (const answer of await Promise.all(flights)) {
       expect(answer.status).toBe(200);
@@ -80,9 +84,9 @@ describe.skipIf(!existsSync(cli) || !existsSync(model))("bge-reranker serve", ()
     const server = await start(["--drain-timeout", "60", "--max-concurrent", "9"]);
     const documents = Array.from({ length: 1000 }, (_, i) => `${i} ${"the panda eats bamboo in the rainy forest ".repeat(30)}`);
     const flight = post(server.url, { query: "a", documents }).catch(() => undefined);
-    await new Promise((resolve) => setTimeout(resolve, 200));
+    await begun(server, 1);
     server.child.kill("SIGTERM");
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await vi.waitUntil(async () => (await fetch(`${server.url}/healthz/ready`)).status === 503);
     server.child.kill("SIGTERM");
     expect(await server.exit).toEqual([null, "SIGTERM"]);
     await flight;

@@ -106,7 +106,7 @@ describe("loading", () => {
   test("an idle model is released, and loaded again when it is asked for", async () => {
     const handler = serving({ models: { base }, keepAlive: 30 });
     const first = await ask(handler);
-    await vi.waitUntil(async () => (await states(handler))["base"] === "unloaded", { timeout: 5000 });
+    await vi.waitUntil(async () => (await states(handler))["base"] === "unloaded", { timeout: 20_000 });
     expect((await send(handler, "/healthz/ready")).status).toBe(200);
     expect((await send(handler, "/info")).body.max_input_length).toBe(512);
     expect((await ask(handler)).body.results).toEqual(first.body.results);

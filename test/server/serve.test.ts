@@ -32,7 +32,7 @@ const rerank = (server: Server, documents: readonly string[], init: RequestInit 
   fetch(`${server.url}/v1/rerank`, { method: "POST", body: JSON.stringify({ query: QUERY, documents }), ...init });
 const metric = async (server: Server, name: string) =>
   Number(new RegExp(`^${name} (\\S+)`, "m").exec(await (await fetch(`${server.url}/metrics`)).text())?.[1]);
-const idle = (server: Server) => vi.waitUntil(() => server.handler.load().requests === 0, { timeout: 5000 });
+const idle = (server: Server) => vi.waitUntil(() => server.handler.load().requests === 0, { timeout: 20_000 });
 
 function raw(server: Server, text: string): Socket {
   const socket = connect(server.port, "127.0.0.1");
@@ -47,13 +47,13 @@ describe("clients", () => {
     const server = await start({ log: (line) => lines.push(line) });
     const leaving = new AbortController();
     const request = rerank(server, LONG, { signal: leaving.signal }).catch((error: Error) => error.name);
-    await vi.waitUntil(() => server.handler.load().requests === 1);
+    await vi.waitUntil(() => server.handler.load().requests === 1, { timeout: 20_000 });
     await wait(50);
     leaving.abort();
     expect(await request).toBe("AbortError");
     await idle(server);
     expect(await metric(server, "bge_cancelled_total")).toBe(1);
-    await vi.waitUntil(() => reranker.stats().queuedPairs === 0, { timeout: 5000 }); // the batch at work ends first
+    await vi.waitUntil(() => reranker.stats().queuedPairs === 0, { timeout: 20_000 }); // the batch at work ends first
     expect(lines.find(({ status }) => status === 499)).toMatchObject({
       level: "warn",
       path: "/v1/rerank",
@@ -114,7 +114,7 @@ describe("clients", () => {
     for (let round = 0; round < 5; round++) await Promise.all(Array.from({ length: 60 }, (_, i) => ask(round * 60 + i)));
     await idle(server);
     expect(server.handler.load()).toEqual({ requests: 0, tokens: 0 });
-    await vi.waitUntil(() => reranker.stats().queuedPairs === 0, { timeout: 5000 });
+    await vi.waitUntil(() => reranker.stats().queuedPairs === 0, { timeout: 20_000 });
   });
 });
 
@@ -122,7 +122,7 @@ describe("the end", () => {
   test("waits for requests in flight, refuses new ones, and is not ready meanwhile", async () => {
     const server = await start();
     const flight = rerank(server, LONG);
-    await vi.waitUntil(() => server.handler.load().requests === 1);
+    await vi.waitUntil(() => server.handler.load().requests === 1, { timeout: 20_000 });
     const closing = server.close();
     const refused = await rerank(server, SHORT);
     expect(refused.status).toBe(503);
@@ -140,7 +140,7 @@ describe("the end", () => {
   test("comes at the deadline, whatever runs, and tells whoever waits", async () => {
     const server = await start({ drainTimeout: 50 });
     const flight = rerank(server, [...LONG, ...LONG.map((text) => `again ${text}`)]);
-    await vi.waitUntil(() => server.handler.load().requests === 1);
+    await vi.waitUntil(() => server.handler.load().requests === 1, { timeout: 20_000 });
     await server.close();
     const answer = await flight;
     expect(answer.status).toBe(503);
