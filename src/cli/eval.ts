@@ -1,5 +1,6 @@
 // bge-reranker eval: how much a reranker adds to its first stage on a data set.
-import { type FileHandle, open } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
 import { type Command, Option } from "commander";
 import {
   type Dataset,
@@ -11,12 +12,12 @@ import {
   loadDataset,
   type RerankedDataset,
   type Reranker,
-  RerankerError,
   rank,
   rerankDataset,
 } from "../index.js";
 import { addModelOptions, loadOptionsOf, type ModelOptions, parseInteger, UsageError } from "./arguments.js";
 import { loadingLine } from "./loading.js";
+import { checkOutput, Output } from "./output.js";
 import { oneLine, painter, progressLine, write } from "./terminal.js";
 
 interface Options extends ModelOptions {
@@ -31,6 +32,7 @@ interface Options extends ModelOptions {
   readonly lenient?: true;
   readonly rerank: boolean;
   readonly output?: string;
+  readonly force?: true;
   readonly perQuery?: true;
   readonly json?: true;
 }
@@ -61,6 +63,7 @@ export function addEval(program: Command, signal: AbortSignal): void {
     .option("--lenient", "skip unknown ids and keep empty texts instead of failing")
     .option("--no-rerank", "only measure the first stage; loads no model")
     .option("-o, --output <file>", "write the reranked order as a TREC run")
+    .option("-f, --force", "replace an existing --output")
     .option("--per-query", "also print the figures of each query")
     .option("--json", "print the figures as JSON");
   addModelOptions(command)
@@ -84,19 +87,26 @@ async function runEval(folder: string, options: Options, signal: AbortSignal): P
   const measure = (run: Dataset["firstStage"]["run"], { qrels }: Pick<Dataset, "qrels">) =>
     evaluate(run, qrels, { metrics: metricsOf(options), gain: options.gain, judgedOnly: options.judgedOnly, complete: true });
   measure(new Map(), { qrels: new Map([["", new Map()]]) }); // a mistake in --metrics is told before any work
+  if (options.output !== undefined) await checkOutput(options.output, await inputsOf(folder, options), options.force === true);
   // A model that does not load is told before a large corpus is read.
   await using reranker = options.rerank ? await load(options, signal) : undefined;
   const dataset = await read(folder, options, signal);
   const firstStage = measure(dataset.firstStage.run, dataset);
   if (!reranker) return print({ dataset, options, firstStage });
-  const output = options.output === undefined ? undefined : await openOutput(options.output);
+  const output = options.output === undefined ? undefined : new Output(options.output, "w");
   try {
     const work = await rerankAll(reranker, dataset, options, signal);
-    await output?.writeFile(formatWhole(work, reranker));
+    await output?.write(formatWhole(work, reranker));
     await print({ dataset, options, firstStage, reranked: { evaluation: measure(work.run, dataset), work, model: reranker.model } });
   } finally {
     await output?.close();
   }
+}
+
+/** Files of the data set, which an output must not be. */
+async function inputsOf(folder: string, { run, qrels }: Options): Promise<(string | undefined)[]> {
+  const names = await readdir(folder, { recursive: true }).catch((): string[] => []);
+  return [run, qrels, ...names.filter((name) => /(^|[\\/])(corpus|queries|qrels|bm25)/.test(name)).map((name) => join(folder, name))];
 }
 
 function metricsOf(options: Options): string[] {
@@ -121,12 +131,6 @@ async function read(folder: string, options: Options, signal: AbortSignal): Prom
     signal,
     onProgress: (stage, done) => progress.update(0, 1, stage === "reading" ? `${done} documents` : `${done} queries searched`),
   }).finally(() => progress.end());
-}
-
-async function openOutput(path: string): Promise<FileHandle> {
-  return open(path, "w").catch((error: NodeJS.ErrnoException) => {
-    throw new RerankerError("IO", `Cannot write ${path}: ${error.message}`, { cause: error });
-  });
 }
 
 async function rerankAll(reranker: Reranker, dataset: Dataset, options: Options, signal: AbortSignal): Promise<RerankedDataset> {

@@ -1,14 +1,15 @@
 // bge-reranker rerank: one query, many documents, best first.
 import type { Command } from "commander";
-import { FlagAutoReranker, RerankerError, type RerankPlan, type RerankResult } from "../index.js";
+import { FlagAutoReranker, type RerankPlan, type RerankResult } from "../index.js";
 import { addModelOptions, loadOptionsOf, type ModelOptions, parseInteger, parseScore, UsageError } from "./arguments.js";
-import { type Line, parseObject, readLines } from "./lines.js";
+import { readDocuments } from "./documents.js";
 import { loadingLine } from "./loading.js";
 import { displayWidth, formatBytes, oneLine, painter, progressLine, shorten, write } from "./terminal.js";
 
 interface Options extends ModelOptions {
   readonly query: string;
   readonly documents?: string;
+  readonly field?: string;
   readonly topN?: number;
   readonly minScore?: number;
   readonly overflow: string;
@@ -16,15 +17,14 @@ interface Options extends ModelOptions {
   readonly json?: true;
 }
 
-type Document = string | { readonly text: string };
-
 export function addRerank(program: Command, signal: AbortSignal): void {
   const command = program
     .command("rerank")
     .description("Rank documents for a query, best first")
     .argument("[documents...]", "texts to rank")
     .requiredOption("--query <text>", "what the documents should answer")
-    .option("-d, --documents <file>", 'documents from a file, one a line or JSONL {"text": ...}; - reads standard input')
+    .option("-d, --documents <file>", 'documents from a file: one a line, JSONL {"text": ...} or a JSON array; - reads standard input')
+    .option("--field <name>", "where the text of a JSON document is (default: text, content or pageContent)")
     .option("-n, --top-n <n>", "print only the best n", parseInteger)
     .option("--min-score <score>", "leave out documents that score less: logits, or 0 to 1 with --normalize or --calibration", parseScore)
     .option("--overflow <how>", "texts that are too long: truncate, chunk or error", "truncate")
@@ -46,7 +46,7 @@ async function rerank(texts: readonly string[], options: Options, signal: AbortS
   if (texts.length === 0 && options.documents === undefined) {
     throw new UsageError("Give documents as arguments, or with --documents FILE (- for standard input)");
   }
-  const documents = [...texts, ...(options.documents === undefined ? [] : await readDocuments(options.documents, signal))];
+  const documents = [...texts, ...(options.documents === undefined ? [] : await readDocuments(options.documents, options.field, signal))];
   const { onProgress, end } = loadingLine(options.quiet);
   await using reranker = await FlagAutoReranker.fromFinetuned(options.model, loadOptionsOf(options, { signal, onProgress })).finally(end);
   if (options.dryRun) {
@@ -70,31 +70,6 @@ async function rerank(texts: readonly string[], options: Options, signal: AbortS
       : formatTable(results),
   );
   if (!options.json && results.some((result) => result.queryTruncated)) process.stderr.write("The query was cut; see --query-max-length\n");
-}
-
-async function readDocuments(source: string, signal: AbortSignal): Promise<Document[]> {
-  const documents: Document[] = [];
-  let jsonl: boolean | undefined; // the first line decides
-  for await (const line of readLines(source, signal)) {
-    jsonl ??= holdsObject(line.text);
-    documents.push(jsonl ? parseDocument(line, source) : line.text);
-  }
-  return documents;
-}
-
-function holdsObject(text: string): boolean {
-  if (!text.trimStart().startsWith("{")) return false;
-  try {
-    return typeof JSON.parse(text).text === "string";
-  } catch {
-    return false;
-  }
-}
-
-function parseDocument(line: Line, source: string): Document {
-  const document = parseObject(line, source);
-  if (typeof document.text === "string") return { ...document, text: document.text };
-  throw new RerankerError("IO", `${source}, line ${line.number} has no string "text"`);
 }
 
 function explainPlan({ pairs, batches, totalTokens, computedTokens, truncatedCount, memory }: RerankPlan): string {

@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, describe, expect, it, vi } from "vitest";
@@ -155,6 +155,46 @@ describe("rerank", () => {
     });
   });
 
+  it.each([
+    ["array.json", '[\n  "ab",\n  {"text": "a", "id": 1}\n]\n'],
+    ["one-line.json", '["ab", {"content": "a"}]'],
+    ["content.jsonl", '{"content": "ab"}\n{"pageContent": "a"}\n'],
+  ])("reads documents from %s", async (name, text) => {
+    const { stdout } = await cli("rerank", "-m", model, "--query", "ab", "-d", file(name, text));
+    expect(stdout).toBe("1\t2.0000\t#1\tab\n2\t1.0000\t#2\ta\n");
+  });
+
+  it("takes the field that --field names", async () => {
+    const documents = file("body.jsonl", '{"text": "x", "body": "ab"}\n{"body": "a"}\n');
+    const { stdout } = await cli("rerank", "-m", model, "--query", "ab", "-d", documents, "--field", "body");
+    expect(stdout).toBe("1\t2.0000\t#1\tab\n2\t1.0000\t#2\ta\n");
+  });
+
+  it.each([
+    ["UTF-16 with a mark", Buffer.from("\ufeffab\n", "utf16le"), /line 1 is not UTF-8/],
+    ["UTF-16 without one", Buffer.from("ab\ncd\n", "utf16le"), /line 1 holds NUL characters/],
+    ["a picture", Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]), /line 1 is not UTF-8/],
+    [
+      "JSON lines with another field",
+      Buffer.from('{"text": "a"}\n{"body": "b"}\n'),
+      /line 2 has no string "text"; name another field with --field/,
+    ],
+    ["an array that is cut", Buffer.from('[\n "a",\n'), /line 1 begins a JSON array that cannot be read/],
+    ["an array with a number", Buffer.from('["a", 1]'), /element 1 of the array is neither/],
+    ["one object over several lines", Buffer.from('{\n "text": "a"\n}\n'), /line 1 is not JSON/],
+  ])("refuses %s", async (_, bytes, message) => {
+    const path = join(folder, "documents.txt");
+    writeFileSync(path, bytes);
+    expect(await cli("rerank", "-m", model, "--query", "q", "-d", path)).toMatchObject({ code: 1, stderr: expect.stringMatching(message) });
+  });
+
+  it("keeps control characters and directions from the terminal, in messages of the parser too", async () => {
+    const { code, stderr } = await cli("rerank", "--query", "q", "d", "--top-n", "\u009b31m\u202e\u001b[2J5");
+    expect(code).toBe(2);
+    for (const odd of ["\u009b", "\u001b", "\u202e"]) expect(stderr).not.toContain(odd);
+    expect((await cli("score", "-m", model, "-p", "")).stderr).toContain("Expected --pairs to name something");
+  });
+
   it("marks what was cut", async () => {
     const { stdout } = await cli("rerank", "-m", model, "--query", "q", "d".repeat(40), "--max-length", "20");
     expect(stdout).toMatch(/\t\[cut\]\n$/);
@@ -176,12 +216,71 @@ describe("score", () => {
 
   it("goes on after the whole lines of an interrupted run", async () => {
     fake = { logit: (_, document) => Number(document) };
-    const output = file("scores.jsonl", '{"score":100}\n{"score":101}\n{"sco');
-    const { code } = await cli("score", "-m", model, "-p", file("few.jsonl", pairs(4)), "-o", output, "--resume");
-    expect(code).toBe(0);
-    expect(readFileSync(output, "utf8")).toBe('{"score":100}\n{"score":101}\n{"id":"n2","score":2}\n{"id":"n3","score":3}\n');
-    await cli("score", "-m", model, "-p", join(folder, "few.jsonl"), "-o", output);
-    expect(readFileSync(output, "utf8").split("\n")).toHaveLength(5);
+    const input = file("few.jsonl", pairs(4));
+    const output = join(folder, "scores.jsonl");
+    const score = (...more: string[]) => cli("score", "-m", model, "-p", input, "-o", output, ...more);
+    expect((await score()).code).toBe(0);
+    const whole = readFileSync(output, "utf8");
+    expect(whole).toBe('{"id":"n0","score":0}\n{"id":"n1","score":1}\n{"id":"n2","score":2}\n{"id":"n3","score":3}\n');
+    writeFileSync(output, `${whole.split("\n").slice(0, 2).join("\n")}\n{"id":"n2","sco`);
+    state.requests.length = 0;
+    expect((await score("--resume")).code).toBe(0);
+    expect(readFileSync(output, "utf8")).toBe(whole);
+    expect(state.requests.map((request) => request.pairs.length / 2)).toEqual([2]);
+    expect(await score()).toMatchObject({ code: 1, stderr: expect.stringContaining("--force replaces it") });
+    expect((await score("--resume")).code).toBe(0); // nothing left to do
+    expect((await score("--force")).code).toBe(0);
+    expect(readFileSync(output, "utf8")).toBe(whole);
+  });
+
+  it("goes on with nothing that something else made, and leaves it as it was", async () => {
+    fake = { logit: (_, document) => Number(document) };
+    const input = file("few.jsonl", pairs(4));
+    const output = join(folder, "theirs.jsonl");
+    const resume = (...more: string[]) => cli("score", "-m", model, "-p", input, "-o", output, "--resume", ...more);
+    for (const [text, message] of [
+      ["my notes\nand more", "is no score of this command"],
+      ['{"score":1}\n', "Nothing says which model and options made"],
+    ] as const) {
+      writeFileSync(output, text);
+      expect(await resume()).toMatchObject({ code: 1, stderr: expect.stringContaining(message) });
+      expect(readFileSync(output, "utf8")).toBe(text);
+    }
+    rmSync(output);
+    await resume();
+    const made = readFileSync(output, "utf8");
+    expect(await resume("--normalize")).toMatchObject({ code: 1, stderr: expect.stringContaining("made with --normalize not given") });
+    const other = file("other.jsonl", pairs(4).replaceAll('"n', '"m'));
+    const swapped = await cli("score", "-m", model, "-p", other, "-o", output, "--resume");
+    expect(swapped).toMatchObject({ code: 1, stderr: expect.stringContaining('has the id "m0"') });
+    const fewer = await cli("score", "-m", model, "-p", file("fewer.jsonl", pairs(3)), "-o", output, "--resume");
+    expect(fewer).toMatchObject({ code: 1, stderr: expect.stringContaining("holds 4 scores") });
+    writeFileSync(model, "GGUF of other bytes");
+    expect(await resume()).toMatchObject({ code: 1, stderr: expect.stringContaining("made with another model") });
+    writeFileSync(model, "");
+    expect(readFileSync(output, "utf8")).toBe(made);
+  });
+
+  it("never writes over what it reads, nor before it could be read", async () => {
+    const input = file("input.jsonl", pairs(2));
+    symlinkSync(input, join(folder, "link.jsonl"));
+    for (const output of [input, join(folder, "link.jsonl")]) {
+      const result = await cli("score", "-m", model, "-p", input, "-o", output, "--force");
+      expect(result).toMatchObject({ code: 1, stderr: expect.stringContaining("is the input") });
+    }
+    expect(readFileSync(input, "utf8")).toBe(pairs(2));
+    const output = file("kept.jsonl", "kept");
+    const result = await cli("score", "-m", model, "-p", join(folder, "absent.jsonl"), "-o", output, "--force");
+    expect(result).toMatchObject({ code: 1, stderr: expect.stringContaining("absent.jsonl") });
+    expect(readFileSync(output, "utf8")).toBe("kept");
+  });
+
+  it("gives ids back byte for byte", async () => {
+    const ids = ["9007199254740993", "1.50", "null", '{"a": [1, 2.0]}', '"\\u00e9"', "-0", "1e400"];
+    const lines = ids.map((id) => `{"id": ${id} , "query": "q", "passage": "1"}\n`).join("");
+    fake = { logit: () => 1 };
+    const { stdout } = await cli("score", "-m", model, "-p", file("ids.jsonl", lines));
+    expect(stdout).toBe(ids.map((id) => `{"id":${id},"score":1}\n`).join(""));
   });
 
   it("gives one score for each of several layers", async () => {
