@@ -1,8 +1,9 @@
 // Hugging Face checkpoint folder -> GGUF, driven by the tables in models/. Every tensor is accounted for, and the file
 // appears only when it is whole.
+import { readdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { loadNative } from "../addon/native.js";
-import { createOutput, outputError } from "../files/output-file.js";
+import { createOutput, outputError, throwIfInput } from "../files/output-file.js";
 import { readVocabulary } from "../tokenizer/vocabulary.js";
 import { readCheckpoint } from "./checkpoint.js";
 import { quantity } from "./config.js";
@@ -44,6 +45,7 @@ async function convertCheckpoint(source: string, arriving: ArrivingWeights | und
   const checkpoint = await readCheckpoint(source, { name: options.name, lora: options.lora, files: arriving?.files });
   const output = resolve(options.output ?? join(source, `${checkpoint.name}-${wanted.name}.gguf`));
 
+  await throwIfInput(output, await filesOf(source, options.lora));
   const file = await createOutput(output, options.overwrite ?? false);
   try {
     const vocabulary = await readVocabulary(source, checkpoint.config.json);
@@ -63,4 +65,14 @@ async function convertCheckpoint(source: string, arriving: ArrivingWeights | und
   } finally {
     await file.discard();
   }
+}
+
+/** Files of the checkpoint and its adapter; a GGUF among them is an earlier output. */
+async function filesOf(...folders: readonly (string | undefined)[]): Promise<string[]> {
+  const lists = folders
+    .filter((folder) => folder !== undefined)
+    .map(async (folder) =>
+      (await readdir(folder).catch((): string[] => [])).filter((name) => !name.endsWith(".gguf")).map((name) => join(folder, name)),
+    );
+  return (await Promise.all(lists)).flat();
 }

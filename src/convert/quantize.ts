@@ -3,7 +3,8 @@ import { type FileHandle, open } from "node:fs/promises";
 import { resolve } from "node:path";
 import { type GgufHeader, type GgufTensor, loadNative, type NativeAddon, type TensorType, type TensorTypeInfo } from "../addon/native.js";
 import { asRerankerError, RerankerError } from "../errors.js";
-import { createOutput, outputError, throwIfDiskFull } from "../files/output-file.js";
+import { createOutput, outputError, throwIfDiskFull, throwIfInput } from "../files/output-file.js";
+import { throwUnlessRegular } from "../files/regular-file.js";
 import type { MetadataEntry } from "../gguf/metadata-entry.js";
 import { findProfile, type ModelProfile } from "../models/index.js";
 import { quantizationEntries } from "./metadata.js";
@@ -42,10 +43,12 @@ export async function quantize(input: string, output: string, type: string, opti
   const addon = await loadNative();
   const types = addon.tensorTypes();
   const wanted = writableType(type, types);
+  await throwUnlessRegular(input);
   const source = readHeader(addon, input);
   const path = resolve(output);
   const { chosen, fallbacks } = chooseTypes(source, profileOf(source, input), wanted, types);
 
+  await throwIfInput(path, [input]);
   const file = await createOutput(path, options.overwrite ?? false);
   try {
     const header = addon.writeGgufHeader(file.temporaryPath, retyped(source, wanted.name), chosen);

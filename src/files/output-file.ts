@@ -1,6 +1,7 @@
 // A file that appears whole or not at all: written beside its final place, synced, then renamed.
-import { randomBytes } from "node:crypto";
-import { access, type FileHandle, open, rename, rm, stat, statfs } from "node:fs/promises";
+import { createHash, randomBytes } from "node:crypto";
+import { access, type FileHandle, open, readdir, readlink, rename, rm, stat, statfs } from "node:fs/promises";
+import { hostname } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { asRerankerError, RerankerError } from "../errors.js";
 
@@ -21,7 +22,9 @@ export async function createOutput(path: string, overwrite: boolean): Promise<Ou
   if (!isFolder) throw new RerankerError("IO", `Folder \`${folder}\` does not exist; create it first.`);
   if (!overwrite && (await exists(path)))
     throw new RerankerError("IO", `\`${path}\` exists; pass \`overwrite: true\` to replace it, or choose another name.`);
-  const temporaryPath = join(folder, `.${basename(path)}.${process.pid}.${randomBytes(6).toString("hex")}.tmp`);
+  const machine = await machineTag();
+  await sweep(folder, machine);
+  const temporaryPath = join(folder, `.${basename(path)}.${process.pid}-${machine}.${randomBytes(6).toString("hex")}.tmp`);
   return {
     temporaryPath,
     async commit() {
@@ -30,6 +33,50 @@ export async function createOutput(path: string, overwrite: boolean): Promise<Ou
     },
     discard: () => rm(temporaryPath, { force: true }),
   };
+}
+
+/**
+ * Where process numbers mean the same: this machine, or this container on it. A folder may be shared with others, whose
+ * processes cannot be seen from here.
+ */
+async function machineTag(): Promise<string> {
+  const space = await readlink("/proc/self/ns/pid").catch(() => "");
+  return createHash("sha256").update(`${hostname()} ${space}`).digest("hex").slice(0, 8);
+}
+
+const TEMPORARY = /^\..+\.(\d+)-([0-9a-f]{8})\.[0-9a-f]{12}\.tmp(\.vocabulary)?$/;
+
+/** Removes what processes left that were killed: temporary files of this machine whose process is gone. */
+async function sweep(folder: string, machine: string): Promise<void> {
+  const names = await readdir(folder).catch((): string[] => []);
+  const left = names.filter((name) => {
+    const [, pid, tag] = TEMPORARY.exec(name) ?? [];
+    return tag === machine && !isAlive(Number(pid));
+  });
+  await Promise.all(left.map((name) => rm(join(folder, name), { force: true }).catch(() => undefined)));
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0); // sends nothing
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== "ESRCH"; // EPERM: alive, and another user's
+  }
+}
+
+/**
+ * @param inputs - Files that are read to make the output.
+ * @throws {RerankerError} `IO` when the output is one of them, by whatever name.
+ */
+export async function throwIfInput(path: string, inputs: readonly string[]): Promise<void> {
+  const there = await stat(path, { bigint: true }).catch(() => undefined);
+  if (!there) return;
+  for (const input of inputs) {
+    const other = await stat(input, { bigint: true }).catch(() => undefined);
+    if (other?.dev === there.dev && other.ino === there.ino)
+      throw new RerankerError("IO", `\`${path}\` is \`${input}\`, which is read to make it; name another file for the output.`);
+  }
 }
 
 export async function throwIfDiskFull(path: string, neededBytes: number): Promise<void> {
