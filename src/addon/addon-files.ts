@@ -1,4 +1,5 @@
 // Where the addon may lie, and which one this machine takes.
+import { existsSync, lstatSync, type Stats } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { userCacheFolder } from "../files/cache-folder.js";
@@ -38,5 +39,30 @@ export const localAddon = path.join(packageRoot, "build", "Release", "bge_rerank
 
 /** Where `bge-reranker build` puts it when the package's folder cannot be written to. */
 export const cachedAddon = (version: string): string => path.join(userCacheFolder(), "addon", version, platform, "bge_reranker.node");
+
+/**
+ * The cached addon, where there is one.
+ *
+ * @throws {Error} It, or the folder it lies in, belongs to another user or may be written by others: it would run as this user.
+ */
+export function ownCachedAddon(version: string): string | undefined {
+  let file: string;
+  try {
+    file = cachedAddon(version);
+  } catch {
+    return undefined; // users without a home
+  }
+  if (!existsSync(file)) return undefined;
+  const foreign = [file, path.dirname(file)].find((each) => !isOwn(lstatSync(each)));
+  if (foreign === undefined && lstatSync(file).isFile()) return file;
+  throw new Error(
+    `${foreign ?? file} is no file of this user's own, or others may write to it. Remove it, or set its owner and mode right.`,
+  );
+}
+
+// Windows has no such bits here; the folders we use there are private to the user.
+export function isOwn({ uid, mode }: Pick<Stats, "uid" | "mode">): boolean {
+  return !process.getuid || (uid === process.getuid() && (mode & 0o022) === 0);
+}
 
 export const prebuiltAddon = path.join(packageRoot, "prebuilds", platform, "node.napi.node");

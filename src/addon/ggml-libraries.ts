@@ -36,16 +36,19 @@ export function onDisk(file: string): string {
   return unpacked !== file && existsSync(unpacked) ? unpacked : file;
 }
 
-/** The folder of libraries inside an installed package, or undefined. Looked for beside us, then from the app. */
+/**
+ * The folder of libraries inside an installed package, or undefined. Looked for beside us, then as the application's entry
+ * script sees it; never from the current directory, which may be anybody's.
+ */
 export function librariesOf(packageName: string): string | undefined {
-  const bases = [fileURLToPath(import.meta.url), path.join(process.cwd(), "package.json")];
-  if (process.argv[1]) bases.push(path.resolve(process.argv[1]));
+  const bases = [fileURLToPath(import.meta.url)];
+  if (process.argv[1] && path.isAbsolute(process.argv[1])) bases.push(process.argv[1]);
   for (const base of bases) {
     try {
       const main = createRequire(base).resolve(packageName);
       const bins = onDisk(path.join(path.dirname(main), "..", "bins"));
-      const first = readdirSync(bins)[0];
-      if (first) return path.join(bins, first);
+      const first = readdirSync(bins, { withFileTypes: true }).find((entry) => entry.isDirectory());
+      if (first) return path.join(bins, first.name);
     } catch {
       // not installed as seen from there
     }

@@ -93,9 +93,10 @@ async function register(addon: NativeAddon, family: GpuFamily): Promise<string |
   const packages = gpuPackages(family);
   const reasons: string[] = [];
   for (const bins of foldersOf(packages, folder, reasons)) {
-    for (const original of modulesIn(bins, family)) {
+    for (const original of modulesOf(bins, family, reasons)) {
       const libraries = runtimeLibraries(family, path.basename(bins) === "fallback");
-      const reason = await tryModule(addon, placement?.module(original) ?? original, libraries);
+      const place = () => placement?.module(original) ?? original;
+      const reason = await tryModule(addon, place, libraries).catch((error: Error) => error.message);
       if (reason === undefined && hasFamily(addon, family)) return undefined;
       reasons.push(
         `${path.basename(original)}${path.basename(bins) === "fallback" ? " (fallback)" : ""}: ${reason ?? "it sees no device"}`,
@@ -121,7 +122,18 @@ function foldersOf(packages: readonly string[], own: string | undefined, reasons
   return folders.filter((folder) => existsSync(folder));
 }
 
-async function tryModule(addon: NativeAddon, file: string, libraries: readonly RuntimeLibrary[]): Promise<string | undefined> {
+/** A damaged package is a reason why there is no GPU, never one why nothing runs. */
+function modulesOf(folder: string, family: GpuFamily, reasons: string[]): readonly string[] {
+  try {
+    return modulesIn(folder, family);
+  } catch (error) {
+    reasons.push((error as Error).message);
+    return [];
+  }
+}
+
+async function tryModule(addon: NativeAddon, place: () => string, libraries: readonly RuntimeLibrary[]): Promise<string | undefined> {
+  const file = place();
   const paths = libraries.map(({ name, path: found }) => found ?? name);
   const crash = await tryInChild(file, paths);
   if (crash !== undefined) return crash;

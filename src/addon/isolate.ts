@@ -20,6 +20,7 @@ import {
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { userCacheFolder } from "../files/cache-folder.js";
+import { isOwn } from "./addon-files.js";
 import type { GgmlLibraries } from "./ggml-libraries.js";
 
 /** The files that enter the process. */
@@ -141,9 +142,4 @@ function ensureOwnFolder(folder: string): void {
 function statOwn(file: string): Stats | undefined {
   const stats = lstatSync(file, { throwIfNoEntry: false });
   return stats?.isFile() && isOwn(stats) ? stats : undefined;
-}
-
-// Windows has no such bits here; the folders we use there are private to the user.
-function isOwn(stats: Stats): boolean {
-  return !process.getuid || (stats.uid === process.getuid() && (stats.mode & 0o022) === 0);
 }

@@ -4,7 +4,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import path from "node:path";
 import { RerankerError, type RerankerErrorCode } from "../errors.js";
-import { cachedAddon, localAddon, packageRoot, prebuiltAddon, whyNotPrebuilt } from "./addon-files.js";
+import { localAddon, ownCachedAddon, packageRoot, prebuiltAddon, whyNotPrebuilt } from "./addon-files.js";
 import { findGgml, type GgmlLibraries, modulesIn, onDisk } from "./ggml-libraries.js";
 import { canIsolate, inPlace, type Placement, privateCopies, privateRoots } from "./isolate.js";
 
@@ -278,13 +278,8 @@ interface Loaded {
 let loaded: Loaded | undefined;
 
 function requireAddon(): NativeAddon {
-  // A local build is there because somebody made it, so it comes first.
-  const places = [() => localAddon, () => cachedAddon(manifest.version), () => prebuiltAddon];
-  const found = places
-    .flatMap(placeOf)
-    .map(onDisk)
-    .find((file) => existsSync(file));
   const remedy = "Run `npx bge-reranker build` to compile one on this machine (in a checkout: npm run build).";
+  const found = findAddon(remedy);
   if (!found) {
     throw new RerankerError("ADDON_NOT_FOUND", `This package has no prebuilt addon for ${process.platform}-${process.arch}. ${remedy}`);
   }
@@ -297,12 +292,13 @@ function requireAddon(): NativeAddon {
   }
 }
 
-/** Nothing where the user has no home for the cached one to lie in. */
-function placeOf(name: () => string): string[] {
+/** A local build is there because somebody made it, so it comes first. */
+function findAddon(remedy: string): string | undefined {
+  if (existsSync(onDisk(localAddon))) return onDisk(localAddon);
   try {
-    return [name()];
-  } catch {
-    return [];
+    return ownCachedAddon(manifest.version) ?? [onDisk(prebuiltAddon)].find((file) => existsSync(file));
+  } catch (cause) {
+    throw new RerankerError("ADDON_NOT_FOUND", `${(cause as Error).message} ${remedy}`, { cause });
   }
 }
 

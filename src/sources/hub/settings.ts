@@ -1,9 +1,9 @@
 // Where the hub and its cache are, as the environment variables of huggingface_hub say.
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { show } from "../../checks.js";
 import { RerankerError } from "../../errors.js";
-import { homeFolder } from "../../files/cache-folder.js";
+import { readText } from "../../files/bounded-file.js";
+import { cacheHome } from "../../files/cache-folder.js";
 
 export interface HubSettings {
   readonly endpoint: string;
@@ -36,8 +36,7 @@ export function hubCache(): string {
 }
 
 function hubHome(): string {
-  const { HF_HOME, XDG_CACHE_HOME } = process.env;
-  return HF_HOME || join(XDG_CACHE_HOME || join(homeFolder(), ".cache"), "huggingface");
+  return process.env.HF_HOME || join(cacheHome(), "huggingface");
 }
 
 async function readToken(): Promise<string | undefined> {
@@ -45,8 +44,8 @@ async function readToken(): Promise<string | undefined> {
   const named = HF_TOKEN || HUGGING_FACE_HUB_TOKEN;
   if (named) return named.trim() || undefined;
   if (isOn("HF_HUB_DISABLE_IMPLICIT_TOKEN")) return undefined;
-  const stored = await readFile(HF_TOKEN_PATH || join(hubHome(), "token"), "utf8").catch(() => "");
-  return stored.trim() || undefined;
+  const stored = await readText(HF_TOKEN_PATH || join(hubHome(), "token"));
+  return stored?.trim() || undefined;
 }
 
 function isOn(variable: string): boolean {
