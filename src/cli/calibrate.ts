@@ -13,7 +13,6 @@ import {
   thresholdFigures,
 } from "../index.js";
 import { addModelOptions, loadOptionsOf, type ModelOptions, parseInteger, parseNumber, UsageError } from "./arguments.js";
-import { type Line, parseObject, readLines } from "./lines.js";
 import { loadingLine } from "./loading.js";
 import { oneLine, progressLine, write } from "./terminal.js";
 
@@ -61,6 +60,7 @@ async function run(folder: string | undefined, options: Options, signal: AbortSi
   if ((folder === undefined) === (options.pairs === undefined)) throw new UsageError("Give a folder, or --pairs with a file");
   if (options.normalize || options.calibration !== undefined)
     throw new UsageError("Calibrating is done on logits: leave out --normalize and --calibration");
+  if (options.output !== undefined) await checkOutput(options.output, [options.pairs, options.model], options.force === true);
   const pairs = folder === undefined ? await readPairs(options.pairs ?? "", signal) : await pairsOf(folder, options, signal);
   const { onProgress, end } = loadingLine(options.quiet);
   await using reranker = await FlagAutoReranker.fromFinetuned(options.model, loadOptionsOf(options, { signal, onProgress })).finally(end);
@@ -76,7 +76,10 @@ async function run(folder: string | undefined, options: Options, signal: AbortSi
       examples = scored;
     },
   }).finally(() => line.end());
-  if (options.output !== undefined) await writeJson(options.output, calibration);
+  if (options.output !== undefined) {
+    const output = new Output(options.output, "w");
+    await output.write(`${JSON.stringify(calibration, null, 2)}\n`).finally(() => output.close());
+  }
   await write(process.stdout, options.json ? `${JSON.stringify(calibration, null, 2)}\n` : explain(calibration, examples, options.output));
 }
 
@@ -84,26 +87,17 @@ function scoringOf({ cutoffLayers, compressRatio, compressLayers }: Options): Sc
   return { cutoffLayers, compressRatio, compressLayers };
 }
 
-async function writeJson(path: string, value: object): Promise<void> {
-  await writeFile(path, `${JSON.stringify(value, null, 2)}\n`).catch((error: NodeJS.ErrnoException) => {
-    throw new RerankerError("IO", `Cannot write ${path}: ${error.message}`, { cause: error });
-  });
-}
-
 async function readPairs(source: string, signal: AbortSignal): Promise<LabelledPair[]> {
   const pairs: LabelledPair[] = [];
-  for await (const line of readLines(source, signal)) pairs.push(parsePair(line, source));
+  for await (const line of readLines(source, { signal })) pairs.push(parsePair(line));
   return pairs;
 }
 
-function parsePair(line: Line, source: string): LabelledPair {
-  const { query, passage, label } = parseObject(line, source);
+function parsePair(line: Line): LabelledPair {
+  const { query, passage, label } = parseJsonLine(line);
   const relevant = typeof label === "boolean" ? label : typeof label === "number" && Number.isFinite(label) ? label >= 1 : undefined;
   if (typeof query === "string" && typeof passage === "string" && relevant !== undefined) return { query, document: passage, relevant };
-  throw new RerankerError(
-    "IO",
-    `${source}, line ${line.number} needs "query" and "passage", two strings, and "label", true, false or a grade`,
-  );
+  throw badLine(line, 'needs "query" and "passage", two strings, and "label", true, false or a grade');
 }
 
 /** Candidates of every query of a data set; those without a judgement are not relevant, as in `eval`. */

@@ -41,6 +41,7 @@ export async function readCheckpoint(source: string, options: CheckpointOptions 
   if (!json) {
     throw new RerankerError("MODEL_NOT_FOUND", `\`${source}\` has no config.json; give the folder of a complete Hugging Face checkpoint.`);
   }
+  await throwIfAdapterInside(source);
   const modules = await readModules(source);
   const config = readConfig(modules ? { ...json, ...moduleFields(modules) } : json);
   if (config.profile.score.kind === "cls" && config.profile.layout.kind === "pair")
@@ -58,6 +59,16 @@ export async function readCheckpoint(source: string, options: CheckpointOptions 
   const ownHead = findOwnHead(config, weights, lora);
   if (tied && config.tiedEmbeddings && !ownHead) lora?.tie(tied.to, tied.name);
   return { config, name: options.name ?? checkpointName(resolve(source)), weights, plan, lora, storedHead, ownHead };
+}
+
+/** transformers would load the adapter's base model and merge it, whatever weights are beside it. */
+async function throwIfAdapterInside(source: string): Promise<void> {
+  const adapter = await stat(join(source, "adapter_config.json")).catch(() => undefined);
+  if (!adapter) return;
+  throw new RerankerError(
+    "CONVERT_FAILED",
+    `\`${source}\` holds a LoRA adapter (adapter_config.json) beside a model, and transformers would merge it. Move the adapter's files to a folder of their own, and give that as \`lora\` (\`peftPath\` on loading) with the base model.`,
+  );
 }
 
 /** The folder's name, or the repository's when the folder is a snapshot in the Hugging Face cache. */

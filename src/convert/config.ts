@@ -113,10 +113,11 @@ function checkpointOf(json: JsonObject): Pick<CheckpointConfig, "profile" | "che
   const found = findCheckpoint(name);
   if (found) return { ...found, name };
   const headless = /^(XLMRoberta|Roberta|Bert|Gemma2?|MiniCPM)(Model|ForMaskedLM)$/.test(name);
+  const code = isObject(json.auto_map) ? " Its code is part of the repository (`auto_map`), which is not run here." : "";
   const why = headless
     ? "is a model without a score head, such as an embedding model; a reranker's config.json names a ...ForSequenceClassification or ...ForCausalLM class"
     : "is not supported";
-  throw new RerankerError("CONVERT_FAILED", `Architecture ${JSON.stringify(name)} ${why}. Supported: ${known.join(", ")}.`);
+  throw new RerankerError("CONVERT_FAILED", `Architecture ${JSON.stringify(name)} ${why}.${code} Supported: ${known.join(", ")}.`);
 }
 
 function throwIfUnsupported(json: JsonObject, checkpoint: CheckpointProfile): void {

@@ -28,6 +28,7 @@ export async function proveTokenizer(
     const tokenizer = addon.loadTokenizer(path, spec);
     if (profile.layout.kind === "pair") {
       const layout = inputLayoutOf(addon.readGguf(path), profile, "The checkpoint");
+      if (!pairs.own && profile.defaults.truncation !== "longest_first") throw nameless(config);
       if (layout.kind === "pair") throwIfJoinedOtherwise(layout, pairTemplateOf(pairs.postProcessor), pairs.own);
       if (layout.kind === "pair" && layout.documentTokenType >= (config.quantities.get("n_token_type") ?? 2)) throw fewTokenTypes(config);
       throwIfOtherPadding(config, metadata);
@@ -52,6 +53,15 @@ function throwIfOtherPadding({ checkpoint, padTokenId }: CheckpointConfig, metad
   throw new RerankerError(
     "CONVERT_FAILED",
     `\`pad_token_id\` in config.json is ${padTokenId}, and the tokenizer's padding has the id ${String(padding ?? "of no token")}: positions would be counted from another place than in training.`,
+  );
+}
+
+/** FlagEmbedding joins pairs through the class, and one that knows only tokenizer.json puts nothing around the texts. */
+function nameless({ name }: CheckpointConfig): RerankerError {
+  return new RerankerError(
+    "TOKENIZER_UNSUPPORTED",
+    `The tokenizer has no class of its own (\`tokenizer_class\` in tokenizer_config.json): FlagEmbedding then feeds ${name} pairs without special tokens, sentence-transformers feeds it those of \`post_processor\`. ` +
+      "Name the class that it was trained with there, such as BertTokenizer or XLMRobertaTokenizer.",
   );
 }
 

@@ -92,15 +92,30 @@ async function weightFiles(folder: string, stem: string): Promise<Pick<SafeTenso
   throw new RerankerError("CONVERT_FAILED", await missingWeights(folder, stem));
 }
 
+/** What is there instead of the weights, and how to come by them. Nothing is written over what is there. */
 async function missingWeights(folder: string, stem: string): Promise<string> {
-  for (const pickled of ["pytorch_model.bin", "pytorch_model.bin.index.json", "adapter_model.bin"]) {
-    if (!(await exists(join(folder, pickled)))) continue;
+  const has = (name: string) => exists(join(folder, name));
+  if (stem === "adapter_model") {
+    if (!(await has("adapter_model.bin")))
+      return `There is no \`adapter_model.safetensors\` in \`${folder}\`; give the folder of a complete peft adapter.`;
     return (
-      `The weights in \`${folder}\` are a pickle (\`${pickled}\`), which can run code when opened and is not read here. ` +
-      "Download the repository's `*.safetensors`, or make them once in Python: " +
-      "`AutoModel….from_pretrained(folder).save_pretrained(folder, safe_serialization=True)`."
+      `The adapter in \`${folder}\` is a pickle (\`adapter_model.bin\`), which can run code when opened and is not read here. Save it once more in Python, ` +
+      `with its base model: \`PeftModel.from_pretrained(base, "${folder}").save_pretrained("${folder}-safetensors")\`.`
     );
   }
+  for (const pickled of ["pytorch_model.bin", "pytorch_model.bin.index.json"]) {
+    if (!(await has(pickled))) continue;
+    const config = await readJsonObject(join(folder, "config.json"));
+    const name = Array.isArray(config?.architectures) ? String(config.architectures[0]) : "";
+    const auto = /ForCausalLM$/.test(name) ? "AutoModelForCausalLM" : "AutoModelForSequenceClassification"; // the plain one would drop the head
+    return (
+      `The weights in \`${folder}\` are a pickle (\`${pickled}\`), which can run code when opened and is not read here. ` +
+      "Download the repository's `*.safetensors`, or make them once in Python, in a folder of their own: " +
+      `\`${auto}.from_pretrained("${folder}").save_pretrained("${folder}-safetensors")\`, and the tokenizer's files beside them.`
+    );
+  }
+  if ((await has("model.onnx")) || (await has("onnx")))
+    return `\`${folder}\` has ONNX weights only, which are not read; download \`${stem}.safetensors\`.`;
   return `There is no \`${stem}.safetensors\` or \`${stem}.safetensors.index.json\` in \`${folder}\`; give the folder of a complete checkpoint.`;
 }
 

@@ -1,9 +1,10 @@
 // Weight files as the converter reads them: whole on this disk, or still on their way to it.
 import type { Hash } from "node:crypto";
-import { type FileHandle, open } from "node:fs/promises";
-import { basename } from "node:path";
+import type { FileHandle } from "node:fs/promises";
+import { basename, dirname } from "node:path";
 import { RerankerError } from "../errors.js";
 import { readAt } from "../files/output-file.js";
+import { openRegular } from "../files/regular-file.js";
 
 export interface WeightFile {
   /** File name without its folder. */
@@ -39,9 +40,9 @@ export function localFile(path: string): WeightFile {
   return {
     name,
     async open() {
-      const handle = await open(path, "r").catch((cause: NodeJS.ErrnoException) => {
-        throw new RerankerError(cause.code === "ENOENT" ? "MODEL_NOT_FOUND" : "IO", `Cannot open \`${name}\`: ${cause.message}`, { cause });
-      });
+      const handle = await openRegular(path, `\`${name}\``);
+      if (!handle)
+        throw new RerankerError("MODEL_NOT_FOUND", `There is no \`${name}\` in \`${dirname(path)}\`; download all weight files.`);
       return localReader(handle, name);
     },
     verified: () => Promise.resolve(),

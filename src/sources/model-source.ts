@@ -8,6 +8,8 @@ import { show } from "../checks.js";
 import type { ArrivingWeights } from "../convert/weight-file.js";
 import { RerankerError } from "../errors.js";
 import { userCacheFolder } from "../files/cache-folder.js";
+import { readJsonObject } from "../files/json.js";
+import { kindOfFile } from "../files/regular-file.js";
 import type { WeightConsumer } from "./hub/download.js";
 import { asFileError } from "./hub/download-file.js";
 import { fetchModel, type HubOptions, type Snapshot } from "./hub/hub.js";
@@ -50,7 +52,15 @@ export async function resolveModelSource(modelNameOrPath: string, options: Sourc
   if (kind !== undefined && options.revision !== undefined) {
     throw new TypeError(`\`revision\` is for models on the hub; ${show(modelNameOrPath)} is a ${kind} here`);
   }
-  if (kind === "file") return ggufFile(modelNameOrPath, options);
+  if (kind === "file") {
+    const part = /\.(safetensors|bin|json|onnx|pt|pth|model)$/i.test(modelNameOrPath);
+    if (part)
+      throw new RerankerError(
+        "MODEL_NOT_FOUND",
+        `${show(modelNameOrPath)} is one file of a checkpoint; give its folder ${show(dirname(modelNameOrPath))}`,
+      );
+    return ggufFile(modelNameOrPath, options);
+  }
   if (kind === "folder") return fromFolder(modelNameOrPath, options, convert);
   const name = hubName(modelNameOrPath);
   if (name.file !== undefined) ggufFile(modelNameOrPath, options); // before it is downloaded
@@ -115,12 +125,38 @@ function ggufFile(path: string, options: SourceOptions): string {
 }
 
 async function fromFolder(folder: string, options: SourceOptions, convert: Converter): Promise<string> {
-  const files = await readdir(folder);
+  const files = await readdir(folder).catch((cause: Error) => {
+    throw new RerankerError("IO", `Cannot read the folder ${show(folder)}: ${cause.message}`, { cause });
+  });
   if (files.includes("config.json")) return convertCached(folder, options, convert);
   const ggufs = files.filter((file) => file.endsWith(".gguf"));
   if (ggufs.length === 1) return ggufFile(join(folder, ggufs[0] ?? ""), options);
-  const why = ggufs.length > 1 ? `several .gguf files: ${ggufs.join(", ")}; name one` : "neither config.json nor a .gguf file";
-  throw new RerankerError("MODEL_NOT_FOUND", `Folder ${show(folder)} has ${why}`);
+  throw new RerankerError("MODEL_NOT_FOUND", await whyNoModel(folder, files));
+}
+
+/** What a folder is that people take for a model, and the call that works. */
+async function whyNoModel(folder: string, files: readonly string[]): Promise<string> {
+  const ggufs = files.filter((file) => file.endsWith(".gguf"));
+  if (ggufs.length > 1) return `Folder ${show(folder)} has several .gguf files: ${ggufs.join(", ")}; name one`;
+  if (files.includes("adapter_config.json")) {
+    const config = await readJsonObject(join(folder, "adapter_config.json")).catch(() => undefined);
+    const base = config?.["base_model_name_or_path"];
+    return `Folder ${show(folder)} holds a LoRA adapter, not a model: load ${typeof base === "string" && base !== "" ? show(base) : "its base model"} with \`peftPath\` set to this folder (\`convert --lora\`)`;
+  }
+  const repository = /^models--(.+?)--(.+)$/.exec(basename(resolve(folder)));
+  if (repository) {
+    const snapshots = await readdir(join(folder, "snapshots")).catch((): string[] => []);
+    const [first] = snapshots;
+    const path = first === undefined ? "" : `, or ${show(join(folder, "snapshots", first))}`;
+    return `Folder ${show(folder)} is where the Hugging Face cache keeps a repository: name it ${show(`${repository[1]}/${repository[2]}`)}${path}`;
+  }
+  const cached = files.filter((file) => file.startsWith("models--"));
+  if (cached.length > 0)
+    return `Folder ${show(folder)} is a Hugging Face cache; name one of its models: ${cached
+      .slice(0, 10)
+      .map((file) => file.slice(8).replace("--", "/"))
+      .join(", ")}`;
+  return `Folder ${show(folder)} has neither config.json nor a .gguf file`;
 }
 
 /**
@@ -193,5 +229,7 @@ async function kindOf(path: string): Promise<"file" | "folder" | undefined> {
       return undefined;
     throw new RerankerError("IO", `Cannot read ${show(path)}: ${error.message}`, { cause: error });
   });
-  return stats?.isDirectory() ? "folder" : stats ? "file" : undefined;
+  if (!stats || stats.isFile()) return stats && "file";
+  if (stats.isDirectory()) return "folder";
+  throw new RerankerError("IO", `Cannot read ${show(path)}: it is ${kindOfFile(stats)}, no regular file`);
 }

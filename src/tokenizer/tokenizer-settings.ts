@@ -27,6 +27,12 @@ export function tokenizerSettings(config: JsonObject, truncation: unknown, of: T
       "`fix_mistral_regex` is true, which replaces the pre-tokenizer",
       "Save the tokenizer with the fixed rules and without the field",
     );
+  // A unigram model has special tokens among its pieces, and finds them there though none is parsed.
+  if (config["split_special_tokens"] === true && of.model === "Unigram")
+    throw unsupported(
+      "`split_special_tokens` is true",
+      `${of.name} still reads some of them as tokens, which is not done here; set it to false`,
+    );
   for (const field of ["split_special_tokens", "from_slow", "do_lower_case", "tokenize_chinese_chars"]) {
     const value = config[field];
     if (value !== undefined && value !== null && typeof value !== "boolean")

@@ -1,7 +1,7 @@
 // A file of reference cases in the format of test/golden: cases.json, or tokenization.json.
-import { open } from "node:fs/promises";
 import { RerankerError } from "../errors.js";
 import { type JsonObject, parseJsonObject } from "../files/json.js";
+import { openRegular } from "../files/regular-file.js";
 import { badLine, formatOf, readRows } from "../records/index.js";
 import type { LoadOptions, ScoreOptions } from "../reranker/options.js";
 import type { Pair } from "../reranker/scoring.js";
@@ -25,9 +25,8 @@ const MAX_CASES_BYTES = 256 * 1024 * 1024;
 /** A case file in the golden format, or a table of `query`, `passage` and `score`: JSONL, CSV, TSV or Parquet. */
 export async function readCases(path: string): Promise<readonly GivenCase[]> {
   if (formatOf(path)) return readScoredPairs(path);
-  const file = await open(path, "r").catch((cause: NodeJS.ErrnoException) => {
-    throw new RerankerError("IO", `Cannot read ${path}: ${cause.message}`, { cause });
-  });
+  const file = await openRegular(path, path);
+  if (!file) throw new RerankerError("IO", `Cannot read ${path}: there is no such file`);
   try {
     if ((await file.stat()).size > MAX_CASES_BYTES) throw new RerankerError("IO", `${path} is too long for a file of cases`);
     const json = parseJsonObject(await file.readFile(), path);

@@ -1,7 +1,8 @@
 // The cache layout of huggingface_hub: blobs by their hash, snapshots of links to them by commit, refs from branch to commit.
 import { randomBytes } from "node:crypto";
-import { copyFile, mkdir, readFile, rename, rm, stat, symlink, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, rename, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
+import { readText } from "../../files/bounded-file.js";
 import { isRevision, isSafePath } from "./names.js";
 
 export const COMMIT = /^[0-9a-f]{40}$/;
@@ -28,7 +29,7 @@ export function blobPath(repository: CachedRepository, hash: string): string {
 export async function readRef(repository: CachedRepository, revision: string): Promise<string | undefined> {
   if (COMMIT.test(revision)) return revision;
   if (!isRevision(revision)) return undefined;
-  const commit = (await readFile(join(repository.folder, "refs", revision), "utf8").catch(() => "")).trim();
+  const commit = ((await readText(join(repository.folder, "refs", revision))) ?? "").trim();
   return COMMIT.test(commit) ? commit : undefined;
 }
 
