@@ -1,5 +1,4 @@
 // bge-reranker calibrate: what a model's scores mean on somebody's own data.
-import { writeFile } from "node:fs/promises";
 import { type Command, Option } from "commander";
 import {
   type Calibration,
@@ -8,12 +7,13 @@ import {
   type LabelledLogit,
   type LabelledPair,
   loadDataset,
-  RerankerError,
   type ScoreOptions,
   thresholdFigures,
 } from "../index.js";
+import { badLine, type Line, parseJsonLine, readLines } from "../records/index.js";
 import { addModelOptions, loadOptionsOf, type ModelOptions, parseInteger, parseNumber, UsageError } from "./arguments.js";
 import { loadingLine } from "./loading.js";
+import { checkOutput, Output } from "./output.js";
 import { oneLine, progressLine, write } from "./terminal.js";
 
 interface Options extends ModelOptions {
@@ -23,6 +23,7 @@ interface Options extends ModelOptions {
   readonly precision: number;
   readonly method: "platt" | "isotonic";
   readonly output?: string;
+  readonly force?: true;
   readonly json?: true;
 }
 
@@ -41,6 +42,7 @@ export function addCalibrate(program: Command, signal: AbortSignal): void {
         .default("platt"),
     )
     .option("-o, --output <file>", "write the calibration here, for --calibration of rerank, score, serve ...")
+    .option("-f, --force", "replace an existing --output")
     .option("--json", "print the calibration as JSON");
   addModelOptions(command)
     .addHelpText(

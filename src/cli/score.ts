@@ -87,7 +87,7 @@ function exists(path: string): Promise<boolean> {
 /** What decides the scores of a run. */
 async function makerOf({ model }: Reranker, options: Options): Promise<Maker> {
   const { normalize, maxLength, queryMaxLength, queryInstruction, passageInstruction, prompt } = options;
-  const { cutoffLayers, compressLayers, compressRatio, headSelection } = options;
+  const { cutoffLayers, compressLayers, compressRatio, headSelection, calibration } = options;
   return {
     model: model.name ?? model.path,
     fingerprint: await fingerprintOf(model.path),
@@ -102,6 +102,7 @@ async function makerOf({ model }: Reranker, options: Options): Promise<Maker> {
       "--compress-layers": compressLayers,
       "--compress-ratio": compressRatio,
       "--head-selection": headSelection,
+      "--calibration": calibration,
     },
   };
 }
