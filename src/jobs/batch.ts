@@ -2,7 +2,6 @@
 import { mkdir, realpath, rmdir, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { type Reranker, RerankerError } from "../index.js";
-import { FolderStorage } from "./folder-storage.js";
 import { InputReader } from "./input-reader.js";
 import { knownFiles, MANIFEST, type Manifest, readManifest, type Totals, throwIfOther, totalsOf, writeManifest } from "./manifest.js";
 import { mergeParts } from "./merge.js";
@@ -11,7 +10,8 @@ import { type JobWishes, type PreparedJob, prepareJob } from "./prepare.js";
 import type { OnWork } from "./score-window.js";
 import { partName, recordName, type Shard } from "./shard.js";
 import type { JobSpec } from "./spec.js";
-import type { Storage } from "./storage.js";
+import { FolderStorage } from "./storage/folder-storage.js";
+import type { Storage } from "./storage/storage.js";
 
 export interface BatchOptions {
   /** A folder of parts, or one file. */

@@ -2,11 +2,15 @@
 import type { Command } from "commander";
 import type { CommandLine } from "./command-line.js";
 import { addInputOptions, type BatchCommandOptions } from "./input-options.js";
+import { addQueueOptions, type EnqueueCommandOptions, type JobsCommandOptions, type WorkerCommandOptions } from "./queue/options.js";
 
 /** Adds `batch`, `enqueue`, `worker` and `jobs` to a program. */
 export function jobCommands(line: CommandLine): (program: Command, signal: AbortSignal) => void {
   return (program, signal) => {
     addBatch(program, signal, line);
+    addEnqueue(program, signal, line);
+    addWorker(program, signal, line);
+    addJobs(program, signal, line);
   };
 }
 
@@ -38,5 +42,80 @@ Examples:
     .action(async (inputs: string[], options: BatchCommandOptions) => {
       const { runBatchCommand } = await import("./batch-command.js");
       await runBatchCommand(inputs, options, signal, line);
+    });
+}
+
+function addEnqueue(program: Command, signal: AbortSignal, line: CommandLine): void {
+  const command = addQueueOptions(addInputOptions(program.command("enqueue"), line))
+    .description("Put a batch into a queue on Redis or Valkey, part by part, for workers on any machines")
+    .requiredOption("-o, --output <place>", "a folder that all workers see, or s3://bucket/prefix")
+    .option("--resume", "keep the parts that the output has and go on")
+    .option("--presign <seconds>", "S3: give workers addresses good for so long, so that they need no credentials", line.parseInteger)
+    .option("--attempts <n>", "how often a part is tried before it counts as failed", line.parseInteger, 5)
+    .option("--backoff-ms <n>", "wait before the first retry; it doubles each time", line.parseInteger, 5000)
+    .option("--json", "print a summary as JSON");
+  line
+    .addModelOptions(command)
+    .addHelpText(
+      "after",
+      `
+Needs npm install bullmq ioredis; for s3:// also @aws-sdk/client-s3, for --presign @aws-sdk/s3-request-presigner. The queue holds
+ranges of rows, never texts: workers read the inputs under the same paths. A job that is there is not put in twice.
+
+Examples:
+  $ bge-reranker enqueue /data/pairs.parquet -m v2-m3 -o /data/scores --format parquet --redis redis://queue:6379
+  $ bge-reranker enqueue /data/pairs.jsonl -m v2-m3 -o s3://bucket/scores --presign 86400`,
+    )
+    .action(async (inputs: string[], options: EnqueueCommandOptions) => {
+      const { runEnqueue } = await import("./queue/actions.js");
+      await runEnqueue(inputs, options, signal, line);
+    });
+}
+
+function addWorker(program: Command, signal: AbortSignal, line: CommandLine): void {
+  addQueueOptions(program.command("worker"))
+    .description("Score parts from a queue until told to stop")
+    .option("-m, --model <model>", "the model the jobs were made with; a file with other contents is refused", "default")
+    .option("--devices <names>", "cpu, cuda:0, vulkan:0, metal (default: the best present)", (value) => value.split(","))
+    .option("--threads <n>", "CPU threads (default: one for each physical core)", line.parseInteger)
+    .option("--batch-size <n>", "most pairs computed at once (default: 128)", line.parseInteger)
+    .option("--max-memory <bytes>", "most memory of the model and its batches, such as 2GB")
+    .option("--outtype <type>", "type of the weights when a checkpoint is converted")
+    .option("--revision <name>", "branch, tag or commit of a model on the hub (default: main)")
+    .option("--cache-dir <folder>", "folder for converted models")
+    .option("--concurrency <n>", "parts at once (default: by memory, at most 2: one is read while the other is scored)", line.parseInteger)
+    .option("--drain", "end when the queue has nothing to do")
+    .option("--lock-ms <n>", "how long the part of a worker that was killed waits for another", line.parseInteger, 30_000)
+    .option("--grace-ms <n>", "how long a part may still take after SIGTERM; then it goes back to the queue", line.parseInteger, 20_000)
+    .option("--max-stalled <n>", "how often a part may lose its worker before it fails", line.parseInteger, 100)
+    .option("--json", "print a summary as JSON")
+    .option("-q, --quiet", "nothing on standard error but errors")
+    .addHelpText(
+      "after",
+      `
+What scores depend on (lengths, instructions, layers) comes with each job. SIGTERM finishes the parts at work, or gives them back.
+
+Example:
+  $ bge-reranker worker -m v2-m3.gguf --threads 8 --redis redis://queue:6379`,
+    )
+    .action(async (options: WorkerCommandOptions) => {
+      const { runWorkerCommand } = await import("./queue/actions.js");
+      await runWorkerCommand(options, signal, line);
+    });
+}
+
+function addJobs(program: Command, signal: AbortSignal, line: CommandLine): void {
+  addQueueOptions(program.command("jobs"))
+    .description("Show how far the jobs of a queue are, what failed and why")
+    .option("--watch", "print it again and again")
+    .option("--retry", "try failed parts again")
+    .option("--clean", "remove completed jobs from the queue; their outputs stay")
+    .option("--prometheus", "print metrics for Prometheus")
+    .option("--listen <[host:]port>", "serve them at /metrics")
+    .option("--json", "print it as JSON")
+    .option("-q, --quiet", "nothing on standard error but errors")
+    .action(async (options: JobsCommandOptions) => {
+      const { runJobs } = await import("./queue/actions.js");
+      await runJobs(options, signal, line);
     });
 }

@@ -4,7 +4,7 @@ import type { PartRecord } from "./part.js";
 import type { KnownFile, PreparedJob } from "./prepare.js";
 import { canonical, type Shard } from "./shard.js";
 import { identityOf, type JobSpec } from "./spec.js";
-import { putBytes, type Storage } from "./storage.js";
+import { putBytes, type Storage } from "./storage/storage.js";
 
 export const MANIFEST = "_manifest.json";
 

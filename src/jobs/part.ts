@@ -6,7 +6,7 @@ import { PartFile } from "./part-file.js";
 import { type OnWork, type ScoreMemory, scoreWindow, type Work, windowsOf } from "./score-window.js";
 import { partName, recordName, type Shard } from "./shard.js";
 import { type JobSpec, shardKey } from "./spec.js";
-import { putBytes, type Storage } from "./storage.js";
+import { putBytes, type Storage } from "./storage/storage.js";
 import type { ScoredTask, Task } from "./task.js";
 import { createWriter } from "./writers.js";
 

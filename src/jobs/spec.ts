@@ -65,6 +65,6 @@ export function keyOf(spec: Omit<JobSpec, "key">): string {
 }
 
 /** What a shard's output is the output of. */
-export function shardKey(spec: Pick<JobSpec, "key">, { index, file, from, rows }: Shard): string {
-  return digestOf({ job: spec.key, index, file, row: from.row, rows });
+export function shardKey(spec: Pick<JobSpec, "key">, { index, from, rows }: Shard): string {
+  return digestOf({ job: spec.key, index, row: from.row, rows });
 }

@@ -23,9 +23,22 @@ export interface Storage {
   sweep(): Promise<void>;
 }
 
+/** Addresses of one object that are good for a while and need no credentials. */
+export interface PresignedObject {
+  readonly put: string;
+  /** Without it every part is made, whether it is there or not. */
+  readonly get?: string | undefined;
+  readonly head?: string | undefined;
+}
+
+export type StoragePlace =
+  | { readonly kind: "folder"; readonly path: string }
+  | { readonly kind: "s3"; readonly bucket: string; readonly prefix: string; readonly endpoint?: string; readonly region?: string }
+  | { readonly kind: "presigned"; readonly name: string; readonly objects: Readonly<Record<string, PresignedObject>> };
+
 /** Puts a small object in place. */
 export async function putBytes(storage: Storage, name: string, bytes: Uint8Array): Promise<void> {
-  const { PartFile } = await import("./part-file.js");
+  const { PartFile } = await import("../part-file.js");
   const pending = await storage.create(name);
   try {
     const file = await PartFile.create(pending.path);

@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto";
 import { mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { hostname } from "node:os";
 import { basename, dirname, join } from "node:path";
-import { RerankerError } from "../index.js";
+import { RerankerError } from "../../index.js";
 import type { PendingOutput, Storage } from "./storage.js";
 
 // On a shared file system nobody can tell whether another machine's process still runs.
