@@ -1,5 +1,6 @@
 // bge-reranker worker: takes shards from the queue, keeps their locks while a thread scores them, and stops cleanly.
 import { freemem } from "node:os";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Job, Worker as QueueWorker } from "bullmq";
 import { RerankerError } from "../../index.js";
 import { type Manifest, readManifest, totalsOf, writeManifest } from "../manifest.js";
@@ -48,6 +49,7 @@ export async function runWorker(connection: Connection, options: WorkerOptions):
     fatal ??= error;
     giveUp.abort(error);
     stop.abort(error);
+    worker.close().catch(() => undefined); // at once: it would take the shard that it gives back
   };
   const scoring = new Scoring({ model: options.model, machine: options.machine }, (model) => options.say(describe(model, concurrency)));
 
@@ -123,12 +125,13 @@ function watch(worker: QueueWorker, counts: { failed: number }, say: (text: stri
   worker.on("stalled", (id) => say(`${id.slice(0, 16)} had lost its worker and is taken up again`));
 }
 
-async function untilDone(worker: QueueWorker, { bullmq, redis }: Connection, options: WorkerOptions, stop: AbortSignal): Promise<void> {
+async function untilDone(worker: QueueWorker, { bullmq, redis }: Connection, options: WorkerOptions, dead: AbortSignal): Promise<void> {
+  const stop = AbortSignal.any([options.signal, dead]);
   const queue = new bullmq.Queue(options.queue, { connection: redis });
   queue.on("error", () => undefined);
   try {
-    while (!options.signal.aborted && !stop.aborted && worker.isRunning()) {
-      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    while (!stop.aborted && worker.isRunning()) {
+      await sleep(POLL_MS, undefined, { signal: stop }).catch(() => undefined);
       if (!options.drain) continue;
       const counts = await queue.getJobCounts("wait", "active", "delayed", "prioritized");
       if (Object.values(counts).every((count) => count === 0)) return;
