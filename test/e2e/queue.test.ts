@@ -231,15 +231,24 @@ describe.skipIf(!redisServer)("the queue", () => {
     });
   });
 
-  it("loses and doubles nothing when workers and Redis are killed", async () => {
-    const { stdout } = await execute(process.execPath, [
-      join(root, "scripts", "checks", "chaos.mjs"),
-      "--short",
-      "--pairs",
-      "1000",
-      "--kills",
-      "3",
-    ]);
+  it("loses and doubles nothing when workers and Redis are killed", { timeout: 300_000 }, async () => {
+    const args = [join(root, "scripts", "checks", "chaos.mjs"), "--short", "--pairs", "1000", "--kills", "3"];
+    const { stdout } = await execute(process.execPath, args);
     expect(stdout).toMatch(/\| rows missing \| 0 \|\n\| rows doubled \| 0 \|\n\| rows that differ from one process on one thread \| 0 \|/);
+  });
+
+  it("lets a worker end while Redis is away", async () => {
+    await enqueue(at("z"), "z");
+    const child = spawn(process.execPath, [join(root, "lib", "cli.js"), "worker", "-m", model, "--threads", "1", "--queue", "z"], {
+      env: { ...process.env, ...environment },
+    });
+    const ended = new Promise((resolve) => child.once("close", (code) => resolve(code)));
+    while (!existsSync(at("z/_manifest.json")) || !JSON.parse(readFileSync(at("z/_manifest.json"), "utf8")).complete) {
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    stopRedis();
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    child.kill("SIGTERM");
+    expect(await ended).toBe(0);
   });
 });

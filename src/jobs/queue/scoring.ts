@@ -59,6 +59,10 @@ export class Scoring {
     }).finally(() => signal.removeEventListener("abort", abort));
   }
 
+  get isIdle(): boolean {
+    return this.#waiting.size === 0;
+  }
+
   async close(): Promise<void> {
     this.#send({ kind: "close" });
     await this.#ended;

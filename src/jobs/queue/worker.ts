@@ -96,12 +96,33 @@ export async function runWorker(connection: Connection, options: WorkerOptions):
     await untilDone(worker, connection, options, stop.signal);
   } finally {
     const timer = setTimeout(() => giveUp.abort(new Error("The worker stops")), fatal ? 0 : options.graceMs);
-    await worker.close();
+    if (!(await closes(worker, scoring)))
+      options.say("queue: Redis was away when the worker stopped; its parts go back when their locks lapse");
     clearTimeout(timer);
     await scoring.close();
   }
   if (fatal) throw fatal;
   return counts;
+}
+
+const CLOSE_MS = 5000;
+
+/** BullMQ waits forever when it is closed while its connection is down: once nothing is scored any more it gets a while. */
+async function closes(worker: QueueWorker, scoring: Scoring): Promise<boolean> {
+  let closed = false;
+  worker.close().then(
+    () => (closed = true),
+    () => (closed = true),
+  );
+  for (let idleMs = 0; !closed; ) {
+    await sleep(100);
+    idleMs = scoring.isIdle ? idleMs + 100 : 0;
+    if (idleMs < CLOSE_MS) continue;
+    worker.disconnect().catch(() => undefined);
+    setTimeout(() => process.exit(), 2 * CLOSE_MS).unref(); // whatever it still holds open
+    return false;
+  }
+  return true;
 }
 
 function watch(worker: QueueWorker, counts: { failed: number }, say: (text: string) => void): void {
