@@ -72,6 +72,7 @@ async function score(
       let begun: number | undefined;
       const onSlice = () => {
         begun ??= performance.now();
+        ticket.begin();
         state.stage = "computing";
         for (const tokens of model.newBatches()) metrics.batchTokens.observe(tokens);
       };

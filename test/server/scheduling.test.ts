@@ -44,6 +44,7 @@ describe("admission", () => {
   test("tells to come again after the queued tokens over the measured rate", () => {
     const admission = new Admission({ maxQueueTokens: 10_000, maxConcurrent: 99 });
     const done = admission.admit(4000);
+    done.begin();
     vi.advanceTimersByTime(1000);
     done.done(4000);
     expect(admission.tokensPerSecond).toBeCloseTo(4000, -1);
@@ -51,6 +52,33 @@ describe("admission", () => {
     const { retryAfterMs } = refusal(admission, 5000);
     expect(retryAfterMs).toBeCloseTo(2000, -2);
     expect(refusal(admission, 5000).headers()).toMatchObject({ "retry-after": "2" });
+  });
+
+  test("refuses what could not be done in time, by the rate of computing alone", () => {
+    const admission = new Admission({ maxQueueTokens: 1_000_000, maxConcurrent: 99, requestTimeoutMs: 10_000 });
+    const first = admission.admit(20_000);
+    vi.advanceTimersByTime(120_000); // a model is loaded
+    first.begin();
+    vi.advanceTimersByTime(2000);
+    first.done(4000);
+    expect(admission.tokensPerSecond).toBeCloseTo(2000, -1);
+    const others = [3000, 3000, 3000, 3000, 3000].map((tokens) => admission.admit(tokens)); // the last of them: 18,000 in all
+    const { status, message } = refusal(admission, 3000);
+    expect(status).toBe(429);
+    expect(message).toContain("it would take about 11 s, and a request may take 10 s (--request-timeout)");
+    // A small one has its turns between theirs.
+    admission.admit(1000).release();
+    others[0]?.release();
+    admission.admit(3000);
+  });
+
+  test("takes what it has no rate for", () => {
+    const admission = new Admission({ maxQueueTokens: 1_000_000, maxConcurrent: 99, requestTimeoutMs: 10 });
+    const first = admission.admit(100_000);
+    first.begin();
+    vi.advanceTimersByTime(500);
+    first.done(10);
+    admission.admit(100_000);
   });
 
   test("keeps the wait short, whatever the rate", () => {
@@ -66,6 +94,7 @@ describe("admission", () => {
     const admission = new Admission({ maxQueueTokens: 10_000, maxConcurrent: 99 });
     const work = () => {
       const ticket = admission.admit(1000);
+      ticket.begin();
       vi.advanceTimersByTime(500);
       ticket.done(1000);
       ticket.release();
