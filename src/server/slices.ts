@@ -1,12 +1,12 @@
-// A request's pairs in slices of about one batch of the engine, each distinct pair once.
+// A request's pairs in slices of a few batches of the engine, each distinct pair once.
 import { type Reranker, RerankerError, type RerankOptions, type RerankResult } from "../index.js";
 import type { ScoredDocument } from "./answers.js";
 import type { RerankRequest, Texts } from "./request.js";
 import type { Slice } from "./turns.js";
 
-// One batch of the engine (native/engine.cpp).
-const CPU_SLICE = 1024;
-const OTHER_SLICE = 4096;
+// Two batches of the engine (native/engine.cpp): a call of the common size is one slice, which the engine cuts best.
+const CPU_SLICE = 2 * 1024;
+const OTHER_SLICE = 2 * 4096;
 const BYTES_PER_TOKEN = 4;
 // Special tokens around a pair.
 const PAIR_TOKENS = 4;

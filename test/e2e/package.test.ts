@@ -56,6 +56,22 @@ describe("the packed package", () => {
     expect(results.map((r) => r.index).sort()).toEqual([0, 1]);
   });
 
+  it("serves over HTTP, page and all, from ESM and CommonJS", () => {
+    const calls = `
+      const server = await serve({ port: 0, log: "off", models: { tiny: ${JSON.stringify(model)} } });
+      const post = (path, body) => fetch(server.url + path, { method: "POST", body: JSON.stringify(body) }).then((answer) => answer.json());
+      const { model, results } = await post("/v1/rerank", { query: "panda", documents: ["hi", "bear"] });
+      const [{ score }] = await post("/rerank", { query: "panda", texts: ["hi"] });
+      const page = await (await fetch(server.url)).text();
+      const { openapi } = await (await fetch(server.url + "/openapi.json")).json();
+      console.log(JSON.stringify([model, results.length, typeof score, page.includes("<html"), openapi]));
+      await server.close();`;
+    const esm = script("serve.mjs", `import { serve } from "bge-reranker/server";${calls}`);
+    expect(esm).toMatchObject({ status: 0, stderr: "", stdout: '["tiny",2,"number",true,"3.1.0"]\n' });
+    const cjs = script("serve.cjs", `const { serve } = require("bge-reranker/server");(async () => {${calls}})();`);
+    expect(cjs.stdout).toBe(esm.stdout);
+  });
+
   it("runs the README's first example as printed", () => {
     const [, example] = /```js\n(import [^`]+)```/.exec(readFileSync(path.join(root, "README.md"), "utf8")) as RegExpExecArray;
     const { status, stdout, stderr } = script("readme.mjs", example as string);
