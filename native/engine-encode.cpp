@@ -7,6 +7,11 @@
 namespace bge {
 
 EncodedPair Engine::encode(const std::string & query, const std::string & document, const LengthLimits & limits, bool parse_special) const {
+    if (options_.layout.kind == InputLayout::Kind::chat) {
+        const PairTemplate pair(*tokenizer_, limits.parts, parse_special);
+        const size_t max_length = size_t(limits.max_length);
+        return pair.encode(pair.encode_query(query, max_length), query, document, max_length);
+    }
     const auto ids = [&](const std::string & text, int32_t limit) { return tokenizer_->encode(text, {parse_special, size_t(limit) + 1}); };
     return encode(query, ids(query, limits.query_ids()), document, ids(document, limits.max_length), limits, parse_special);
 }
@@ -38,32 +43,63 @@ void Engine::check(const Request & request) const {
     Cascade::check(request.cascade, params);
 }
 
-void Engine::prepare(Job & job) {
-    const Request & r = job.request;
-    const size_t n_pairs = r.pairs.size() / 2;
-    // Each distinct text is encoded once, up to what its longest use keeps and one id more, which tells a cut.
-    std::vector<size_t> limit(r.texts.size(), 0);
-    for (size_t i = 0; i < n_pairs; i++) {
-        limit[r.pairs[2 * i]] = std::max(limit[r.pairs[2 * i]], size_t(r.limits.query_ids()) + 1);
-        limit[r.pairs[2 * i + 1]] = std::max(limit[r.pairs[2 * i + 1]], size_t(r.limits.max_length) + 1);
-    }
-    std::vector<std::vector<int32_t>> ids(r.texts.size());
-    std::vector<std::exception_ptr> failures(r.texts.size());
-    pool().parallel_for(int(r.texts.size()), [&](int i, int) {
+// In parallel; the first that fails speaks for all.
+void Engine::for_each_text(const Job & job, size_t n, const std::function<void(size_t)> & encode) {
+    std::vector<std::exception_ptr> failures(n);
+    pool().parallel_for(int(n), [&](int i, int) {
         if (job.cancelled || abandoned_) return;
         try {
-            ids[i] = tokenizer_->encode(r.texts[i], {r.parse_special, limit[i]});
+            encode(size_t(i));
         } catch (...) {
-            failures[i] = std::current_exception();
+            failures[size_t(i)] = std::current_exception();
         }
     });
     for (const auto & failure : failures) if (failure) std::rethrow_exception(failure);
+}
+
+// Each distinct text is encoded once, up to what its longest use keeps and one id more, which tells a cut.
+std::vector<EncodedPair> Engine::encode_texts(const Job & job) {
+    const Request & r = job.request;
+    std::vector<size_t> limit(r.texts.size(), 0);
+    for (size_t i = 0; i < r.pairs.size(); i++) {
+        limit[r.pairs[i]] = std::max(limit[r.pairs[i]], size_t(i % 2 == 0 ? r.limits.query_ids() : r.limits.max_length) + 1);
+    }
+    std::vector<std::vector<int32_t>> ids(r.texts.size());
+    for_each_text(job, r.texts.size(), [&](size_t i) { ids[i] = tokenizer_->encode(r.texts[i], {r.parse_special, limit[i]}); });
+    std::vector<EncodedPair> out;
+    if (job.cancelled || abandoned_) return out;
+    for (size_t i = 0; i < r.pairs.size(); i += 2) {
+        const int32_t query = r.pairs[i], document = r.pairs[i + 1];
+        out.push_back(encode(r.texts[query], ids[query], r.texts[document], ids[document], r.limits, r.parse_special));
+    }
+    return out;
+}
+
+// Tokens form across the seams of a template, so each pair is encoded as a whole.
+std::vector<EncodedPair> Engine::encode_chat(const Job & job) {
+    const Request & r = job.request;
+    const PairTemplate pair(*tokenizer_, r.limits.parts, r.parse_special);
+    const size_t max_length = size_t(r.limits.max_length);
+    std::vector<std::vector<int32_t>> beginnings(r.texts.size());
+    for (size_t i = 0; i < r.pairs.size(); i += 2) beginnings[size_t(r.pairs[i])] = {0}; // to be filled in
+    for_each_text(job, r.texts.size(), [&](size_t i) { if (!beginnings[i].empty()) beginnings[i] = pair.encode_query(r.texts[i], max_length); });
+    std::vector<EncodedPair> out(r.pairs.size() / 2);
+    for_each_text(job, out.size(), [&](size_t i) {
+        const int32_t query = r.pairs[2 * i], document = r.pairs[2 * i + 1];
+        out[i] = pair.encode(beginnings[size_t(query)], r.texts[size_t(query)], r.texts[size_t(document)], max_length);
+    });
+    return out;
+}
+
+void Engine::prepare(Job & job) {
+    const Request & r = job.request;
+    const size_t n_pairs = r.pairs.size() / 2;
+    std::vector<EncodedPair> encoded = options_.layout.kind == InputLayout::Kind::chat ? encode_chat(job) : encode_texts(job);
     if (job.cancelled || abandoned_) return; // finish_jobs() takes it out
 
     job.encoded.reserve(n_pairs);
     for (size_t i = 0; i < n_pairs; i++) {
-        const int32_t query = r.pairs[2 * i], document = r.pairs[2 * i + 1];
-        EncodedPair pair = encode(r.texts[query], ids[query], r.texts[document], ids[document], r.limits, r.parse_special);
+        EncodedPair & pair = encoded[i];
         const int64_t n = int64_t(pair.ids.size());
         if (facts_.n_ctx > 0 && n > facts_.n_ctx) {
             throw Error("INPUT_TOO_LONG", "Pair " + std::to_string(i) + " has " + std::to_string(n) + " tokens, but the model has " + std::to_string(facts_.n_ctx) +

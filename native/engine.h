@@ -104,6 +104,9 @@ private:
     void run();
     void load_weights(); // no-op when they are there
     void release_weights();
+    std::vector<EncodedPair> encode_texts(const Job & job);
+    std::vector<EncodedPair> encode_chat(const Job & job);
+    void for_each_text(const Job & job, size_t n, const std::function<void(size_t)> & encode);
     void prepare(Job & job);                     // encodes and checks every pair
     bool step();                                 // computes one ubatch; false when nothing is left to do
     std::vector<Slot> fill(int64_t max_tokens);  // takes pairs off the front job and of those that ask the same

@@ -263,6 +263,26 @@ ggml_tensor * GraphBuilder::rms_norm(const Norm & norm, ggml_tensor * x, ggml_te
     return residual ? ggml_add(ctx(), residual, y) : y;
 }
 
+ggml_tensor * GraphBuilder::head_norm(const Norm & norm, ggml_tensor * x, int n_head) {
+    const int64_t head_dim = x->ne[0] / n_head;
+    if (kernels()) {
+        return custom(x->ne[0], x->ne[1], {x}, [this, &norm, n_head, head_dim](ggml_tensor * dst) {
+            const ggml_tensor * x = dst->src[0];
+            float * y = static_cast<float *>(dst->data);
+            for (int64_t i = 0; i < dst->ne[1]; i++) std::copy_n(row_data(x) + row_stride(x) * i, dst->ne[0], y + row_stride(dst) * i);
+            cpu::NormParams params;
+            params.n_rows = int(dst->ne[1]) * n_head;
+            params.n = int(head_dim);
+            params.eps = norm.eps;
+            params.weight = row_data(norm.weight);
+            cpu::rms_norm(kernels()->pool, params, y, size_t(head_dim), y, size_t(head_dim));
+        });
+    }
+    ggml_tensor * heads = ggml_view_3d(ctx(), x, head_dim, n_head, x->ne[1], head_dim * sizeof(float), x->nb[1], 0);
+    ggml_tensor * y = ggml_mul(ctx(), ggml_rms_norm(ctx(), heads, norm.eps), norm.weight);
+    return ggml_reshape_2d(ctx(), y, x->ne[0], x->ne[1]);
+}
+
 ggml_tensor * GraphBuilder::rope(ggml_tensor * x, const std::vector<int32_t> & positions, int n_head, int head_dim, const cpu::RopeFrequencies & frequencies,
                                   cpu::RopeStyle style) {
     if (kernels()) {

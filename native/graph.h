@@ -84,6 +84,9 @@ public:
     // residual + RMS(x) * weight; residual may be null
     ggml_tensor * rms_norm(const Norm & norm, ggml_tensor * x, ggml_tensor * residual = nullptr);
 
+    // rms_norm of each of the n_head heads in every row
+    ggml_tensor * head_norm(const Norm & norm, ggml_tensor * x, int n_head);
+
     // Rotates n_head heads in every row; `positions` has one a row.
     ggml_tensor * rope(ggml_tensor * x, const std::vector<int32_t> & positions, int n_head, int head_dim, const cpu::RopeFrequencies & frequencies,
                        cpu::RopeStyle style);

@@ -59,9 +59,11 @@ static EncodedPair join_pair(const InputLayout & layout, const LengthLimits & li
 
 // Source: FlagEmbedding inference/reranker/decoder_only/base.py. The limit counts separator and prompt once before
 // they are added, so a sequence may reach max_length + 2 * (separator + prompt): kept, since it decides what is read.
+// mxbai-rerank mxbai_rerank_v2.py, prepare_inputs, counts neither them nor what stands before the query.
 static EncodedPair join_prompt(const InputLayout & layout, const LengthLimits & limits, const std::vector<int32_t> & query, size_t n_query,
                                const std::vector<int32_t> & document, size_t n_document) {
-    const size_t limit = size_t(limits.max_length) + limits.separator.size() + limits.prompt.size();
+    const size_t frame = limits.separator.size() + limits.prompt.size();
+    const size_t limit = size_t(limits.max_length) + (layout.frame_on_top ? layout.bos.size() : frame);
     std::vector<int32_t> second = limits.separator;
     append(second, document, n_document);
     const size_t kept = cut_second(layout.bos.size() + n_query, second.size(), 0, limit);

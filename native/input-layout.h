@@ -1,6 +1,7 @@
 // Query and document ids -> the ids the model reads, truncated as the reference does and reported.
 #pragma once
 #include "batch.h"
+#include "pair-template.h"
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -8,10 +9,11 @@
 namespace bge {
 
 struct InputLayout {
-    enum class Kind { pair, prompt } kind = Kind::pair;
+    enum class Kind { pair, prompt, chat } kind = Kind::pair; // chat: LengthLimits::parts, see pair-template.h
     std::vector<int32_t> before, between, after; // pair: before query between document after
     int32_t document_token_type = 0;
     std::vector<int32_t> bos; // prompt: bos query separator document separator prompt
+    bool frame_on_top = false; // prompt: max_length counts query, separator and document alone
 };
 
 // What is cut when a pair is too long: the document alone (FlagEmbedding), or first the longer of the two, as fast tokenizers and
@@ -26,6 +28,7 @@ struct LengthLimits {
     // Ids of a query that decide what is kept of it; one more tells a cut.
     int32_t query_ids() const { return truncation == Truncation::longest_first && query_max_length > max_length ? max_length : query_max_length; }
     std::vector<int32_t> separator, prompt; // prompt layouts only
+    std::vector<TemplatePart> parts;        // chat layouts only
 };
 
 // Which of two texts is the longer one, where both are longer than a pair can be.

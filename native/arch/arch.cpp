@@ -11,8 +11,11 @@ std::unique_ptr<Architecture> load_deberta_v2(Weights &, const ArchitectureOptio
 std::unique_ptr<Architecture> load_gemma(Weights &, const ArchitectureOptions &);
 std::unique_ptr<Architecture> load_gemma2(Weights &, const ArchitectureOptions &);
 std::unique_ptr<Architecture> load_gte(Weights &, const ArchitectureOptions &);
+std::unique_ptr<Architecture> load_llama(Weights &, const ArchitectureOptions &);
 std::unique_ptr<Architecture> load_minicpm(Weights &, const ArchitectureOptions &);
 std::unique_ptr<Architecture> load_modern_bert(Weights &, const ArchitectureOptions &);
+std::unique_ptr<Architecture> load_qwen2(Weights &, const ArchitectureOptions &);
+std::unique_ptr<Architecture> load_qwen3(Weights &, const ArchitectureOptions &);
 
 static const struct {
     const char * name; // general.architecture
@@ -23,8 +26,11 @@ static const struct {
     {"gemma", load_gemma},
     {"gemma2", load_gemma2},
     {"gte", load_gte},
+    {"llama", load_llama},
     {"minicpm", load_minicpm},
     {"modern-bert", load_modern_bert},
+    {"qwen2", load_qwen2},
+    {"qwen3", load_qwen3},
 };
 
 std::vector<std::string> architecture_names() {

@@ -50,6 +50,7 @@ struct Architecture : ArchitectureFacts {
 struct ArchitectureOptions {
     int32_t max_layer = 0; // layers above this one are not loaded; 0 = all
     int32_t token_id = -1; // whose logit is the score, for token-logit models
+    std::vector<float> label_weights; // the score is this sum of the labels' logits, for causal decoders
 };
 
 // Builds the architecture that `general.architecture` names. Throws Error MODEL_UNSUPPORTED for one we do not have.

@@ -26,9 +26,9 @@ static AttentionShape read_attention(const ModelFile & file, const std::string &
     out.n_head_kv = file.has(n_head_kv) ? read_count(file, n_head_kv, max_heads) : out.n_head;
     if (file.has(key_length)) out.head_dim = read_count(file, key_length, max_width);
     else if (n_embd % out.n_head == 0) out.head_dim = n_embd / out.n_head;
-    if (out.head_dim < 8 || out.head_dim % 8 != 0 || out.n_head % out.n_head_kv != 0) {
+    if (out.head_dim < 2 || out.head_dim % 2 != 0 || out.n_head % out.n_head_kv != 0) {
         throw invalid(file, std::to_string(out.n_head) + " heads of " + std::to_string(out.head_dim) + " over " + std::to_string(out.n_head_kv) +
-                      " key heads: a head should be a multiple of 8 wide and the heads divide evenly");
+                      " key heads: a head should have an even width and the heads divide evenly");
     }
     const uint32_t width = uint32_t(out.head_dim);
     if (file.u32(name + ".attention.value_length", width) != width || file.u32(name + ".rope.dimension_count", width) != width) {
@@ -60,7 +60,11 @@ Decoder::Decoder(Weights & w, const std::string & name, int32_t max_layer, const
         const std::string blk = "blk." + std::to_string(i) + ".";
         DecoderLayer & l = layers[size_t(i)];
         l.attn_norm = w.norm(blk + "attn_norm", n_embd, eps, false);
-        l.qkv = w.linear({blk + "attn_q", blk + "attn_k", blk + "attn_v"}, n_embd, {n_q, n_kv, n_kv}, false);
+        l.qkv = w.linear({blk + "attn_q", blk + "attn_k", blk + "attn_v"}, n_embd, {n_q, n_kv, n_kv}, defaults.qkv_bias);
+        if (defaults.head_norms) {
+            l.q_norm = w.norm(blk + "attn_q_norm", attn.head_dim, eps, false);
+            l.k_norm = w.norm(blk + "attn_k_norm", attn.head_dim, eps, false);
+        }
         l.attn_output = w.linear(blk + "attn_output", n_q, n_embd, false);
         l.ffn_norm = w.norm(blk + "ffn_norm", n_embd, eps, false);
         l.ffn = w.gated(blk + "ffn_gate", blk + "ffn_up", n_embd, n_ff);
@@ -82,8 +86,13 @@ void Decoder::load_heads(Weights & w) {
 
 ggml_tensor * Decoder::attend(GraphBuilder & g, const DecoderLayer & layer, const AttentionShape & shape, ggml_tensor * h, const Rows & rows, Pick pick) const {
     const std::vector<ggml_tensor *> qkv = g.linear_parts(layer.qkv, h);
-    ggml_tensor * q = g.rope(g.select(qkv[0], rows, pick), positions(rows, pick), shape.n_head, shape.head_dim, rope_theta, rope_style);
-    ggml_tensor * k = g.rope(qkv[1], positions(rows, Pick::all), shape.n_head_kv, shape.head_dim, rope_theta, rope_style);
+    ggml_tensor *q = g.select(qkv[0], rows, pick), *k = qkv[1];
+    if (layer.q_norm.weight) {
+        q = g.head_norm(layer.q_norm, q, shape.n_head);
+        k = g.head_norm(layer.k_norm, k, shape.n_head_kv);
+    }
+    q = g.rope(q, positions(rows, pick), shape.n_head, shape.head_dim, rope_theta, rope_style);
+    k = g.rope(k, positions(rows, Pick::all), shape.n_head_kv, shape.head_dim, rope_theta, rope_style);
     return g.attention(shape, q, k, qkv[2], rows, pick);
 }
 

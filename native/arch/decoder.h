@@ -1,4 +1,4 @@
-// Decoder: what Gemma, Gemma 2 and MiniCPM share. It reads their hyperparameters and weights, walks the layers, reads a
+// Decoder: what Gemma, Gemma 2, MiniCPM, Qwen and Llama share. It reads their hyperparameters and weights, walks the layers, reads a
 // head at every cutoff, merges document tokens in between and stops at the last cutoff. How one layer joins its parts
 // is each architecture's own file.
 #pragma once
@@ -11,7 +11,8 @@ namespace bge {
 
 struct DecoderLayer {
     Norm attn_norm, ffn_norm;
-    Linear qkv, attn_output, ffn_down; // no biases
+    Norm q_norm, k_norm; // of each head; without weights where there is none
+    Linear qkv, attn_output, ffn_down;
     GatedLinear ffn;
 };
 
@@ -23,6 +24,8 @@ protected:
     struct Defaults { // where the file does not say
         const char * activation;
         const char * rope_layout;
+        bool qkv_bias = false; // what the architecture has
+        bool head_norms = false;
     };
 
     // Reads the `<name>.*` keys, the layers up to `max_layer` (0 = all) and the final norm.

@@ -34,11 +34,13 @@ TokenizerSpec tokenizer_spec(const Napi::Object & o) {
 
 static InputLayout input_layout(const Napi::Object & o) {
     InputLayout out;
-    out.kind = text(o, "kind") == "pair" ? InputLayout::Kind::pair : InputLayout::Kind::prompt;
+    const std::string kind = text(o, "kind");
+    out.kind = kind == "pair" ? InputLayout::Kind::pair : kind == "chat" ? InputLayout::Kind::chat : InputLayout::Kind::prompt;
     out.before = integers(o.Get("before"));
     out.between = integers(o.Get("between"));
     out.after = integers(o.Get("after"));
     out.bos = integers(o.Get("bos"));
+    if (out.kind == InputLayout::Kind::prompt) out.frame_on_top = boolean(o, "frameOnTop");
     if (out.kind == InputLayout::Kind::pair) out.document_token_type = integer(o, "documentTokenType");
     return out;
 }
@@ -51,6 +53,7 @@ EngineOptions engine_options(const Napi::Object & spec) {
     options.layout = input_layout(spec.Get("layout").As<Napi::Object>());
     options.architecture.max_layer = integer(spec, "maxLayer");
     options.architecture.token_id = integer(spec, "tokenId");
+    options.architecture.label_weights = floats(spec.Get("labelWeights"));
     options.max_graph_tokens = integer(spec, "maxGraphTokens");
     options.max_state_bytes = spec.Get("maxStateBytes").ToNumber().Int64Value();
     options.keep_alive_ms = integer(spec, "keepAliveMs");
@@ -66,6 +69,11 @@ LengthLimits length_limits(const Napi::Object & o) {
     out.truncation = text(o, "truncation") == "longest_first" ? Truncation::longest_first : Truncation::only_second;
     out.separator = integers(o.Get("separator"));
     out.prompt = integers(o.Get("prompt"));
+    for (const TokenizerSpec::Step & part : steps(o.Get("template"))) {
+        const std::string & kind = part.at(0);
+        using Kind = TemplatePart::Kind;
+        out.parts.push_back({kind == "query" ? Kind::query : kind == "document" ? Kind::document : kind == "given" ? Kind::given : Kind::literal, part.at(1)});
+    }
     if (out.max_length < 1 || out.query_max_length < 0) throw Napi::RangeError::New(o.Env(), "Expected maxLength to be positive");
     return out;
 }

@@ -25,6 +25,13 @@ std::vector<int32_t> integers(const Napi::Value & value) {
     return out;
 }
 
+std::vector<float> floats(const Napi::Value & value) {
+    const auto array = value.As<Napi::Array>();
+    std::vector<float> out(array.Length());
+    for (uint32_t i = 0; i < array.Length(); i++) out[i] = array.Get(i).ToNumber().FloatValue();
+    return out;
+}
+
 std::vector<std::string> texts(const Napi::Value & value) {
     const auto array = value.As<Napi::Array>();
     std::vector<std::string> out(array.Length());

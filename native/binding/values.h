@@ -31,6 +31,7 @@ std::string text(const Napi::Object & object, const char * key);
 std::vector<std::string> texts(const Napi::Value & value);
 int32_t integer(const Napi::Object & object, const char * key);
 std::vector<int32_t> integers(const Napi::Value & value); // from an array of numbers or an Int32Array; none from undefined
+std::vector<float> floats(const Napi::Value & value);           // from an array of numbers
 bool boolean(const Napi::Object & object, const char * key);
 
 template <class Array, class T> Array typed_array(Napi::Env env, const std::vector<T> & values) {

@@ -60,6 +60,16 @@ std::unique_ptr<Model> make_model(const Vocabulary & vocabulary, const Tokenizer
     throw Error("TOKENIZER_UNSUPPORTED", "tokenizer.json has a model of type \"" + shortened(spec.model) + "\"; known are unigram, bpe and wordpiece");
 }
 
+// A character of a piece is a byte; added tokens are spelled as they are.
+std::vector<uint16_t> count_bytes(const Vocabulary & vocabulary, const TokenizerSpec & spec) {
+    std::vector<uint16_t> out;
+    for (const std::string & piece : vocabulary.pieces) {
+        out.push_back(static_cast<uint16_t>(std::count_if(piece.begin(), piece.end(), [](char c) { return (static_cast<uint8_t>(c) & 0xC0) != 0x80; })));
+    }
+    for (const AddedToken & token : spec.added_tokens) out[static_cast<size_t>(token.id)] = static_cast<uint16_t>(token.content.size());
+    return out;
+}
+
 // The added tokens that are matched before (false) or after (true) normalization. Special ones come first.
 std::vector<AddedToken> select(const TokenizerSpec & spec, bool normalized, const Normalizer & normalizer) {
     std::vector<AddedToken> selected;
@@ -90,11 +100,12 @@ struct Tokenizer::Impl {
     AddedTokens raw_tokens;
     AddedTokens normalized_tokens;
     std::unique_ptr<Model> model;
+    std::vector<uint16_t> n_bytes; // of normalized text that a piece stands for
 
     Impl(const Vocabulary & vocabulary, const TokenizerSpec & spec)
         : n_pieces(vocabulary.pieces.size()), normalizer(spec.normalizer, vocabulary.charsmap),
           pre_tokenizer(spec.pre_tokenizer, !normalizer.may_remove_start()), raw_tokens(select(spec, false, normalizer)),
-          normalized_tokens(select(spec, true, normalizer)), model(make_model(vocabulary, spec)) {}
+          normalized_tokens(select(spec, true, normalizer)), model(make_model(vocabulary, spec)), n_bytes(count_bytes(vocabulary, spec)) {}
 
     // A stretch of text between added tokens.
     struct Stretch {
@@ -116,6 +127,19 @@ std::unique_ptr<Tokenizer> Tokenizer::create(Vocabulary vocabulary, const Tokeni
 Tokenizer::Tokenizer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Tokenizer::~Tokenizer() = default;
 size_t Tokenizer::vocabulary_size() const { return impl_->n_pieces; }
+
+std::vector<Tokenizer::Stretch> Tokenizer::split_added_tokens(std::string_view utf8) const {
+    std::vector<Stretch> out;
+    for (const AddedTokens::Piece & piece : impl_->raw_tokens.split(utf8, true)) out.push_back({piece.id, utf8.substr(piece.begin, piece.end - piece.begin)});
+    return out;
+}
+
+bool Tokenizer::covers(const int32_t * ids, size_t n, std::string_view beginning) const {
+    size_t size = 0;
+    for (size_t i = 0; i < n; ++i) size += impl_->n_bytes[static_cast<size_t>(ids[i])];
+    const std::string valid = unicode::is_valid(beginning) ? std::string(beginning) : unicode::replace_invalid(beginning);
+    return size >= impl_->normalizer.normalize(valid).size();
+}
 
 // When a few ids of a long text are asked for, only a window of it is encoded. A window that turns out too short is
 // made longer and encoded anew: all in all less than twice the work, and nothing needs to be kept between.

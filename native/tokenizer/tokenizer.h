@@ -58,6 +58,17 @@ class Tokenizer {
 
     size_t vocabulary_size() const;
 
+    struct Stretch {
+        int32_t id; // of an added token, or -1 for a stretch of text
+        std::string_view text;
+    };
+    // The added tokens in a text that are matched before it is normalized, and what lies between.
+    std::vector<Stretch> split_added_tokens(std::string_view utf8) const;
+
+    // Whether `ids`, the first `n` of a text that begins with `beginning`, reach to its end. For byte-level BPE, whose pieces tell how
+    // much of the text they stand for.
+    bool covers(const int32_t * ids, size_t n, std::string_view beginning) const;
+
   private:
     struct Impl;
     explicit Tokenizer(std::unique_ptr<Impl> impl);

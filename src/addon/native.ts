@@ -91,7 +91,10 @@ export type InputLayout =
   | {
       readonly kind: "prompt"; // bos query separator document separator prompt
       readonly bos: readonly number[];
-    };
+      /** Only query, separator and document count towards `maxLength`. */
+      readonly frameOnTop: boolean;
+    }
+  | { readonly kind: "chat" }; // EncodeSpec.template
 
 export interface ModelSpec {
   readonly device: string;
@@ -102,6 +105,8 @@ export interface ModelSpec {
   readonly maxLayer: number;
   /** Vocabulary id whose logit is the score (token-logit models), else -1. */
   readonly tokenId: number;
+  /** The score is this sum of the labels' logits (causal decoders with labels), else empty. */
+  readonly labelWeights: readonly number[];
   /** "native" keeps the file's precision; "fast" and "row-int8" are coarser opt-ins of the CPU kernels. */
   readonly weightMode: "native" | "fast" | "row-int8";
   /** Most tokens computed at once, a lone pair's too; 0 = as many as the engine likes. */
@@ -131,6 +136,9 @@ export interface NativeModelInfo {
   readonly weightsLoaded: boolean;
 }
 
+/** Literal text, whose special tokens are meant; text that the caller gives, such as an instruction; or one of the two texts. */
+export type NativeTemplatePart = readonly [kind: "literal" | "given" | "query" | "document", text: string];
+
 export interface EncodeSpec {
   readonly maxLength: number;
   readonly queryMaxLength: number;
@@ -141,6 +149,8 @@ export interface EncodeSpec {
   /** Prompt layouts only. */
   readonly separator: Int32Array;
   readonly prompt: Int32Array;
+  /** Chat layouts only: what a pair is made of, in order. */
+  readonly template: readonly NativeTemplatePart[];
 }
 
 export interface ScoreRequest extends EncodeSpec {
