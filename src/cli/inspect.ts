@@ -7,6 +7,7 @@ const EXPLAINED: Readonly<Record<RerankClass, string>> = {
   "encoder-only-base": "FlagReranker: an encoder that reads query and document together",
   "decoder-only-base": 'FlagLLMReranker: a language model whose logit of "Yes" is the score',
   "decoder-only-layerwise": "LayerWiseFlagLLMReranker: a language model with a score head on many layers",
+  "cross-encoder": "Reranker: a cross-encoder that FlagEmbedding does not have",
   "decoder-only-lightweight": "LightWeightFlagLLMReranker: score heads on many layers, and document tokens that can be merged",
 };
 
@@ -76,7 +77,8 @@ function factRows(file: ModelFile): Row[] {
     ["class", EXPLAINED[reranker.class]],
     ["architecture", `${reranker.architecture}, ${reranker.layerCount} layers of ${reranker.hiddenSize}, ${reranker.headCount} heads`],
     ["context", `${reranker.contextLength} tokens, of which a pair fills ${reranker.defaults.maxLength} unless told otherwise`],
-    reranker.defaults.prompt === null ? ["truncation", TRUNCATION[reranker.defaults.truncation]] : undefined,
+    reranker.form !== null ? ["form", reranker.form] : undefined,
+    reranker.defaults.prompt === null && !reranker.template ? ["truncation", TRUNCATION[reranker.defaults.truncation]] : undefined,
     cutoffs.length > 0 ? ["cutoff layers", `${first} to ${cutoffs.at(-1)}${step > 1 ? ` in steps of ${step}` : ""}`] : undefined,
     cutoffs.length > 0 ? ["score heads", `${reranker.scoreHeadCount}, chosen by ${reranker.headSelection}`] : undefined,
     reranker.compress
@@ -84,9 +86,25 @@ function factRows(file: ModelFile): Row[] {
       : undefined,
     reranker.defaults.queryInstruction !== null ? ["query prefix", JSON.stringify(reranker.defaults.queryInstruction)] : undefined,
     reranker.defaults.documentInstruction !== null ? ["document prefix", JSON.stringify(reranker.defaults.documentInstruction)] : undefined,
+    reranker.labelWeights.length > 0 ? ["score", scoreText(reranker.labelWeights)] : undefined,
+    reranker.template
+      ? ["template", JSON.stringify(reranker.template.map((part) => (typeof part === "string" ? part : `{${part.slot}}`)).join(""))]
+      : undefined,
+    reranker.template?.length ? ["truncation", "the end of all before the template's closing part"] : undefined,
+    reranker.defaults.instruction !== null ? ["instruction", JSON.stringify(reranker.defaults.instruction)] : undefined,
     reranker.defaults.prompt !== null ? ["prompt", JSON.stringify(reranker.defaults.prompt)] : undefined,
   ];
   return [...rows, ...details.filter((row) => row !== undefined)];
+}
+
+/** Weighted sum of the head's outputs. */
+function scoreText(weights: readonly number[]): string {
+  if (weights.join() === "1") return "the head's one output";
+  const terms = weights.map(
+    (weight, i) =>
+      `${weight < 0 ? "- " : i > 0 ? "+ " : ""}${Math.abs(weight) === 1 ? "" : `${Number(Math.abs(weight).toPrecision(6))} x `}logit ${i + 1}`,
+  );
+  return terms.join(" ");
 }
 
 function memoryText({ memory, weightsSizeBytes }: ModelFile): string {

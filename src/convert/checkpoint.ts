@@ -4,7 +4,9 @@ import { stat } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import { RerankerError } from "../errors.js";
 import { readJsonObject } from "../files/json.js";
+import type { RerankClass } from "../models/index.js";
 import { type CheckpointConfig, readConfig } from "./config.js";
+import { type CheckpointForm, readForm } from "./form.js";
 import { type LoraAdapter, readLora } from "./lora.js";
 import { moduleFields, readModules, throwIfOtherModules, withModuleTensors } from "./modules.js";
 import { readSafetensorsFiles, readSafetensorsFolder, type SafeTensor, type SafeTensorSet } from "./safetensors.js";
@@ -20,6 +22,7 @@ export interface Checkpoint {
   /** A stored head and the table that it must equal: see `throwIfHeadDiffers`. */
   readonly storedHead: { readonly head: SafeTensor; readonly table: SafeTensor } | undefined;
   readonly ownHead: OwnHead | undefined;
+  readonly form: CheckpointForm;
 }
 
 export interface CheckpointOptions {
@@ -27,6 +30,8 @@ export interface CheckpointOptions {
   readonly name?: string | undefined;
   /** Folder of a LoRA adapter that must fit the checkpoint. */
   readonly lora?: string | undefined;
+  /** Class that the model is wanted for, where its architecture has several uses. */
+  readonly class?: RerankClass | undefined;
   /** Weight files that are not, or not whole, in the folder. */
   readonly files?: readonly WeightFile[] | undefined;
 }
@@ -58,7 +63,10 @@ export async function readCheckpoint(source: string, options: CheckpointOptions 
   lora?.check((tensor) => shapes.get(tensor));
   const ownHead = findOwnHead(config, weights, lora);
   if (tied && config.tiedEmbeddings && !ownHead) lora?.tie(tied.to, tied.name);
-  return { config, name: options.name ?? checkpointName(resolve(source)), weights, plan, lora, storedHead, ownHead };
+  const scored = ownHead ?? (config.profile.score.kind === "labels" ? tableAsHead(config, weights) : undefined);
+  const name = options.name ?? checkpointName(resolve(source));
+  const form = await readForm(source, config, name, options.class);
+  return { config, name, form, weights, plan, lora, storedHead, ownHead: scored };
 }
 
 /** transformers would load the adapter's base model and merge it, whatever weights are beside it. */
@@ -103,6 +111,12 @@ function findOwnHead(
   if (!lora?.replaces(tied.to)) return undefined;
   lora.throwIfChanged(tied.name, `\`${tied.to}\` is saved whole, and the two are tied in the base model`);
   return { source: table, adaptedAs: null };
+}
+
+/** A sum of logits has its rows in a tensor of its own, tied or not. */
+function tableAsHead({ checkpoint: { tied } }: CheckpointConfig, { tensors }: SafeTensorSet): OwnHead | undefined {
+  const source = tied && tensors.get(tied.to);
+  return source && { source };
 }
 
 /** Where config.json ties head and table and both are stored, transformers 4 scores with the table, 5 with the head. */

@@ -55,10 +55,12 @@ export function readConfig(json: JsonObject): CheckpointConfig {
   throwIfUnsupported(json, checkpoint);
   // Without reserved positions padding is the tokenizer's business alone, and null is a value.
   const padTokenId = checkpoint.reservedPositions === "none" ? 0 : wholeNumber(json, "pad_token_id", 1 << 24, 1);
-  const labels = profile.score.kind === "cls" && !checkpoint.modules ? readLabels(json) : undefined;
+  const isClassifier = (profile.score.kind === "cls" && !checkpoint.modules) || (profile.score.kind === "labels" && !checkpoint.tied);
+  const labels = isClassifier ? readLabels(json) : undefined;
   const quantities = new Map<Quantity, number>();
   for (const [quantity, source] of Object.entries(checkpoint.fields) as [Quantity, ConfigField][]) {
     if (source.zeroIsNone && json[source.field] === 0) continue;
+    if (source.derived && (json[source.field] ?? null) === null) continue;
     const isTheta = source.rope !== undefined && source.rope !== "ntk";
     quantities.set(quantity, isTheta ? ropeTheta(json, source) : fieldValue(json, quantity, source, quantities));
   }

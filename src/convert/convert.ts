@@ -5,9 +5,9 @@ import { join, resolve } from "node:path";
 import { loadNative } from "../addon/native.js";
 import { createOutput, outputError, throwIfInput } from "../files/output-file.js";
 import { readVocabulary } from "../tokenizer/vocabulary.js";
-import { readCheckpoint } from "./checkpoint.js";
+import { type Checkpoint, readCheckpoint } from "./checkpoint.js";
 import { quantity } from "./config.js";
-import { readCutting } from "./cutting.js";
+import { type Cutting, readCutting } from "./cutting.js";
 import { emptyPadPosition } from "./late-metadata.js";
 import { buildMetadata, padVocabulary } from "./metadata.js";
 import type { ConvertOptions, ConvertResult } from "./options.js";
@@ -42,7 +42,12 @@ async function convertCheckpoint(source: string, arriving: ArrivingWeights | und
   const addon = await loadNative();
   const types = addon.tensorTypes();
   const wanted = writableType(options.outtype ?? "f16", types);
-  const checkpoint = await readCheckpoint(source, { name: options.name, lora: options.lora, files: arriving?.files });
+  const checkpoint = await readCheckpoint(source, {
+    name: options.name,
+    lora: options.lora,
+    class: options.class,
+    files: arriving?.files,
+  });
   const output = resolve(options.output ?? join(source, `${checkpoint.name}-${wanted.name}.gguf`));
 
   await throwIfInput(output, await filesOf(source, options.lora));
@@ -50,13 +55,22 @@ async function convertCheckpoint(source: string, arriving: ArrivingWeights | und
   try {
     const vocabulary = await readVocabulary(source, checkpoint.config.json);
     const padded = padVocabulary(vocabulary.metadata, quantity(checkpoint.config, "n_vocab"));
-    const promptIds = await proveTokenizer(addon, checkpoint.config, vocabulary, padded, `${file.temporaryPath}.vocabulary`);
-    const cutting = await readCutting(source, checkpoint.config, checkpoint.name);
+    const promptIds = await proveTokenizer(
+      addon,
+      checkpoint.config,
+      checkpoint.form,
+      vocabulary,
+      padded,
+      `${file.temporaryPath}.vocabulary`,
+    );
+    const cutting = await cuttingOf(source, checkpoint);
     const padPosition = emptyPadPosition(checkpoint.config);
     const metadata = buildMetadata({ ...checkpoint, type: wanted.name, vocabulary: padded, promptIds, padPosition, cutting });
     const planned = async (sizeBytes: number) => arriving?.planned(output, sizeBytes);
     const { ownHead, plan } = checkpoint;
-    const whole = ownHead ? { ...checkpoint, plan: withHead(plan, ownHead, promptIds?.tokenId ?? 0) } : checkpoint;
+    const headName = promptIds?.labelIds ? "cls.output.weight" : "reranker.head.weight";
+    const scored = promptIds?.labelIds ?? [promptIds?.tokenId ?? 0];
+    const whole = ownHead ? { ...checkpoint, plan: withHead(plan, ownHead, headName, scored) } : checkpoint;
     const written = await writeModel(addon, whole, metadata, wanted, types, file.temporaryPath, options, planned);
     await file.commit();
     return { path: output, ...written };
@@ -75,4 +89,10 @@ async function filesOf(...folders: readonly (string | undefined)[]): Promise<str
       (await readdir(folder).catch((): string[] => [])).filter((name) => !name.endsWith(".gguf")).map((name) => join(folder, name)),
     );
   return (await Promise.all(lists)).flat();
+}
+
+/** Prompt and chat layouts have a rule of their own. */
+async function cuttingOf(source: string, { config, name, form }: Checkpoint): Promise<Cutting> {
+  if (form.form.layout.kind === "pair") return readCutting(source, config, name);
+  return { truncation: "only_second", maxLength: undefined };
 }

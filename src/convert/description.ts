@@ -42,7 +42,7 @@ export async function describeCheckpoint(source: string): Promise<CheckpointDesc
     name,
     checkpoint: config.name,
     architecture: config.profile.architecture,
-    class: config.profile.class,
+    class: checkpoint.form.form.class,
     layerCount,
     hiddenSize: quantity(config, "n_embd"),
     headCount: quantity(config, "n_head"),

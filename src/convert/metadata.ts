@@ -6,6 +6,7 @@ import type { MetadataEntry } from "../gguf/metadata-entry.js";
 import { type CheckpointConfig, quantity } from "./config.js";
 import { localLayers, namedValue } from "./config-values.js";
 import type { Cutting } from "./cutting.js";
+import type { CheckpointForm } from "./form.js";
 import { fileType } from "./tensor-type.js";
 
 /** Stands for the hash of the weights until they have been read (late-metadata.ts). */
@@ -22,6 +23,12 @@ export interface PromptIds {
   readonly prompt: readonly number[];
   /** First id of the scored word, for token-logit models. */
   readonly tokenId: number | undefined;
+  /** First ids of the words whose logits score, for models with labels. */
+  readonly labelIds: readonly number[] | undefined;
+  /** What stands before the query, in the place of bos. */
+  readonly prefix: readonly number[];
+  /** A pair of two empty texts, of chat layouts. */
+  readonly template: readonly number[];
 }
 
 export interface MetadataSource {
@@ -33,6 +40,7 @@ export interface MetadataSource {
   /** Position embedding of a literal padding token, where the model has one; a placeholder, as the hash is. */
   readonly padPosition: Float32Array | undefined;
   readonly cutting: Cutting;
+  readonly form: CheckpointForm;
 }
 
 export function buildMetadata(source: MetadataSource): MetadataEntry[] {
@@ -69,15 +77,17 @@ function architectureEntries({ config, vocabulary }: MetadataSource): MetadataEn
     });
 }
 
-function rerankerEntries({ config, name, promptIds, padPosition, cutting }: MetadataSource): MetadataEntry[] {
+function rerankerEntries({ config, name, promptIds, padPosition, cutting, form: checkpointForm }: MetadataSource): MetadataEntry[] {
   const { profile } = config;
-  const { defaults, layout } = profile;
+  const { form } = checkpointForm;
+  const { defaults, layout, score } = form;
   const entries: MetadataEntry[] = [
     ["reranker.model", "string", name],
-    ["reranker.class", "string", profile.class],
-    ["reranker.score", "string", profile.score.kind],
+    ["reranker.class", "string", form.class],
+    ["reranker.score", "string", score.kind],
     ["reranker.ffn.activation", "string", config.activation],
   ];
+  entries.push(...formEntries(checkpointForm, promptIds));
   const maxLength = config.maxLength ?? cutting.maxLength;
   if (maxLength !== undefined) entries.push(["reranker.max_length", "u32", maxLength]);
   if (layout.kind === "pair") entries.push(["reranker.truncation", "string", cutting.truncation]);
@@ -92,18 +102,36 @@ function rerankerEntries({ config, name, promptIds, padPosition, cutting }: Meta
     entries.push(["reranker.prompt", "string", defaults.prompt ?? ""], ["reranker.prompt_ids", "i32[]", Int32Array.from(promptIds.prompt)]);
     if (promptIds.tokenId !== undefined) entries.push(["reranker.token_id", "u32", promptIds.tokenId]);
   }
-  if (profile.score.kind === "layer-head") {
+  if (score.kind === "layer-head") {
     entries.push(
       ["reranker.head.start_layer", "u32", quantity(config, "start_layer")],
       ["reranker.head.layer_step", "u32", quantity(config, "layer_step")],
       ["reranker.head.count", "u32", quantity(config, "n_score_head")],
-      ["reranker.head.select", "string", profile.score.select],
+      ["reranker.head.select", "string", score.select],
     );
   }
   if (profile.compress) {
     entries.push(["reranker.compress.ratios", "u32[]", Uint32Array.from(profile.compress.ratios)]);
     const layers = profile.compress.layers.filter((layer) => layer <= quantity(config, "n_layer"));
     entries.push(["reranker.compress.layers", "u32[]", Uint32Array.from(layers)]);
+  }
+  return entries;
+}
+
+/** What the model cards leave open, so that nothing about a pair is guessed from the architecture. */
+function formEntries({ form, chat, instruction, labelWeights }: CheckpointForm, promptIds: PromptIds | undefined): MetadataEntry[] {
+  const entries: MetadataEntry[] = [];
+  if (form.form !== undefined) entries.push(["reranker.form", "string", form.form]);
+  if (labelWeights.length > 0) entries.push(["reranker.label_weights", "f32[]", Float32Array.from(labelWeights)]);
+  if (promptIds?.labelIds) entries.push(["reranker.label_ids", "i32[]", Int32Array.from(promptIds.labelIds)]);
+  if (instruction !== null) entries.push(["reranker.instruction", "string", instruction]);
+  if (chat && promptIds) {
+    entries.push(["reranker.template", "string[]", chat.template.map((part) => (typeof part === "string" ? part : `{${part.slot}}`))]);
+    entries.push(["reranker.template_ids", "i32[]", Int32Array.from(promptIds.template)]);
+    entries.push(["reranker.strips_texts", "bool", chat.stripsTexts]);
+  }
+  if (form.layout.kind === "prompt" && form.layout.prefix !== undefined && promptIds) {
+    entries.push(["reranker.prefix", "string", form.layout.prefix], ["reranker.prefix_ids", "i32[]", Int32Array.from(promptIds.prefix)]);
   }
   return entries;
 }

@@ -30,6 +30,13 @@ export interface ConvertOptions {
   readonly tensorTypes?: Readonly<Record<string, string>> | undefined;
   /** Folder of a peft LoRA adapter to merge. */
   readonly lora?: string | undefined;
+  /**
+   * Use of a language model: `decoder-only-base` for fine-tunes of FlagEmbedding's FlagLLMReranker on Qwen, whose checkpoints look
+   * like those of Qwen3-Reranker and mxbai-rerank v2.
+   *
+   * Default: what the checkpoint's files say, else the architecture's own.
+   */
+  readonly class?: RerankClass | undefined;
   /** Name stored in the file. Default: the folder's, or the repository's in the Hugging Face cache. */
   readonly name?: string | undefined;
   /** Replace an existing file; without it that is an error. */
@@ -43,6 +50,8 @@ export interface ConvertResult {
   readonly name: string;
   readonly architecture: string;
   readonly class: RerankClass;
+  /** How a language model is used: `qwen3-reranker`, `zerank`, `mxbai-v2`, `flag-llm`; null for the others. */
+  readonly form: string | null;
   readonly outtype: TensorType;
   readonly sizeBytes: number;
   readonly tensorCount: number;

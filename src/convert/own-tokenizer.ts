@@ -2,12 +2,14 @@
 // not load, or would read pairs otherwise than the checkpoint's own tokenizer, is refused while nothing is written yet.
 import { rm } from "node:fs/promises";
 import type { NativeAddon } from "../addon/native.js";
-import { RerankerError } from "../errors.js";
+import { RerankerError, shown } from "../errors.js";
 import type { MetadataEntry } from "../gguf/metadata-entry.js";
 import { inputLayoutOf } from "../gguf/model-facts.js";
+import { type ChatTemplate, templateText } from "../models/index.js";
 import { pairTemplateOf, throwIfJoinedOtherwise } from "../tokenizer/pair-template.js";
 import type { VocabularyFiles } from "../tokenizer/vocabulary.js";
 import { type CheckpointConfig, quantity } from "./config.js";
+import type { CheckpointForm } from "./form.js";
 import type { PromptIds } from "./metadata.js";
 
 /**
@@ -18,6 +20,7 @@ import type { PromptIds } from "./metadata.js";
 export async function proveTokenizer(
   addon: NativeAddon,
   config: CheckpointConfig,
+  { form, chat, instruction, labels }: CheckpointForm,
   { spec, pairs }: VocabularyFiles,
   metadata: readonly MetadataEntry[],
   path: string,
@@ -26,7 +29,7 @@ export async function proveTokenizer(
   try {
     addon.writeGgufHeader(path, [["general.architecture", "string", profile.architecture], ...metadata], []);
     const tokenizer = addon.loadTokenizer(path, spec);
-    if (profile.layout.kind === "pair") {
+    if (form.layout.kind === "pair") {
       const layout = inputLayoutOf(addon.readGguf(path), profile, "The checkpoint");
       if (!pairs.own && profile.defaults.truncation !== "longest_first") throw nameless(config);
       if (layout.kind === "pair") throwIfJoinedOtherwise(layout, pairTemplateOf(pairs.postProcessor), pairs.own);
@@ -34,15 +37,36 @@ export async function proveTokenizer(
       throwIfOtherPadding(config, metadata);
       return undefined;
     }
-    const scored = profile.score.kind === "token-logit" ? [...tokenizer.encode(profile.score.token, false)] : undefined;
+    const { layout, score } = form;
+    const ids = (text: string) => [...tokenizer.encode(text, true)];
+    if (chat) throwIfUnclosed(chat.template, spec);
     return {
-      separator: [...tokenizer.encode(profile.layout.separator, true)],
-      prompt: [...tokenizer.encode(profile.defaults.prompt ?? "", true)],
-      tokenId: scored?.[0],
+      separator: ids(layout.kind === "prompt" ? layout.separator : ""),
+      prompt: ids(form.defaults.prompt ?? ""),
+      tokenId: score.kind === "token-logit" ? tokenizer.encode(score.token, false)[0] : undefined,
+      labelIds: labels?.map((label) => (typeof label === "number" ? label : wordId(label, tokenizer.encode(label, false)))),
+      prefix: ids((layout.kind === "prompt" && layout.prefix) || ""),
+      template: chat ? ids(templateText(chat.template, instruction ?? "", "", "")) : [],
     };
   } finally {
     await rm(path, { force: true });
   }
+}
+
+/** Without a token between, what closes the document would join it. */
+function throwIfUnclosed(template: ChatTemplate, { addedTokens }: VocabularyFiles["spec"]): void {
+  const last = template.at(-1);
+  if (typeof last === "string" && addedTokens.some(({ content, normalized }) => !normalized && last.startsWith(content))) return;
+  throw new RerankerError(
+    "CONVERT_FAILED",
+    `The chat template closes the document with ${shown(last ?? null)}, which does not begin with a special token of the tokenizer: not supported.`,
+  );
+}
+
+function wordId(word: string, ids: Int32Array): number {
+  const [id] = ids;
+  if (id !== undefined) return id;
+  throw new RerankerError("CONVERT_FAILED", `The tokenizer gives no token for ${shown(word)}, whose logit is the score.`);
 }
 
 /** Positions skip the token that config.json calls padding; our files know that of the tokenizer. */

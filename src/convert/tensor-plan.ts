@@ -36,8 +36,8 @@ export interface TensorPlan {
 /** Where the rows of a head come from that is not the embedding table. */
 export interface OwnHead {
   readonly source: SafeTensor;
-  /** Name under which an adapter changes it; null: it does not. */
-  readonly adaptedAs: string | null;
+  /** Name under which an adapter changes it, where that is not its own; null: it does not. */
+  readonly adaptedAs?: string | null;
 }
 
 const SOURCE_TYPES: Readonly<Record<string, TensorType>> = { F32: "F32", F16: "F16", BF16: "BF16" };
@@ -115,13 +115,21 @@ function planScore({ labels }: CheckpointConfig, source: SafeTensor, rule: Tenso
   };
 }
 
-/** The scored token's row of a head that is not the embedding table. */
-export function withHead(plan: TensorPlan, head: OwnHead, tokenId: number): TensorPlan {
+/** The rows of scored tokens as a tensor of their own. */
+export function withHead(plan: TensorPlan, head: OwnHead, name: string, tokenIds: readonly number[]): TensorPlan {
   const { source, adaptedAs } = head;
   const columns = source.shape.at(-1) ?? 1;
-  const part = { source, sourceType: sourceType(source), firstRow: tokenId, rows: 1, targetRow: 0, adaptedAs };
+  const n_rows = source.shape[0] ?? 0;
+  const beyond = tokenIds.find((id) => id >= n_rows);
+  if (beyond !== undefined)
+    throw new RerankerError(
+      "CONVERT_FAILED",
+      `The scored token ${beyond} is beyond the ${n_rows} rows of \`${source.name}\`: the tokenizer belongs to another model.`,
+    );
+  const part = { source, sourceType: sourceType(source), rows: 1, ...(adaptedAs === undefined ? {} : { adaptedAs }) };
+  const parts = tokenIds.map((id, i) => ({ ...part, firstRow: id, targetRow: i }));
   return {
-    tensors: [...plan.tensors, { name: "reranker.head.weight", shape: [columns, 1], columns, transform: undefined, parts: [part] }],
+    tensors: [...plan.tensors, { name, shape: [columns, parts.length], columns, transform: undefined, parts }],
     dropped: plan.dropped.filter(({ tensor }) => tensor !== source.name),
   };
 }

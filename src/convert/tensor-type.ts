@@ -114,7 +114,7 @@ export function tensorTypeChooser(
 
 /** Whether the profile keeps that GGUF tensor F32 in every file. */
 export function keepsF32(profile: ModelProfile, name: string): boolean {
-  if (name === "reranker.head.weight") return true;
+  if (name === "reranker.head.weight" || (name === "cls.output.weight" && profile.score.kind === "labels")) return true;
   const pattern = name.replace(/^blk\.\d+\./, "blk.{i}.");
   return profile.checkpoints.some((checkpoint) =>
     Object.values(checkpoint.tensors).some((rule) => rule.keepF32 === true && rule.name === pattern),

@@ -58,7 +58,8 @@ export async function writeModel(
     return {
       name,
       architecture: config.profile.architecture,
-      class: config.profile.class,
+      class: checkpoint.form.form.class,
+      form: checkpoint.form.form.form ?? null,
       outtype: wanted.name,
       sizeBytes: header.fileSizeBytes,
       tensorCount: tensors.length,

@@ -1,23 +1,30 @@
 // What a GGUF says of the reranker in it: class, layout, score head, defaults. Refuses what cannot be scored right.
 
 import type { GgufHeader, GgufValue, InputLayout } from "../addon/native.js";
-import { RerankerError } from "../errors.js";
+import { RerankerError, shown } from "../errors.js";
 import {
+  type ChatTemplate,
   type ClassOption,
+  findForm,
   findProfile,
   type ModelProfile,
   type PairLayout,
   profiles,
   type RerankClass,
+  type RerankerForm,
+  type ScoreHead,
   type TokenRole,
   type Truncation,
 } from "../models/index.js";
+import { foreignForm } from "./foreign.js";
 
 export interface ModelFacts {
   /** Such as `bge-reranker-v2-m3`; null when the file does not say. */
   readonly name: string | null;
   readonly architecture: string;
   readonly class: RerankClass;
+  /** How a language model is used: `qwen3-reranker`, `zerank`, `mxbai-v2`, `flag-llm`; null for the others. */
+  readonly form: string | null;
   /** Options of this class that others lack. */
   readonly options: readonly ClassOption[];
   readonly layerCount: number;
@@ -33,12 +40,22 @@ export interface ModelFacts {
   readonly scoreHeadCount: number;
   /** Vocabulary id whose logit is the score, else -1. */
   readonly tokenId: number;
+  /** The score is this sum of the logits of the rows of `cls.output.weight`; empty for other score heads. */
+  readonly labelWeights: readonly number[];
   readonly layout: InputLayout;
+  /** What a pair is made of, for models with a chat template. */
+  readonly template: ChatTemplate | null;
+  /** Whether texts lose the white space at their ends before they are laid out. */
+  readonly stripsTexts: boolean;
+  /** What stands around an instruction before the query, for models that take one there. */
+  readonly instructionFormat: readonly [before: string, after: string] | null;
   readonly defaults: {
     readonly queryInstruction: string | null;
     readonly documentInstruction: string | null;
     readonly separator: string;
     readonly prompt: string | null;
+    /** Of models with the option `instruction`. */
+    readonly instruction: string | null;
     readonly maxLength: number;
     readonly truncation: Truncation;
     readonly batchSize: number;
@@ -49,6 +66,9 @@ export interface ModelFacts {
   /** Ids the converter found for separator and prompt, to check the tokenizer with; null when the file has none. */
   readonly separatorIds: readonly number[] | null;
   readonly promptIds: readonly number[] | null;
+  /** The same for what stands in the place of bos, and for the template around two empty texts. */
+  readonly prefixIds: readonly number[] | null;
+  readonly templateIds: readonly number[] | null;
   readonly compress: { readonly ratios: readonly number[]; readonly layers: readonly number[] } | null;
   /** Tensors by type. */
   readonly tensorTypes: Readonly<Record<string, number>>;
@@ -72,21 +92,23 @@ export function describeModel(header: GgufHeader, file: string): ModelFacts {
     const known = profiles.map((each) => each.architecture).join(", ");
     throw unsupported(file, `its architecture is "${architecture}"; supported: ${known}`);
   }
-  throwIfNotOfClass(metadata, profile, file);
-  throwIfHeadless(header, profile, file);
+  const form = formOf(metadata, header, profile, file);
+  throwIfHeadless(header, form, file);
   const layerCount = metadata.count(`${architecture}.block_count`, MAX_LAYERS);
-  const cutoffLayers = profile.score.kind === "layer-head" ? legalCutoffs(metadata, layerCount) : [];
+  const cutoffLayers = form.score.kind === "layer-head" ? legalCutoffs(metadata, layerCount) : [];
   const heads = header.tensors.find((tensor) => tensor.name === "reranker.head.weight");
   const scoreHeadCount = heads ? (heads.shape[1] ?? 1) : 0;
   if (scoreHeadCount !== 1 && scoreHeadCount < cutoffLayers.length) {
     throw metadata.invalid("reranker.head.weight", `${scoreHeadCount} heads for ${cutoffLayers.length} cutoff layers`);
   }
-  const headSelection = profile.score.kind === "layer-head" ? (metadata.headSelection() ?? profile.score.select) : "layer";
+  const headSelection = form.score.kind === "layer-head" ? (metadata.headSelection() ?? form.score.select) : "layer";
+  const template = chatTemplate(metadata, form);
   return {
     name: metadata.string("reranker.model") ?? metadata.string("general.name") ?? null,
     architecture,
-    class: profile.class,
-    options: profile.options,
+    class: form.class,
+    form: form.form ?? null,
+    options: optionsOf(form, template),
     layerCount,
     hiddenSize: metadata.count(`${architecture}.embedding_length`),
     feedForwardSize: metadata.optionalCount(`${architecture}.feed_forward_length`) ?? 0,
@@ -95,40 +117,79 @@ export function describeModel(header: GgufHeader, file: string): ModelFacts {
     cutoffLayers,
     headSelection,
     scoreHeadCount,
-    tokenId: profile.score.kind === "token-logit" ? metadata.count("reranker.token_id") : -1,
-    layout: inputLayout(metadata, profile),
+    tokenId: form.score.kind === "token-logit" ? metadata.count("reranker.token_id") : -1,
+    labelWeights: form.score.kind === "labels" ? labelWeights(metadata, header, form.score) : [],
+    layout: template ? { kind: "chat" } : inputLayout(metadata, form),
+    template,
+    stripsTexts: metadata.boolean("reranker.strips_texts") ?? (form.layout.kind === "chat" && form.layout.stripsTexts),
+    instructionFormat: !template && form.layout.kind === "prompt" ? (form.layout.instruction ?? null) : null,
     defaults: {
-      queryInstruction: metadata.string("reranker.query_instruction") ?? profile.defaults.queryInstruction,
-      documentInstruction: metadata.string("reranker.document_instruction") ?? profile.defaults.documentInstruction,
-      separator: metadata.string("reranker.separator") ?? (profile.layout.kind === "prompt" ? profile.layout.separator : ""),
-      prompt: metadata.string("reranker.prompt") ?? profile.defaults.prompt,
-      maxLength: metadata.optionalCount("reranker.max_length") || profile.defaults.maxLength,
-      truncation: metadata.truncation() ?? profile.defaults.truncation ?? "only_second",
-      batchSize: profile.defaults.batchSize,
+      queryInstruction: metadata.string("reranker.query_instruction") ?? (template ? null : form.defaults.queryInstruction),
+      documentInstruction: metadata.string("reranker.document_instruction") ?? (template ? null : form.defaults.documentInstruction),
+      separator: metadata.string("reranker.separator") ?? (form.layout.kind === "prompt" ? form.layout.separator : ""),
+      prompt: template ? null : (metadata.string("reranker.prompt") ?? form.defaults.prompt),
+      instruction: metadata.string("reranker.instruction") ?? form.defaults.instruction ?? null,
+      maxLength: metadata.optionalCount("reranker.max_length") || form.defaults.maxLength,
+      truncation: metadata.truncation() ?? form.defaults.truncation ?? "only_second",
+      batchSize: form.defaults.batchSize,
       attentionSoftcap: metadata.boolean("reranker.attention.softcap") ?? false,
       parseSpecialTokens: metadata.boolean(PARSE_SPECIAL_KEY) ?? true,
     },
     separatorIds: metadata.integers("reranker.separator_ids") ?? null,
     promptIds: metadata.integers("reranker.prompt_ids") ?? null,
+    prefixIds: metadata.integers("reranker.prefix_ids") ?? null,
+    templateIds: metadata.integers("reranker.template_ids") ?? null,
     compress: compression(metadata, profile),
     tensorTypes: countTypes(header),
     sizeBytes: header.fileSizeBytes,
   };
 }
 
-function throwIfNotOfClass(metadata: Metadata, profile: ModelProfile, file: string): void {
+function formOf(metadata: Metadata, header: GgufHeader, profile: ModelProfile, file: string): RerankerForm {
   const name = metadata.string("reranker.class");
-  if (name === profile.class) return;
-  if (name !== undefined) throw unsupported(file, `it says class "${name}", but ${profile.architecture} models are "${profile.class}"`);
-  // A language model of the same architecture would load and give plausible numbers without meaning.
-  if (profile.score.kind !== "cls")
+  const called = metadata.string("reranker.form");
+  const form = findForm(profile, called);
+  if (!form)
     throw unsupported(
       file,
-      `\`reranker.class\` is missing, so it may be any ${profile.architecture} model; convert the checkpoint with \`bge-reranker convert\``,
+      `its form is ${shown(called)}; known for ${profile.architecture}: ${profile.forms?.map((each) => each.form).join(", ")}`,
     );
+  if (name === form.class) return form;
+  if (name !== undefined) throw unsupported(file, `it says class "${name}", but ${profile.architecture} models are "${form.class}"`);
+  const foreign = foreignForm(header, profile);
+  if (typeof foreign === "object") return foreign;
+  if (foreign !== undefined) throw unsupported(file, foreign);
+  // A language model of the same architecture would load and give plausible numbers without meaning.
+  if (profile.score.kind === "cls") return profile;
+  throw unsupported(
+    file,
+    `\`reranker.class\` is missing, so it may be any ${profile.architecture} model; convert the checkpoint with \`bge-reranker convert\``,
+  );
 }
 
-function throwIfHeadless(header: GgufHeader, profile: ModelProfile, file: string): void {
+/** The file's own template, or the form's. */
+function chatTemplate(metadata: Metadata, form: RerankerForm): ChatTemplate | null {
+  const stored = metadata.texts("reranker.template");
+  if (!stored) return form.layout.kind === "chat" ? form.layout.template : null;
+  return stored.map((part) => {
+    const slot = /^\{(instruction|query|document)\}$/.exec(part)?.[1];
+    return slot === undefined ? part : { slot: slot as "instruction" | "query" | "document" };
+  });
+}
+
+function optionsOf(form: RerankerForm, template: ChatTemplate | null): readonly ClassOption[] {
+  const hasPlace = !template || template.some((part) => typeof part !== "string" && part.slot === "instruction");
+  return form.options.filter((option) => option !== "instruction" || hasPlace);
+}
+
+function labelWeights(metadata: Metadata, header: GgufHeader, { labels }: Extract<ScoreHead, { kind: "labels" }>): readonly number[] {
+  const weights = metadata.floats("reranker.label_weights") ?? labels.map(({ weight }) => weight);
+  const rows = header.tensors.find(({ name }) => name === "cls.output.weight")?.shape[1] ?? 1;
+  if (rows === weights.length) return weights;
+  throw metadata.invalid("reranker.label_weights", `${weights.length} weights for the ${rows} rows of cls.output.weight`);
+}
+
+function throwIfHeadless(header: GgufHeader, profile: RerankerForm, file: string): void {
   const shapeOf = (name: string) => header.tensors.find((tensor) => tensor.name === name)?.shape;
   if (profile.score.kind === "cls") {
     const output = shapeOf("cls.output.weight");
@@ -137,6 +198,9 @@ function throwIfHeadless(header: GgufHeader, profile: ModelProfile, file: string
       throw unsupported(file, `it has no score head (tensor \`${missing}\`): an embedding model, or a conversion that dropped it`);
     const outputs = output?.[1] ?? 1;
     if (outputs !== 1) throw unsupported(file, `its head has ${outputs} outputs; a reranker has 1`);
+  }
+  if (profile.score.kind === "labels" && shapeOf("cls.output.weight") === undefined) {
+    throw unsupported(file, "it has no score head (tensor `cls.output.weight`); convert the checkpoint with `bge-reranker convert`");
   }
   if (profile.score.kind === "layer-head" && shapeOf("reranker.head.weight") === undefined) {
     throw unsupported(file, "it has no score heads (tensor `reranker.head.weight`); convert the checkpoint with `bge-reranker convert`");
@@ -153,12 +217,18 @@ function legalCutoffs(metadata: Metadata, layerCount: number): readonly number[]
 }
 
 /** How the pairs of a file are laid out, from its metadata alone. */
-export function inputLayoutOf(header: Pick<GgufHeader, "metadata">, profile: ModelProfile, file: string): InputLayout {
+export function inputLayoutOf(header: Pick<GgufHeader, "metadata">, profile: RerankerForm, file: string): InputLayout {
   return inputLayout(new Metadata(header, file), profile);
 }
 
-function inputLayout(metadata: Metadata, profile: ModelProfile): InputLayout {
-  if (profile.layout.kind === "prompt") return { kind: "prompt", bos: beginning(metadata, profile) };
+function inputLayout(metadata: Metadata, profile: RerankerForm): InputLayout {
+  if (profile.layout.kind === "chat") return { kind: "chat" };
+  if (profile.layout.kind === "prompt") {
+    if (profile.layout.prefix === undefined) return { kind: "prompt", bos: beginning(metadata, profile), frameOnTop: false };
+    const ids = metadata.integers("reranker.prefix_ids");
+    if (!ids) throw metadata.invalid("reranker.prefix_ids", "it is missing");
+    return { kind: "prompt", bos: ids, frameOnTop: true };
+  }
   const tokenizer = metadata.string("tokenizer.ggml.model") ?? "";
   const layout: PairLayout | undefined = Object.hasOwn(profile.layout.byTokenizer, tokenizer)
     ? profile.layout.byTokenizer[tokenizer]
@@ -180,7 +250,7 @@ function inputLayout(metadata: Metadata, profile: ModelProfile): InputLayout {
 }
 
 /** FlagLLMReranker leaves BOS out when the tokenizer has none, or the same as the padding; the others always add it. */
-function beginning(metadata: Metadata, profile: ModelProfile): readonly number[] {
+function beginning(metadata: Metadata, profile: RerankerForm): readonly number[] {
   const bos = metadata.optionalCount("tokenizer.ggml.bos_token_id");
   if (profile.class === "decoder-only-base" && (bos === undefined || bos === metadata.optionalCount("tokenizer.ggml.padding_token_id")))
     return [];
@@ -269,6 +339,22 @@ class Metadata {
     const list = typeof value === "object" ? Array.from(value as ArrayLike<unknown>, Number) : [Number.NaN];
     if (list.some((item) => !Number.isInteger(item))) throw this.invalid(key, "it is not an array of integers");
     return list;
+  }
+
+  floats(key: string): readonly number[] | undefined {
+    const value = this.#get(key);
+    if (value === undefined) return undefined;
+    const list = typeof value === "object" ? Array.from(value as ArrayLike<unknown>, Number) : [Number.NaN];
+    if (!list.every(Number.isFinite)) throw this.invalid(key, "it is not an array of numbers");
+    return list;
+  }
+
+  texts(key: string): readonly string[] | undefined {
+    const value = this.#get(key);
+    if (value === undefined) return undefined;
+    const list: readonly unknown[] = Array.isArray(value) ? value : [value];
+    if (!list.every((item) => typeof item === "string")) throw this.invalid(key, "it is not an array of strings");
+    return list as readonly string[];
   }
 
   invalid(key: string, why: string): RerankerError {

@@ -1,10 +1,16 @@
 // ModelProfile: all there is to know about an architecture outside its graph, as data. The loader reads the defaults,
 // prompts and score head; the converter reads the checkpoints.
-/** FlagEmbedding's own names for its four reranker classes. */
-export type RerankClass = "encoder-only-base" | "decoder-only-base" | "decoder-only-layerwise" | "decoder-only-lightweight";
+/** FlagEmbedding's own names for its four reranker classes, and sentence-transformers' for what FlagEmbedding never had. */
+export type RerankClass =
+  | "encoder-only-base"
+  | "decoder-only-base"
+  | "decoder-only-layerwise"
+  | "decoder-only-lightweight"
+  | "cross-encoder";
 
 /** Options that only some classes have; one that is not listed in a profile is an error for its models. */
-export type ClassOption = "prompt" | "cutoffLayers" | "compressLayers" | "compressRatio" | "headSelection" | "attentionSoftcap" | "cascade";
+// biome-ignore format: one list
+export type ClassOption = "prompt" | "instruction" | "cutoffLayers" | "compressLayers" | "compressRatio" | "headSelection" | "attentionSoftcap" | "cascade";
 
 /**
  * What a pair loses that is too long: the end of the document (FlagEmbedding, after the query was cut to its own limit), or first
@@ -27,13 +33,27 @@ export type ProfileLayout =
   /** The specials depend on the tokenizer: keyed by `tokenizer.ggml.model`. */
   | { readonly kind: "pair"; readonly byTokenizer: Readonly<Record<string, PairLayout>> }
   /** bos query separator document separator prompt. */
-  | { readonly kind: "prompt"; readonly separator: string };
+  | {
+      readonly kind: "prompt";
+      readonly separator: string;
+      /** Text in the place of bos. It, separator and prompt come on top of `maxLength` then. */
+      readonly prefix?: string;
+      /** What stands around an instruction, all of it before the query. */
+      readonly instruction?: readonly [before: string, after: string];
+    }
+  /** A chat template around both texts, encoded as one text. */
+  | { readonly kind: "chat"; readonly template: ChatTemplate; readonly stripsTexts: boolean };
+
+/** What a pair is made of, in order. The first part is text and encoded by itself. */
+export type ChatTemplate = readonly (string | { readonly slot: "instruction" | "query" | "document" })[];
 
 export type ScoreHead =
   /** Classifier on the first token. */
   | { readonly kind: "cls" }
   /** Logit of the first id of `token` at the last position. */
   | { readonly kind: "token-logit"; readonly token: string }
+  /** A weighted sum of the logits of the first ids of some words at the last position, or of the outputs of a classifier. */
+  | { readonly kind: "labels"; readonly labels: readonly { readonly token: string; readonly weight: number }[] }
   /**
    * One vector per legal cutoff layer, read at the last position. `select` says which: the one of the layer, or the one of
    * the layer's rank among the cutoffs asked for.
@@ -48,6 +68,8 @@ export interface ProfileDefaults {
   readonly prompt: string | null;
   readonly maxLength: number;
   readonly batchSize: number;
+  /** Of models with the option `instruction`; null: none. */
+  readonly instruction?: string | null;
   /** Pair layouts: how the official code cuts. Absent: only_second, as FlagEmbedding does. */
   readonly truncation?: Truncation;
 }
@@ -89,6 +111,8 @@ export interface ConfigField {
   readonly rope?: "all" | "full_attention" | "sliding_attention" | "ntk";
   /** 0 means that there is none of it. */
   readonly zeroIsNone?: true;
+  /** Absent or null: derived from the other fields. */
+  readonly derived?: true;
 }
 
 /** A field whose value decides whether we can score the model at all. */
@@ -178,16 +202,20 @@ export interface CheckpointProfile {
   readonly dropped: Readonly<Record<string, string>>;
   /**
    * The head that scores, which is the table `to` unless `tie_word_embeddings` says otherwise; `otherwise` is that of an absent
-   * field. A head of its own becomes `reranker.head.weight`, a row for the scored token.
+   * field. A head of its own becomes `reranker.head.weight`, a row for the scored token; with labels, either becomes
+   * `cls.output.weight`, a row for each.
    */
   readonly tied?: { readonly name: string; readonly to: string; readonly otherwise: boolean };
   /** Endings of names that old checkpoints use, and what they are called today. */
   readonly renames?: Readonly<Record<string, string>>;
 }
 
-export interface ModelProfile {
-  /** `general.architecture`, and the name of the graph in native/arch/. */
-  readonly architecture: string;
+/** How an architecture is used as a reranker: class, layout of a pair, and what its score is. */
+export interface RerankerForm {
+  /** `reranker.form`; profiles with one form have no name for it. */
+  readonly form?: string;
+  /** Checkpoints known by their names only. */
+  readonly checkpointName?: RegExp;
   readonly class: RerankClass;
   readonly layout: ProfileLayout;
   readonly score: ScoreHead;
@@ -195,6 +223,13 @@ export interface ModelProfile {
   /** Prompts the models were trained with, by a short name of ours. */
   readonly prompts: Readonly<Record<string, string>>;
   readonly options: readonly ClassOption[];
+}
+
+export interface ModelProfile extends RerankerForm {
+  /** `general.architecture`, and the name of the graph in native/arch/. */
+  readonly architecture: string;
+  /** All of them, where there are several; the profile's own is the first. */
+  readonly forms?: readonly RerankerForm[];
   /** Compression the models were trained with: advice, not a limit. */
   readonly compress?: { readonly ratios: readonly number[]; readonly layers: readonly number[] };
   readonly checkpoints: readonly CheckpointProfile[];

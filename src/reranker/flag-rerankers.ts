@@ -80,6 +80,8 @@ export function rerankerOf(loaded: LoadedModel): Reranker {
       return new LayerWiseFlagLLMReranker(loaded);
     case "decoder-only-lightweight":
       return new LightWeightFlagLLMReranker(loaded);
+    case "cross-encoder":
+      return new Reranker(loaded);
     default:
       throw new RerankerError("MODEL_UNSUPPORTED", `Unknown class ${name satisfies never}`);
   }

@@ -6,7 +6,7 @@ import { show } from "../checks.js";
 import { asRerankerError, RerankerError } from "../errors.js";
 import { budgetWithin, type MemoryBudget, parseBytes, residentBytes, UNLIMITED } from "../gguf/memory.js";
 import { describeModel, type ModelFacts } from "../gguf/model-facts.js";
-import type { RerankClass } from "../models/index.js";
+import { type RerankClass, templateText } from "../models/index.js";
 import { convertForCache } from "../sources/convert-for-cache.js";
 import { type Converter, resolveModelSource } from "../sources/model-source.js";
 import { tokenizerSpecOf } from "../tokenizer/tokenizer-spec.js";
@@ -57,7 +57,7 @@ export async function openModel(
   checkLoadOptions(options);
   const { signal } = options;
   signal?.throwIfAborted();
-  const path = await findFile(modelNameOrPath, options, environment);
+  const path = await findFile(modelNameOrPath, options, wanted, environment);
   signal?.throwIfAborted();
   try {
     const addon = environment.addon();
@@ -81,11 +81,17 @@ export async function openModel(
   }
 }
 
-function findFile(modelNameOrPath: string, options: LoadOptions, environment: Environment): Promise<string> {
+function findFile(
+  modelNameOrPath: string,
+  options: LoadOptions,
+  wanted: RerankClass | undefined,
+  environment: Environment,
+): Promise<string> {
   const source = {
     outtype: options.outtype ?? undefined,
     cacheDir: options.cacheDir ?? undefined,
     lora: options.peftPath ?? undefined,
+    class: wanted,
     revision: options.revision ?? undefined,
     signal: options.signal ?? undefined,
     onProgress: options.onProgress ?? undefined,
@@ -96,8 +102,9 @@ function findFile(modelNameOrPath: string, options: LoadOptions, environment: En
 /** The options of a load that a call could also give. */
 function scoreOptionsOf(options: LoadOptions) {
   const { maxLength, queryMaxLength, truncation, prompt, cutoffLayers, compressLayers, compressLayer, compressRatio } = options;
-  const { headSelection, attentionSoftcap, calibration } = options;
+  const { headSelection, attentionSoftcap, calibration, instruction } = options;
   return {
+    instruction,
     maxLength,
     queryMaxLength,
     truncation,
@@ -168,6 +175,7 @@ async function loadOnDevices(
       layout: facts.layout,
       maxLayer: options.maxLayer ?? 0,
       tokenId: facts.tokenId,
+      labelWeights: facts.labelWeights,
       weightMode: options.weightMode ?? "native",
       ...(budgets[i] ?? UNLIMITED),
       keepAliveMs: options.keepAliveMs ?? -1,
@@ -196,6 +204,7 @@ function throwIfTokenizerDrifted({ facts, models: [model], path }: LoadedModel):
   const stored = [
     ["separator", facts.defaults.separator, facts.separatorIds],
     ["prompt", facts.defaults.prompt, facts.promptIds],
+    ["template", facts.template && templateText(facts.template, facts.defaults.instruction ?? "", "", ""), facts.templateIds],
   ] as const;
   for (const [name, text, ids] of stored) {
     if (text === null || ids === null) continue;

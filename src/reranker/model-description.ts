@@ -1,6 +1,6 @@
 // RerankerModel: what `reranker.model` tells its user.
 
-import type { RerankClass, Truncation } from "../models/index.js";
+import { type RerankClass, type Truncation, templateText } from "../models/index.js";
 import type { LoadedModel } from "./load.js";
 import { CLASS_NAMES } from "./options.js";
 
@@ -25,7 +25,7 @@ export interface RerankerModel {
   readonly maxLength: number;
   /** Most tokens one pair may have; null when positions have no hard limit. */
   readonly maxTokens: number | null;
-  /** What a pair loses that is too long; null for models with a prompt, which cut the document. */
+  /** What a pair loses that is too long; null for models with a prompt or a template, which have one rule. */
   readonly truncation: Truncation | null;
   /** Legal cutoff layers, ascending; empty for classes without cutoffs. */
   readonly cutoffLayers: readonly number[];
@@ -34,6 +34,12 @@ export interface RerankerModel {
   /** Compression the model was trained with; null for classes without. */
   readonly compress: { readonly ratios: readonly number[]; readonly layers: readonly number[] } | null;
   readonly prompt: string | null;
+  /** What the model looks for, where it can be told; null: none, or it cannot. */
+  readonly instruction: string | null;
+  /** How a language model is used: `qwen3-reranker`, `zerank`, `mxbai-v2`, `flag-llm`; null for the others. */
+  readonly form: string | null;
+  /** The chat template, with `{instruction}`, `{query}` and `{document}` in their places; null: the model has none. */
+  readonly template: string | null;
   readonly queryInstruction: string | null;
   readonly passageInstruction: string | null;
   /** Whether scores are probabilities by the `calibration` given at load, where a call does not say. */
@@ -73,6 +79,9 @@ export function describeLoaded({ facts, options, path, models }: LoadedModel): R
     headSelection: withCutoffs ? (options.headSelection ?? facts.headSelection) : null,
     compress: facts.compress,
     prompt: options.prompt ?? facts.defaults.prompt,
+    instruction: options.instruction ?? facts.defaults.instruction,
+    form: facts.form,
+    template: facts.template && templateText(facts.template, "{instruction}", "{query}", "{document}"),
     queryInstruction: options.queryInstructionForRerank === undefined ? facts.defaults.queryInstruction : options.queryInstructionForRerank,
     passageInstruction:
       options.passageInstructionForRerank === undefined ? facts.defaults.documentInstruction : options.passageInstructionForRerank,

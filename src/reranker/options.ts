@@ -15,8 +15,9 @@ import { type CacheOptions, checkCache } from "./score-cache.js";
 export interface EncodeOptions {
   /**
    * Most tokens of a pair; the document loses its end to fit. Models with a prompt read up to this plus twice the separator and
-   * prompt, as the reference does.
-   * @default 512, but where the file says otherwise (`reranker.max_length`), as the embedded model does
+   * prompt, as the reference does. mxbai-rerank v2 counts query and document alone; models with a chat template count all of it, and
+   * lose the end of what stands before its closing part.
+   * @default 512; 8192 for Qwen3-Reranker and mxbai-rerank v2; but where the file says otherwise (`reranker.max_length`), as the embedded model does
    */
   readonly maxLength?: number | null | undefined;
   /**
@@ -30,6 +31,12 @@ export interface EncodeOptions {
    * @default as the file says: what the model's official code does
    */
   readonly truncation?: Truncation | null | undefined;
+  /**
+   * What the model is to look for, in its own words: "Retrieve passages that answer the question". Qwen3-Reranker (with "" none),
+   * and mxbai-rerank v2.
+   * @default as the file says: Qwen3-Reranker's web search, none for mxbai-rerank v2
+   */
+  readonly instruction?: string | null | undefined;
   /** Text after the document that asks the question (the three LLM classes). See `RERANK_PROMPTS`. */
   readonly prompt?: string | null | undefined;
   /**
@@ -233,12 +240,13 @@ export const RERANK_PROMPTS = {
   contradiction: gemma2.prompts.contradiction,
 } as const;
 
-/** The reference's name of each class. */
+/** The reference's name of each class; what FlagEmbedding never had is a `Reranker`, sentence-transformers' CrossEncoder. */
 export const CLASS_NAMES = {
   "encoder-only-base": "FlagReranker",
   "decoder-only-base": "FlagLLMReranker",
   "decoder-only-layerwise": "LayerWiseFlagLLMReranker",
   "decoder-only-lightweight": "LightWeightFlagLLMReranker",
+  "cross-encoder": "Reranker",
 } as const satisfies Record<RerankClass, string>;
 
 const encodeChecks = {
@@ -246,6 +254,7 @@ const encodeChecks = {
   queryMaxLength: is.integer(0),
   truncation: is.oneOf("only_second", "longest_first"),
   prompt: is.string,
+  instruction: is.string,
   parseSpecialTokens: is.boolean,
 } as const satisfies Record<keyof EncodeOptions, is.Check>;
 

@@ -1,8 +1,9 @@
 // Reranker: a loaded model, its calls, its end.
 
-import type { EncodeSpec, NativeModel, ScoreResult } from "../addon/native.js";
+import type { EncodeSpec, NativeModel, NativeTemplatePart, ScoreResult } from "../addon/native.js";
 import { show } from "../checks.js";
 import { asRerankerError, RerankerError } from "../errors.js";
+import type { ChatTemplate } from "../models/index.js";
 import type { Progress } from "../sources/progress.js";
 import { type CalibratedCall, calibratedScore } from "./calibration.js";
 import { scoreDistinct } from "./distinct.js";
@@ -314,14 +315,14 @@ export class Reranker implements AsyncDisposable {
     const chunks = settings.overflow === "chunk" ? await this.#chunk(query, texts, settings) : undefined;
     const spec = this.#encodeSpec(settings);
     const lay = (text: string, index: number, chunk?: TextSpan): LaidOutPair => {
-      const pair = this.#call((model) => model.encodePair(this.#asQuery(query), this.#asDocument(text), spec));
+      const pair = this.#call((model) => model.encodePair(...this.#instructed([query, text], settings), spec));
       return { index, tokens: pair.inputIds.length, queryTokens: pair.queryLength, cut: pair.truncated, ...(chunk && { chunk }) };
     };
     const pairs = chunks
       ? await layOut(chunks, ({ index, start, end }) => lay(texts[index]?.slice(start, end) ?? "", index, { start, end }), settings.signal)
       : await layOut([...texts.entries()], ([index, text]) => lay(text, index), settings.signal);
     const devices = (settings.cascade.length > 0 ? models.slice(0, 1) : models).map((model) => model.info);
-    return planRerank(pairs, { ...settings, sharePrefix: facts.layout.kind === "prompt" }, facts, devices);
+    return planRerank(pairs, { ...settings, sharePrefix: facts.layout.kind !== "pair" }, facts, devices);
   }
 
   /** Token ids of a text as it stands: no instruction, no special tokens around it. */
@@ -336,7 +337,7 @@ export class Reranker implements AsyncDisposable {
   encodePair(query: string, passage: string, options: EncodeOptions = {}): EncodedInput {
     checkPairs([query, passage]);
     const settings = resolveEncodeOptions(this.#loaded.facts, this.#loaded.options, options);
-    const pair = this.#call((model) => model.encodePair(this.#asQuery(query), this.#asDocument(passage), this.#encodeSpec(settings)));
+    const pair = this.#call((model) => model.encodePair(...this.#instructed([query, passage], settings), this.#encodeSpec(settings)));
     return {
       inputIds: pair.inputIds,
       tokenTypeIds: pair.tokenTypes,
@@ -406,7 +407,7 @@ export class Reranker implements AsyncDisposable {
     const measure = {
       countTokens: (text: string) => this.#call((model) => model.encode(text, settings.parseSpecialTokens)).length,
       encodePair: (text: string) => {
-        const pair = this.#call((model) => model.encodePair(this.#asQuery(query), this.#asDocument(text), spec));
+        const pair = this.#call((model) => model.encodePair(...this.#instructed([query, text], settings), spec));
         return { documentLength: pair.documentLength, cut: (pair.truncated & DOCUMENT_CUT) !== 0 };
       },
     };
@@ -424,7 +425,7 @@ export class Reranker implements AsyncDisposable {
     this.#throwIfClosed();
     settings.signal?.throwIfAborted();
     if (pairs.length === 0) return { logits: new Float32Array(), tokens: new Int32Array(), truncated: new Uint8Array() };
-    const instructed = pairs.map(([query, document]): Pair => [this.#asQuery(query), this.#asDocument(document)]);
+    const instructed = pairs.map((pair) => this.#instructed(pair, settings));
     const request = this.#requestSettings(settings, ranking);
     const { signal, onProgress } = settings;
     const { models, cache } = this.#loaded;
@@ -443,7 +444,7 @@ export class Reranker implements AsyncDisposable {
       compressLayers: Int32Array.from(settings.compressLayers),
       compressRatio: settings.compressRatio,
       attentionSoftcap: settings.attentionSoftcap,
-      sharePrefix: this.#loaded.facts.layout.kind === "prompt",
+      sharePrefix: this.#loaded.facts.layout.kind !== "pair",
       maxBatchTokens: settings.maxBatchTokens,
       batchSize: settings.batchSize,
       failOnTruncation: ranking?.overflow === "error",
@@ -461,7 +462,32 @@ export class Reranker implements AsyncDisposable {
       parseSpecial: settings.parseSpecialTokens,
       separator: ids(facts.defaults.separator),
       prompt: ids(settings.prompt),
+      template: facts.template ? this.#template(facts.template, settings) : [],
     };
+  }
+
+  /** @throws {RangeError} A `maxLength` that leaves no room for the texts. */
+  #template(template: ChatTemplate, { instruction, maxLength }: ScoreSettings): NativeTemplatePart[] {
+    const parts = template.map((part): NativeTemplatePart => {
+      if (typeof part === "string") return ["literal", part];
+      return part.slot === "instruction" ? ["given", this.#strip(instruction ?? "")] : [part.slot, ""];
+    });
+    const lastText = template.findLastIndex((part) => typeof part !== "string");
+    const closing = template.slice(lastText + 1).join("");
+    const frame = this.#call((model) => model.encode(parts[0]?.[1] ?? "", true).length + model.encode(closing, true).length);
+    if (maxLength > frame) return parts;
+    throw new RangeError(`Expected \`maxLength\` to be above ${frame}, the tokens around the texts of a pair, got \`${maxLength}\``);
+  }
+
+  /** The texts of a pair as they are laid out. */
+  #instructed([query, document]: Pair, { instruction }: ScoreSettings): Pair {
+    const [before, after] = this.#loaded.facts.instructionFormat ?? [];
+    const instructed = before !== undefined && instruction ? `${before}${instruction}${after}` : "";
+    return [instructed + this.#strip(this.#asQuery(query)), this.#strip(this.#asDocument(document))];
+  }
+
+  #strip(text: string): string {
+    return this.#loaded.facts.stripsTexts ? stripped(text) : text;
   }
 
   #call<T>(work: (model: NativeModel) => T): T {
@@ -488,6 +514,20 @@ interface RankedText {
 
 function isAsyncIterable<D>(documents: readonly D[] | AsyncIterable<D>): documents is AsyncIterable<D> {
   return typeof (documents as Partial<AsyncIterable<D>> | null)?.[Symbol.asyncIterator] === "function";
+}
+
+// Python's str.isspace.
+const WHITE_SPACE = new Set(
+  "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000",
+);
+
+/** Python's str.strip(), which the templates of Jinja call. */
+function stripped(text: string): string {
+  let begin = 0;
+  let end = text.length;
+  while (begin < end && WHITE_SPACE.has(text.charAt(begin))) begin++;
+  while (end > begin && WHITE_SPACE.has(text.charAt(end - 1))) end--;
+  return text.slice(begin, end);
 }
 
 /** In double on the float32 logit, as the reference. A large exp() is Infinity here, so both ends are exact. */

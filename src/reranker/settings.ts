@@ -28,6 +28,8 @@ export interface ScoreSettings {
   readonly queryMaxLength: number;
   readonly truncation: Truncation;
   readonly prompt: string;
+  /** null: none. */
+  readonly instruction: string | null;
   readonly parseSpecialTokens: boolean;
   readonly normalize: boolean;
   readonly calibration: Calibration | undefined;
@@ -95,7 +97,7 @@ export function resolveRerankOptions(facts: ModelFacts, atLoad: LoadOptions, opt
 /** Decides each option: the call's, the one given at load, the file's, the profile's. */
 function decideScore(facts: ModelFacts, atLoad: LoadOptions, options: ScoreOptions): ScoreSettings {
   throwIfForeign(facts, options);
-  const maxLength = options.maxLength ?? atLoad.maxLength ?? facts.defaults.maxLength;
+  const maxLength = withinPositions(facts, options.maxLength ?? atLoad.maxLength ?? facts.defaults.maxLength);
   const truncation = options.truncation ?? atLoad.truncation ?? facts.defaults.truncation;
   if (truncation === "longest_first") throwIfNoRoom(facts, maxLength);
   const headSelection = options.headSelection ?? atLoad.headSelection ?? facts.headSelection;
@@ -108,6 +110,7 @@ function decideScore(facts: ModelFacts, atLoad: LoadOptions, options: ScoreOptio
     queryMaxLength:
       options.queryMaxLength ?? atLoad.queryMaxLength ?? (truncation === "longest_first" ? NO_LIMIT : Math.floor((3 * maxLength) / 4)),
     truncation,
+    instruction: options.instruction ?? atLoad.instruction ?? facts.defaults.instruction,
     prompt: options.prompt ?? atLoad.prompt ?? facts.defaults.prompt ?? "",
     parseSpecialTokens: options.parseSpecialTokens ?? atLoad.parseSpecialTokens ?? facts.defaults.parseSpecialTokens,
     normalize: calibration ? false : (options.normalize ?? atLoad.normalize ?? false),
@@ -122,6 +125,13 @@ function decideScore(facts: ModelFacts, atLoad: LoadOptions, options: ScoreOptio
     signal: options.signal ?? undefined,
     onProgress: options.onProgress ?? undefined,
   };
+}
+
+/** Where the frame comes on top, the whole is kept within the model's positions. Source: mxbai_rerank_v2.py, prepare_predefined_inputs. */
+function withinPositions({ layout, contextLength, separatorIds, promptIds }: ModelFacts, maxLength: number): number {
+  if (layout.kind !== "prompt" || !layout.frameOnTop) return maxLength;
+  const frame = layout.bos.length + (separatorIds?.length ?? 0) + (promptIds?.length ?? 0);
+  return Math.max(1, Math.min(maxLength, contextLength - frame));
 }
 
 /** As the fast tokenizers refuse it, which cut nothing then. */
@@ -215,6 +225,7 @@ function throwIfCascadeDoesNotFit(facts: ModelFacts, cascade: readonly CascadeSt
 export function throwIfForeign(facts: ModelFacts, options: LoadOptions & Pick<RerankOptions, "cascade">): void {
   const given = new Map<ClassOption, unknown>([
     ["prompt", options.prompt],
+    ["instruction", options.instruction],
     ["cutoffLayers", options.cutoffLayers ?? options.maxLayer],
     ["compressLayers", options.compressLayers ?? options.compressLayer],
     ["compressRatio", options.compressRatio],
@@ -229,8 +240,15 @@ export function throwIfForeign(facts: ModelFacts, options: LoadOptions & Pick<Re
       `\`${shown}\` is an option of ${classesWith(name)}; this model is a ${CLASS_NAMES[facts.class]}, got \`${show(value)}\``,
     );
   }
+  if ((options.queryMaxLength ?? null) !== null && facts.template) {
+    throw new TypeError(
+      `\`queryMaxLength\` is no option of models with a chat template, which cut the end of the whole, got \`${options.queryMaxLength}\``,
+    );
+  }
   if ((options.truncation ?? null) !== null && facts.layout.kind !== "pair") {
-    throw new TypeError(`\`truncation\` is an option of encoders; this model, a ${CLASS_NAMES[facts.class]}, cuts the document`);
+    throw new TypeError(
+      `\`truncation\` is an option of encoders; this model, a ${CLASS_NAMES[facts.class]}, cuts ${facts.template ? "the end of the whole" : "the document"}`,
+    );
   }
   const decoderOnly = options.useBf16 ? "useBf16" : typeof options.peftPath === "string" ? "peftPath" : undefined;
   if (decoderOnly && facts.class === "encoder-only-base") {
@@ -239,6 +257,8 @@ export function throwIfForeign(facts: ModelFacts, options: LoadOptions & Pick<Re
 }
 
 function classesWith(option: ClassOption): string {
-  const classes = profiles.filter((profile) => profile.options.includes(option)).map((profile) => CLASS_NAMES[profile.class]);
+  if (option === "instruction") return "Qwen3-Reranker and mxbai-rerank v2";
+  const forms = profiles.flatMap((profile) => profile.forms ?? [profile]).filter((form) => form.options.includes(option));
+  const classes = [...new Set(forms.map((form) => CLASS_NAMES[form.class]))];
   return classes.length > 1 ? `${classes.slice(0, -1).join(", ")} and ${classes.at(-1)}` : classes.join();
 }

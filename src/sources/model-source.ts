@@ -10,6 +10,7 @@ import { RerankerError } from "../errors.js";
 import { userCacheFolder } from "../files/cache-folder.js";
 import { readJsonObject } from "../files/json.js";
 import { kindOfFile } from "../files/regular-file.js";
+import type { RerankClass } from "../models/index.js";
 import type { WeightConsumer } from "./hub/download.js";
 import { asFileError } from "./hub/download-file.js";
 import { fetchModel, type HubOptions, type Snapshot } from "./hub/hub.js";
@@ -21,6 +22,7 @@ export interface ConvertRequest {
   readonly output: string;
   readonly outtype: string;
   readonly lora: string | undefined;
+  readonly class?: RerankClass | undefined;
   /** Weights that are still downloaded; undefined when they are in the folder. */
   readonly arriving: ArrivingWeights | undefined;
   readonly signal: AbortSignal | undefined;
@@ -34,6 +36,8 @@ export interface SourceOptions {
   readonly outtype: string | undefined;
   readonly cacheDir: string | undefined;
   readonly lora: string | undefined;
+  /** Class that a checkpoint is converted for, where its architecture has several uses. */
+  readonly class?: RerankClass | undefined;
   /** Of a repository on the hub; undefined is main. */
   readonly revision?: string | undefined;
   /** Ask the hub for the newest commit, though the cache has one. */
@@ -174,6 +178,7 @@ async function convertCached(
   const source = snapshot ? [snapshot.id, snapshot.commit] : await fingerprint(folder);
   const digest = createHash("sha256").update(JSON.stringify([packageVersion, outtype]));
   digest.update(JSON.stringify(source));
+  if (options.class === "decoder-only-base") digest.update(JSON.stringify(options.class));
   if (options.lora !== undefined) digest.update(JSON.stringify(await fingerprint(options.lora)));
   const cache = options.cacheDir ?? defaultCacheDir();
   const name = modelKey(snapshot?.id ?? (await realpath(folder))).replace(/[^\w.-]/g, "_");
@@ -186,7 +191,8 @@ async function convertCached(
       if ((await kindOf(output)) === "file") return output; // another process made it while we waited
       await removeLeftovers(output);
       const { lora, signal, onProgress } = options;
-      await convert(folder, { output, outtype, lora, arriving, signal, onProgress });
+      const wanted = options.class === undefined ? {} : { class: options.class };
+      await convert(folder, { output, outtype, lora, ...wanted, arriving, signal, onProgress });
       return output;
     });
   } catch (error) {
