@@ -41,8 +41,13 @@ export const checkpoints: readonly GoldenCheckpoint[] = JSON.parse(readFileSync(
 
 export const checkpointFolder = (name: string): string => path.join(folder, name);
 
-export const readCases = (name: string): readonly GoldenCase[] =>
-  JSON.parse(readFileSync(path.join(folder, name, "cases.json"), "utf8")).cases;
+/** The cases of the official code, then those of sentence-transformers where a checkpoint has both. */
+export function readCases(name: string): readonly GoldenCase[] {
+  const cases = (file: string): readonly GoldenCase[] => JSON.parse(readFileSync(path.join(folder, name, file), "utf8")).cases;
+  if (!existsSync(path.join(folder, name, "cases.sentence-transformers.json"))) return cases("cases.json");
+  const others = cases("cases.sentence-transformers.json").map((c) => ({ ...c, id: `sentence-transformers ${c.id}` }));
+  return [...cases("cases.json"), ...others];
+}
 
 export const readTokenization = (
   name: string,

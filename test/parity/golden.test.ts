@@ -55,10 +55,10 @@ describe.each(checkpoints)("$name", ({ name, tolerance }) => {
     for (const { text, ids } of strings) expect(Array.from(plain.tokenize(text)), JSON.stringify(text)).toEqual(ids);
     for (const input of model_inputs) {
       const reranker = await load(input as unknown as GoldenCase, "f32");
-      const { max_length, query_max_length, prompt } = input.compute_score as Record<string, never>;
+      const { max_length, query_max_length, prompt, instruction } = input.compute_score as Record<string, never>;
       const encoded = reranker.encodePair(
         ...input.pair,
-        optionsOf({ max_length, query_max_length, ...(prompt !== undefined && { prompt }) }),
+        optionsOf({ max_length, query_max_length, instruction, ...(prompt !== undefined && { prompt }) }),
       );
       expect(Array.from(encoded.inputIds), JSON.stringify(input.pair)).toEqual(input.input_ids);
       if (input.token_type_ids) expect(Array.from(encoded.tokenTypeIds)).toEqual(input.token_type_ids);

@@ -84,8 +84,8 @@ describe("config.json", () => {
     [
       "an architecture of others",
       "xlmr-reranker",
-      { architectures: ["LlamaForCausalLM"] },
-      /"LlamaForCausalLM" is not supported. Supported: XLMRoberta/,
+      { architectures: ["FalconForCausalLM"] },
+      /"FalconForCausalLM" is not supported. Supported: XLMRoberta/,
     ],
     ["no architecture", "xlmr-reranker", { architectures: undefined }, /`architectures` in config.json is missing/],
     ["relative positions", "bert-reranker", { position_embedding_type: "relative_key" }, /`position_embedding_type`.*"relative_key"/],

@@ -179,7 +179,7 @@ function joinPair(spec: ModelSpec, query: Int32Array, document: Int32Array, limi
   const around =
     spec.layout.kind === "pair"
       ? spec.layout.before.length + spec.layout.between.length + spec.layout.after.length
-      : spec.layout.bos.length + 2 * limits.separator.length + limits.prompt.length;
+      : (spec.layout.kind === "prompt" ? spec.layout.bos.length : 0) + 2 * limits.separator.length + limits.prompt.length;
   const q = query.subarray(0, limits.queryMaxLength);
   const room = Math.max(
     1,

@@ -87,7 +87,7 @@ describe("describeModel", () => {
 
   it("refuses what cannot be scored right", () => {
     refused(header({}, {}), "MODEL_UNSUPPORTED", "supported: bert, gemma, minicpm, gemma2");
-    refused(withMetadata(MODELS.encoder, { "general.architecture": ["string", "llama"] }), "MODEL_UNSUPPORTED", '"llama"');
+    refused(withMetadata(MODELS.encoder, { "general.architecture": ["string", "falcon"] }), "MODEL_UNSUPPORTED", '"falcon"');
     refused(withMetadata(MODELS.llm, { "reranker.class": undefined }), "MODEL_UNSUPPORTED", "`reranker.class` is missing");
     refused(withMetadata(MODELS.llm, { "reranker.class": ["string", "encoder-only-base"] }), "MODEL_UNSUPPORTED", "decoder-only-base");
     refused({ ...MODELS.encoder, tensors: [] }, "MODEL_UNSUPPORTED", "`cls.output.weight`");
@@ -123,10 +123,11 @@ describe("describeModel", () => {
 
   it("leaves BOS out where the reference does", () => {
     const padded = withMetadata(MODELS.llm, { "tokenizer.ggml.padding_token_id": ["u32", 1] });
-    expect(describeModel(padded, "x").layout).toEqual({ kind: "prompt", bos: [] });
+    expect(describeModel(padded, "x").layout).toEqual({ kind: "prompt", bos: [], frameOnTop: false });
     expect(describeModel(withMetadata(MODELS.llm, { "tokenizer.ggml.bos_token_id": undefined }), "x").layout).toEqual({
       kind: "prompt",
       bos: [],
+      frameOnTop: false,
     });
     refused(withMetadata(MODELS.layerwise, { "tokenizer.ggml.bos_token_id": undefined }), "MODEL_INVALID", "bos_token_id");
   });

@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { describe, expect, it } from "vitest";
-import { findCheckpoint, findProfile, profiles } from "../../src/models/index.js";
+import { findCheckpoint, findProfile, profiles, type RerankerForm } from "../../src/models/index.js";
 
 describe("profiles", () => {
   it("are the same architectures as the table of graphs", async () => {
@@ -11,9 +11,9 @@ describe("profiles", () => {
 
   it("are found by GGUF architecture and by the name in config.json", () => {
     expect(findProfile("gemma2")?.class).toBe("decoder-only-lightweight");
-    expect(findProfile("llama")).toBeUndefined();
+    expect(findProfile("falcon")).toBeUndefined();
     expect(findCheckpoint("XLMRobertaForSequenceClassification")?.profile.architecture).toBe("bert");
-    expect(findCheckpoint("LlamaForCausalLM")).toBeUndefined();
+    expect(findCheckpoint("FalconForCausalLM")).toBeUndefined();
   });
 
   it("name each checkpoint architecture once", () => {
@@ -36,16 +36,26 @@ describe("profiles", () => {
   });
 
   it("have the reference's defaults", () => {
-    expect(
-      profiles.map(({ class: name, defaults }) => [name, defaults.queryInstruction, defaults.documentInstruction, defaults.maxLength]),
-    ).toEqual([
-      ["encoder-only-base", null, null, 512],
-      ["decoder-only-base", "A: ", "B: ", 512],
-      ["decoder-only-layerwise", "A: ", "B: ", 512],
-      ["decoder-only-lightweight", "A: ", "B: ", 512],
-      ["encoder-only-base", null, null, 8192],
-      ["encoder-only-base", null, null, 512],
-      ["encoder-only-base", null, null, 8192],
+    const defaultsOf = ({ class: name, defaults }: RerankerForm) => [
+      name,
+      defaults.queryInstruction,
+      defaults.documentInstruction,
+      defaults.maxLength,
+    ];
+    const encoder = ["encoder-only-base", null, null, 512];
+    const decoder = (name: string) => [name, "A: ", "B: ", 512];
+    expect(["bert", "gemma", "minicpm", "gemma2"].map((name) => defaultsOf(findProfile(name) as RerankerForm))).toEqual([
+      encoder,
+      decoder("decoder-only-base"),
+      decoder("decoder-only-layerwise"),
+      decoder("decoder-only-lightweight"),
+    ]);
+    const forms = profiles.flatMap((profile) => profile.forms ?? []).map((form) => [form.form, ...defaultsOf(form)]);
+    expect([...new Map(forms.map((form) => [form[0], form])).values()]).toEqual([
+      ["mxbai-v2", "cross-encoder", "query: ", "document: ", 8192],
+      ["flag-llm", ...decoder("decoder-only-base")],
+      ["qwen3-reranker", "cross-encoder", null, null, 8192],
+      ["zerank", "cross-encoder", null, null, 40960],
     ]);
     expect(findProfile("gemma2")?.defaults.prompt).toBe("Predict whether passage B contains an answer to query A.");
     expect(findProfile("gemma")?.defaults.prompt).toMatch(/^Given a query A and a passage B, .* either 'Yes' or 'No'\.$/);
