@@ -203,7 +203,7 @@ bool ModelFile::is_array(const std::string & key) const {
 std::vector<bool> ModelFile::booleans(const std::string & key) const {
     const int64_t id = require(key, GGUF_TYPE_BOOL, true);
     const int8_t * data = static_cast<const int8_t *>(gguf_get_arr_data(gguf_.get(), id));
-    return {data, data + gguf_get_arr_n(gguf_.get(), id)};
+    return std::vector<bool>(data, data + gguf_get_arr_n(gguf_.get(), id)); // braces would make a list of two pointers
 }
 
 std::vector<std::string> ModelFile::texts(const std::string & key) const {

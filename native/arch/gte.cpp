@@ -53,13 +53,10 @@ struct Gte : Architecture {
         for (int32_t i = 0; i < n_layer; i++) {
             const std::string blk = "blk." + std::to_string(i) + ".";
             Layer & l = layers[size_t(i)];
-            // As one tensor, as the model's own code has them, or each by itself, as transformers does.
-            if (file.find(blk + "attn_qkv.weight")) l.qkv = w.linear_of_rows(blk + "attn_qkv", n_embd, {n_embd, n_embd, n_embd}, true);
-            else l.qkv = w.linear({blk + "attn_q", blk + "attn_k", blk + "attn_v"}, n_embd, {n_embd, n_embd, n_embd}, true);
+            l.qkv = w.linear_of_rows(blk + "attn_qkv", n_embd, {n_embd, n_embd, n_embd}, true);
             l.attn_output = w.linear(blk + "attn_output", n_embd, n_embd, true);
             l.attn_norm = w.norm(blk + "attn_output_norm", n_embd, eps, true);
-            if (file.find(blk + "ffn_gate.weight")) l.ffn = w.gated(blk + "ffn_gate", blk + "ffn_up", n_embd, n_ff);
-            else l.ffn = w.gated_of_rows(blk + "ffn_up", n_embd, n_ff, FirstHalf::up, false);
+            l.ffn = w.gated_of_rows(blk + "ffn_up", n_embd, n_ff, FirstHalf::up, false);
             l.ffn_down = w.linear(blk + "ffn_down", n_ff, n_embd, true);
             l.ffn_norm = w.norm(blk + "layer_output_norm", n_embd, eps, true);
         }

@@ -198,10 +198,13 @@ function unknown(config: CheckpointConfig, name: string): string {
 
 function renamed(config: CheckpointConfig, source: ReadonlyMap<string, SafeTensor>): Map<string, SafeTensor> {
   const renames = Object.entries(config.checkpoint.renames ?? {});
+  const prefixes = Object.entries(config.checkpoint.prefixes ?? {});
   const result = new Map<string, SafeTensor>();
   for (const [name, tensor] of source) {
     const rename = renames.find(([ending]) => name.endsWith(ending));
-    const today = rename ? name.slice(0, -rename[0].length) + rename[1] : name;
+    const ended = rename ? name.slice(0, -rename[0].length) + rename[1] : name;
+    const prefix = prefixes.find(([beginning]) => ended.startsWith(beginning));
+    const today = prefix ? prefix[1] + ended.slice(prefix[0].length) : ended;
     if (result.has(today)) throw new RerankerError("CONVERT_FAILED", `Tensor \`${today}\` is there under two names.`);
     result.set(today, tensor);
   }

@@ -37,6 +37,19 @@ function embeddings(prefix: string): CheckpointProfile["tensors"] {
   };
 }
 
+function encoderTensors(prefix: string): CheckpointProfile["tensors"] {
+  const layer = `${prefix}.encoder.layer.{i}`;
+  return {
+    ...embeddings(prefix),
+    ...withBias(`${layer}.attention.qkv_proj`, "blk.{i}.attn_qkv", ["n_embd_qkv", "n_embd"]),
+    ...withBias(`${layer}.attention.o_proj`, "blk.{i}.attn_output", ["n_embd", "n_embd"]),
+    ...withBias(`${layer}.attn_ln`, "blk.{i}.attn_output_norm", ["n_embd"]),
+    [`${layer}.mlp.up_gate_proj.weight`]: { name: "blk.{i}.ffn_up.weight", shape: ["n_ff_gated", "n_embd"] }, // up, then gate
+    ...withBias(`${layer}.mlp.down_proj`, "blk.{i}.ffn_down", ["n_embd", "n_ff"]),
+    ...withBias(`${layer}.mlp_ln`, "blk.{i}.layer_output_norm", ["n_embd"]),
+  };
+}
+
 const ownCode = {
   names: ["NewForSequenceClassification"],
   modelTypes: ["new"],
@@ -55,21 +68,14 @@ const ownCode = {
   activation,
   reservedPositions: "none",
   metadata,
-  tensors: {
-    ...embeddings("new"),
-    ...withBias("new.encoder.layer.{i}.attention.qkv_proj", "blk.{i}.attn_qkv", ["n_embd_qkv", "n_embd"]),
-    ...withBias("new.encoder.layer.{i}.attention.o_proj", "blk.{i}.attn_output", ["n_embd", "n_embd"]),
-    ...withBias("new.encoder.layer.{i}.attn_ln", "blk.{i}.attn_output_norm", ["n_embd"]),
-    "new.encoder.layer.{i}.mlp.up_gate_proj.weight": { name: "blk.{i}.ffn_up.weight", shape: ["n_ff_gated", "n_embd"] }, // up, then gate
-    ...withBias("new.encoder.layer.{i}.mlp.down_proj", "blk.{i}.ffn_down", ["n_embd", "n_ff"]),
-    ...withBias("new.encoder.layer.{i}.mlp_ln", "blk.{i}.layer_output_norm", ["n_embd"]),
-  },
+  tensors: encoderTensors("new"),
   dropped: {
     "new.embeddings.position_ids": "a buffer of 0, 1, 2, ..., not a weight",
     "new.embeddings.rotary_emb.inv_freq": "computed from rope_theta",
   },
 } as const satisfies CheckpointProfile;
 
+// The class of transformers 5 reads and writes the names of the model's own code, under its own prefix or theirs.
 const ofTransformers = {
   names: ["GteForSequenceClassification"],
   modelTypes: ["gte"],
@@ -82,19 +88,9 @@ const ofTransformers = {
   activation,
   reservedPositions: "none",
   metadata,
-  tensors: {
-    ...embeddings("gte"),
-    ...withBias("gte.layers.{i}.self_attn.q_proj", "blk.{i}.attn_q", ["n_embd", "n_embd"]),
-    ...withBias("gte.layers.{i}.self_attn.k_proj", "blk.{i}.attn_k", ["n_embd", "n_embd"]),
-    ...withBias("gte.layers.{i}.self_attn.v_proj", "blk.{i}.attn_v", ["n_embd", "n_embd"]),
-    ...withBias("gte.layers.{i}.self_attn.o_proj", "blk.{i}.attn_output", ["n_embd", "n_embd"]),
-    ...withBias("gte.layers.{i}.post_attention_layernorm", "blk.{i}.attn_output_norm", ["n_embd"]),
-    "gte.layers.{i}.mlp.gate_proj.weight": { name: "blk.{i}.ffn_gate.weight", shape: ["n_ff", "n_embd"] },
-    "gte.layers.{i}.mlp.up_proj.weight": { name: "blk.{i}.ffn_up.weight", shape: ["n_ff", "n_embd"] },
-    ...withBias("gte.layers.{i}.mlp.down_proj", "blk.{i}.ffn_down", ["n_embd", "n_ff"]),
-    ...withBias("gte.layers.{i}.post_mlp_layernorm", "blk.{i}.layer_output_norm", ["n_embd"]),
-  },
+  tensors: encoderTensors("gte"),
   dropped: {},
+  prefixes: { "new.": "gte." },
 } as const satisfies CheckpointProfile;
 
 export const gte = {

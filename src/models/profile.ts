@@ -208,6 +208,8 @@ export interface CheckpointProfile {
   readonly tied?: { readonly name: string; readonly to: string; readonly otherwise: boolean };
   /** Endings of names that old checkpoints use, and what they are called today. */
   readonly renames?: Readonly<Record<string, string>>;
+  /** Beginnings of names that others use, and what stands here for them. */
+  readonly prefixes?: Readonly<Record<string, string>>;
 }
 
 /** How an architecture is used as a reranker: class, layout of a pair, and what its score is. */
