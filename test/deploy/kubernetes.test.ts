@@ -1,28 +1,14 @@
-// Manifests against the published schemas of Kubernetes and KEDA: values by their validators, fields nobody knows by their types.
+// The server's manifests: schemas, and what has to fit together.
 import { execFileSync, spawnSync } from "node:child_process";
-import { mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
-import { createRequire } from "node:module";
-import path from "node:path";
+import { readdirSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { type IScaledObject, ScaledObject } from "@kubernetes-models/keda/keda.sh/v1alpha1";
-import { Deployment, type IDeployment } from "kubernetes-models/apps/v1";
-import { type IPodDisruptionBudget, PodDisruptionBudget } from "kubernetes-models/policy/v1";
-import { type IPersistentVolumeClaim, type IService, PersistentVolumeClaim, Service } from "kubernetes-models/v1";
-import { afterAll, describe, expect, it } from "vitest";
+import type { IScaledObject } from "@kubernetes-models/keda/keda.sh/v1alpha1";
+import type { IDeployment } from "kubernetes-models/apps/v1";
+import type { IPodDisruptionBudget } from "kubernetes-models/policy/v1";
+import type { IPersistentVolumeClaim, IService } from "kubernetes-models/v1";
+import { describe, expect, it } from "vitest";
 import { deployFolder, parseDeployed } from "./files.js";
-
-const kinds = {
-  Deployment: { model: Deployment, from: "kubernetes-models/apps/v1" },
-  PodDisruptionBudget: { model: PodDisruptionBudget, from: "kubernetes-models/policy/v1" },
-  PersistentVolumeClaim: { model: PersistentVolumeClaim, from: "kubernetes-models/v1" },
-  Service: { model: Service, from: "kubernetes-models/v1" },
-  ScaledObject: { model: ScaledObject, from: "@kubernetes-models/keda/keda.sh/v1alpha1" },
-} as const;
-
-interface Manifest {
-  readonly apiVersion: string;
-  readonly kind: keyof typeof kinds;
-}
+import { type Manifest, unknownFields, validate } from "./schemas.js";
 
 const base = readdirSync(new URL("kubernetes/base/", deployFolder))
   .filter((name) => name !== "kustomization.yaml")
@@ -30,37 +16,12 @@ const base = readdirSync(new URL("kubernetes/base/", deployFolder))
 const manifests = [...base, "kubernetes/m3/models.yaml"].flatMap((name) =>
   parseDeployed<Manifest>(name).map((manifest) => ({ name, manifest })),
 );
-const only = <T>(kind: keyof typeof kinds) => manifests.find(({ manifest }) => manifest.kind === kind)?.manifest as unknown as T;
-
-function validate(manifest: Manifest): void {
-  const { model } = kinds[manifest.kind];
-  expect(manifest.apiVersion, manifest.kind).toBe(model.apiVersion);
-  new model(manifest as never).validate();
-}
-
-/** What tsc says of the manifests as literals: names the fields that no schema has. */
-function unknownFields(all: readonly Manifest[]): string {
-  const root = fileURLToPath(new URL("../../", import.meta.url));
-  const folder = path.join(root, "build", "deploy-types");
-  mkdirSync(folder, { recursive: true });
-  const file = path.join(folder, "manifests.ts");
-  const literals = all.map(
-    (manifest, i) =>
-      `import type { I${manifest.kind} as T${i} } from ${JSON.stringify(kinds[manifest.kind].from)};\nexport const m${i}: T${i} = ${JSON.stringify(manifest, null, 1)};\n`,
-  );
-  writeFileSync(file, literals.join("\n"));
-  const tsc = path.join(path.dirname(createRequire(import.meta.url).resolve("typescript/package.json")), "bin", "tsc");
-  const args = ["--ignoreConfig", "--noEmit", "--strict", "--skipLibCheck", "--module", "nodenext", "--types", "", file];
-  const { status, stdout, stderr } = spawnSync(process.execPath, [tsc, ...args], { encoding: "utf8", cwd: root });
-  return status === 0 ? "" : stdout + stderr;
-}
+const only = <T>(kind: Manifest["kind"]) => manifests.find(({ manifest }) => manifest.kind === kind)?.manifest as unknown as T;
 
 const hasKubectl = spawnSync("kubectl", ["version", "--client"]).status === 0;
 if (!hasKubectl) console.warn("kustomize files are not rendered: no kubectl here.");
 
 describe("Kubernetes", () => {
-  afterAll(() => rmSync(new URL("../../build/deploy-types", import.meta.url), { recursive: true, force: true }));
-
   it.each(manifests)("takes the values of $name", ({ manifest }) => validate(manifest));
 
   it("knows every field", () => {
