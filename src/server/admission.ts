@@ -25,6 +25,8 @@ const MIN_RETRY_MS = 100;
 const MAX_RETRY_MS = 10_000;
 // Before anything was measured: the slowest shape we know of on two cores, so that the first wait is not too short.
 const FIRST_RATE = 1_000;
+// Part of the time limit that the work before a request may fill: rates vary.
+const MARGIN = 0.8;
 // The rate of so much computing is believed.
 const MIN_BUSY_MS = 1_000;
 // The measured rate forgets half of the past in so much busy time.
@@ -66,7 +68,7 @@ export class Admission {
       throw this.#refusal(`about ${this.#tokens} tokens wait, and at most ${maxQueueTokens} may (--max-queue-tokens)`);
     }
     const waitMs = this.#waitMs(tokens);
-    if (this.#requests > 0 && waitMs > requestTimeoutMs) {
+    if (this.#requests > 0 && waitMs > MARGIN * requestTimeoutMs) {
       const seconds = (ms: number) => Math.round(ms / 1000);
       throw this.#refusal(
         `with what comes before it would take about ${seconds(waitMs)} s, and a request may take ${seconds(requestTimeoutMs)} s (--request-timeout)`,

@@ -62,10 +62,10 @@ describe("admission", () => {
     vi.advanceTimersByTime(2000);
     first.done(4000);
     expect(admission.tokensPerSecond).toBeCloseTo(2000, -1);
-    const others = [3000, 3000, 3000, 3000, 3000].map((tokens) => admission.admit(tokens)); // the last of them: 18,000 in all
+    const others = [3000, 3000, 3000, 3000].map((tokens) => admission.admit(tokens)); // the last of them: 15,000 in all, 7.5 s
     const { status, message } = refusal(admission, 3000);
     expect(status).toBe(429);
-    expect(message).toContain("it would take about 11 s, and a request may take 10 s (--request-timeout)");
+    expect(message).toContain("it would take about 9 s, and a request may take 10 s (--request-timeout)");
     // A small one has its turns between theirs.
     admission.admit(1000).release();
     others[0]?.release();
