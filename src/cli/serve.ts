@@ -80,7 +80,14 @@ async function run(options: Options, signal: AbortSignal): Promise<void> {
   const { serve } = await import("bge-reranker/server");
   const started = performance.now();
   const { onProgress, end } = loadingLine(false);
-  const server = await serve(serveOptionsOf(options, onProgress));
+  const server = await serve(serveOptionsOf(options, onProgress)).catch((error: NodeJS.ErrnoException) => {
+    const { host, port } = options;
+    if (error.code === "EADDRINUSE") throw new Error(`Port ${port} of ${host} is taken: another server runs there. Choose one with --port`);
+    if (error.code === "EACCES" && error.syscall === "listen")
+      throw new Error(`Port ${port} needs rights that this user lacks. Choose one with --port`);
+    if (error.code === "EADDRNOTAVAIL") throw new Error(`This machine has no address ${host} (--host)`);
+    throw error;
+  });
   const close = () => void server.close();
   signal.addEventListener("abort", close, { once: true });
   if (signal.aborted) close();

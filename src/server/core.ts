@@ -62,7 +62,9 @@ export class Core {
     );
     this.#preloaded = true;
     const failed = results.filter((result) => result.status === "rejected");
-    for (const { reason } of failed) this.log("error", "model not loaded", { error: String(reason?.message ?? reason) });
+    // A server that ends meanwhile is no fault of the model.
+    for (const { reason } of this.draining ? [] : failed)
+      this.log("error", "model not loaded", { error: String(reason?.message ?? reason) });
     if (failed.length === this.models.all.length) throw failed[0]?.reason;
   }
 

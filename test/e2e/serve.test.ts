@@ -67,6 +67,13 @@ describe.skipIf(!existsSync(cli) || !existsSync(model))("bge-reranker serve", ()
     expect(await server.exit).toEqual([0, null]);
   });
 
+  test("says what is wrong with its address, and nothing else", async () => {
+    const first = await start();
+    const second = run(["--port", new URL(first.url).port]);
+    expect(await second.exit).toEqual([1, null]);
+    expect(second.err()).toMatch(/^error: Port \d+ of 127\.0\.0\.1 is taken: another server runs there\. Choose one with --port\n$/);
+  });
+
   test("ends what it has begun at SIGTERM, and exits with 0", async () => {
     const server = await start(["--drain-timeout", "60", "--cache-size", "0"]);
     const documents = Array.from({ length: 100 }, (_, i) => `${i} ${"the panda eats bamboo in the rainy forest ".repeat(20)}`);
