@@ -1,0 +1,122 @@
+// Head, hidden and feed-forward sizes that no vector width divides, on every level of kernels against stock ggml, which is the
+// other implementation of the same maths. Each level runs in a process of its own, over the built package.
+import { execFile } from "node:child_process";
+import { readFile, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { beforeAll, describe, expect, it } from "vitest";
+import { convert } from "../../src/convert/convert.js";
+import { copyGolden, editTensors, floatTensor, temporaryFolder } from "../unit/convert-fixtures.js";
+
+const library = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../../lib/index.js");
+
+interface Shape {
+  readonly hidden: number;
+  readonly heads: number;
+  readonly kvHeads?: number;
+  readonly headDim?: number;
+  readonly ff: number;
+}
+
+const SHAPES: readonly (Shape & { readonly golden: string })[] = [
+  { golden: "bert-reranker", hidden: 130, heads: 5, ff: 101 }, // heads of 26, as TinyBERT has them
+  { golden: "bert-reranker", hidden: 39, heads: 3, ff: 77 },
+  { golden: "bert-reranker", hidden: 7, heads: 7, ff: 3 },
+  { golden: "xlmr-reranker", hidden: 36, heads: 4, ff: 33 },
+  { golden: "gemma-reranker", hidden: 45, heads: 3, kvHeads: 1, headDim: 10, ff: 51 },
+  { golden: "gemma2-lightweight-reranker", hidden: 57, heads: 4, kvHeads: 2, headDim: 6, ff: 35 },
+  { golden: "minicpm-layerwise-reranker", hidden: 66, heads: 3, kvHeads: 3, ff: 43 },
+];
+
+const nameOf = ({ golden, hidden, heads, ff }: (typeof SHAPES)[number]) => `${golden} ${hidden} by ${heads}, ${ff}`;
+
+/** A golden checkpoint with other sizes and weights of noise. */
+async function reshaped(shape: (typeof SHAPES)[number]): Promise<string> {
+  const folder = await copyGolden(shape.golden);
+  const file = path.join(folder, "config.json");
+  const config = JSON.parse(await readFile(file, "utf8"));
+  const head = config.head_dim ?? config.hidden_size / config.num_attention_heads;
+  const newHead = shape.headDim ?? shape.hidden / shape.heads;
+  const sizes = new Map<number, number>([
+    [config.num_attention_heads * head, shape.heads * newHead],
+    [(config.num_key_value_heads ?? config.num_attention_heads) * head, (shape.kvHeads ?? shape.heads) * newHead],
+    [config.hidden_size, shape.hidden],
+    [config.intermediate_size, shape.ff],
+  ]);
+  await editTensors(folder, (tensors) => {
+    let seed = 1;
+    for (const [name, tensor] of Object.entries(tensors)) {
+      const dims = tensor.shape.map((n) => sizes.get(n) ?? n);
+      const spread = /norm/i.test(name) ? 0.1 : dims.length > 1 ? 1.5 * (dims.at(-1) as number) ** -0.5 : 0.1;
+      const centre = /norm/i.test(name) && !/gemma/.test(shape.golden) && !/bias/.test(name) ? 1 : 0;
+      seed += 7919;
+      tensors[name] = floatTensor(dims, (i) => centre + spread * Math.sin((i + 1) * (seed % 1009) + i * i * 0.37));
+    }
+  });
+  const changed = {
+    hidden_size: shape.hidden,
+    num_attention_heads: shape.heads,
+    intermediate_size: shape.ff,
+    ...(config.num_key_value_heads && { num_key_value_heads: shape.kvHeads }),
+    ...(config.head_dim && { head_dim: newHead }),
+  };
+  await writeFile(file, JSON.stringify({ ...config, ...changed }));
+  return folder;
+}
+
+const PAIRS = [
+  ["what is a panda?", "The giant panda is a bear that eats bamboo."],
+  ["what is a panda?", ""],
+  ["panda", "bamboo ".repeat(60)],
+  ...Array.from({ length: 12 }, (_, i) => ["a query", "word ".repeat(1 + i * 3)]),
+];
+
+async function scoresOf(models: readonly string[], isa: string): Promise<number[][] | undefined> {
+  const source = `
+    import { Reranker } from ${JSON.stringify(library)};
+    const scores = [];
+    for (const model of ${JSON.stringify(models)}) {
+      const reranker = await Reranker.load(model, { devices: "cpu", threads: 2 });
+      scores.push(await reranker.computeScore(${JSON.stringify(PAIRS)}));
+      await reranker.dispose();
+    }
+    console.log(JSON.stringify(scores));`;
+  const env = { ...process.env, BGE_CPU_ISA: isa };
+  try {
+    const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "-e", source], { env });
+    return JSON.parse(stdout);
+  } catch (error) {
+    if (!/BGE_CPU_ISA to be one of/.test(String((error as { stderr?: string }).stderr))) throw error;
+    return undefined;
+  }
+}
+
+describe.each(["f32", "q8_0"])("%s", (outtype) => {
+  let models: string[] = [];
+  let plain: number[][] = [];
+  beforeAll(async () => {
+    const folder = await temporaryFolder();
+    models = [];
+    for (const [i, shape] of SHAPES.entries()) {
+      const output = path.join(folder, `${i}.gguf`);
+      await convert(await reshaped(shape), { output, outtype });
+      models.push(output);
+    }
+    plain = (await scoresOf(models, "plain")) as number[][];
+  });
+
+  it("scores that tell texts apart", () => {
+    for (const [i, scores] of plain.entries()) expect(new Set(scores).size, nameOf(SHAPES[i] as never)).toBeGreaterThan(PAIRS.length / 2);
+  });
+
+  it.each(["scalar", "avx2", "avx-vnni", "avx512", "avx512-vnni", "neon", "dotprod", "i8mm"])("%s", async (isa) => {
+    const got = await scoresOf(models, isa);
+    if (!got) return; // not on this machine
+    for (const [i, scores] of plain.entries()) {
+      const size = Math.max(1, ...scores.map(Math.abs));
+      const error = Math.max(...scores.map((score, j) => Math.abs(score - (got[i]?.[j] as number)))) / size;
+      expect(error, `${nameOf(SHAPES[i] as never)}: ${got[i]} instead of ${scores}`).toBeLessThan(outtype === "f32" ? 2e-4 : 0.1);
+    }
+  });
+});
