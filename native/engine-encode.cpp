@@ -28,6 +28,23 @@ EncodedPair Engine::encode(const std::string & query, const std::vector<int32_t>
     return join(options_.layout, limits, query_ids, document_ids, longer);
 }
 
+std::vector<PairSize> Engine::measure(const std::vector<std::string> & texts, const std::vector<int32_t> & pairs, const LengthLimits & limits, bool parse_special) const {
+    std::vector<PairSize> out;
+    std::string query; // pairs mostly share it
+    std::vector<int32_t> query_ids;
+    for (size_t i = 0; i < pairs.size(); i += 2) {
+        const std::string & of_pair = texts[size_t(pairs[i])], & document = texts[size_t(pairs[i + 1])];
+        if (i == 0 || of_pair != query) {
+            query = of_pair;
+            query_ids = tokenizer_->encode(query, {parse_special, size_t(limits.query_max_length) + 1});
+        }
+        const std::vector<int32_t> document_ids = tokenizer_->encode(document, {parse_special, size_t(limits.max_length) + 1});
+        const EncodedPair pair = encode(query, query_ids, document, document_ids, limits, parse_special);
+        out.push_back({int32_t(pair.ids.size()), pair.query_length, pair.document_length, pair.truncated});
+    }
+    return out;
+}
+
 void Engine::check(const Request & request) const {
     const ArchitectureFacts & a = facts_;
     const ScoreParams & params = request.params;

@@ -52,6 +52,11 @@ struct Response {
     std::vector<uint8_t> truncated; // [n_pairs] bit 0: query cut, bit 1: document cut
 };
 
+struct PairSize {
+    int32_t tokens = 0, query_length = 0, document_length = 0;
+    uint8_t truncated = 0; // as in Response
+};
+
 // One call under way. The callbacks run on the engine's thread.
 struct Job {
     Request request;
@@ -95,6 +100,8 @@ public:
     size_t weights_size() const { return weights_size_; } // bytes, loaded or not
     bool weights_loaded() const { return weights_loaded_; }
     EncodedPair encode(const std::string & query, const std::string & document, const LengthLimits & limits, bool parse_special) const;
+    // What the pairs of texts come to, without keeping their ids; for pairs that are too long, too.
+    std::vector<PairSize> measure(const std::vector<std::string> & texts, const std::vector<int32_t> & pairs, const LengthLimits & limits, bool parse_special) const;
     EncodedPair encode(const std::string & query, const std::vector<int32_t> & query_ids, const std::string & document, const std::vector<int32_t> & document_ids,
                        const LengthLimits & limits, bool parse_special) const;
 

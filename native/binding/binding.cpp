@@ -9,6 +9,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
     export_gguf_reader(env, exports);
     export_gguf_writer(env, exports);
     export_tokenizers(env, exports);
+    export_texts(env, exports);
     export_models(env, exports);
     return exports;
 }

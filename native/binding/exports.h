@@ -8,7 +8,7 @@ namespace bge::binding {
 
 // Of one Node environment: the main thread, or a worker.
 struct Environment {
-    Napi::FunctionReference model_class, tokenizer_class;
+    Napi::FunctionReference model_class, tokenizer_class, texts_class;
     std::set<Engine *> engines; // of its open models
 };
 
@@ -20,6 +20,7 @@ void export_devices(Napi::Env env, Napi::Object exports);
 void export_gguf_reader(Napi::Env env, Napi::Object exports);
 void export_gguf_writer(Napi::Env env, Napi::Object exports);
 void export_tokenizers(Napi::Env env, Napi::Object exports);
+void export_texts(Napi::Env env, Napi::Object exports);
 void export_models(Napi::Env env, Napi::Object exports);
 
 } // namespace bge::binding

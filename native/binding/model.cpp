@@ -3,7 +3,11 @@
 #include "exports.h"
 #include "requests.h"
 #include "task.h"
+#include "texts.h"
+#include <algorithm>
+#include <cmath>
 #include <map>
+#include <numeric>
 
 namespace bge::binding {
 namespace {
@@ -17,6 +21,11 @@ public:
             InstanceAccessor<&Model::info>("info"),
             InstanceMethod<&Model::encode>("encode"),
             InstanceMethod<&Model::encode_pair>("encodePair"),
+            InstanceMethod<&Model::encode_async>("encodeAsync"),
+            InstanceMethod<&Model::encode_pair_async>("encodePairAsync"),
+            InstanceMethod<&Model::measure>("measure"),
+            InstanceMethod<&Model::texts>("texts"),
+            InstanceMethod<&Model::ranked>("ranked"),
             InstanceMethod<&Model::score>("score"),
             InstanceMethod<&Model::stats>("stats"),
             InstanceMethod<&Model::close>("close"),
@@ -72,7 +81,7 @@ private:
     }
 
     Engine & engine(Napi::Env env) const {
-        if (!engine_ || closing_) throw to_js(env, "CLOSED", "The reranker was disposed");
+        if (!engine_ || closing_) throw binding::to_js(env, "CLOSED", "The reranker was disposed");
         return *engine_;
     }
 
@@ -118,22 +127,96 @@ private:
         return guarded(call.Env(), [&] { return ids_to_js(call.Env(), engine(call.Env()).tokenizer().encode(text(call[0]), {call[1].ToBoolean(), SIZE_MAX})); });
     }
 
+    static Napi::Object to_js(Napi::Env env, const EncodedPair & pair) {
+        std::vector<int32_t> types(pair.ids.size());
+        for (size_t i = 0; i < types.size(); i++) types[i] = int32_t(i) >= pair.document_begin;
+        Napi::Object o = Napi::Object::New(env);
+        o["inputIds"] = ids_to_js(env, pair.ids);
+        o["tokenTypes"] = ids_to_js(env, types);
+        o["truncated"] = Napi::Number::New(env, pair.truncated);
+        o["queryLength"] = Napi::Number::New(env, pair.query_length);
+        o["documentLength"] = Napi::Number::New(env, pair.document_length);
+        o["promptLength"] = Napi::Number::New(env, pair.prompt_length);
+        return o;
+    }
+
     Napi::Value encode_pair(const Napi::CallbackInfo & call) {
         const Napi::Env env = call.Env();
         return guarded(env, [&] {
             const auto spec = call[2].As<Napi::Object>();
-            const EncodedPair pair = engine(env).encode(text(call[0]), text(call[1]), length_limits(spec), boolean(spec, "parseSpecial"));
-            std::vector<int32_t> types(pair.ids.size());
-            for (size_t i = 0; i < types.size(); i++) types[i] = int32_t(i) >= pair.document_begin;
-            Napi::Object o = Napi::Object::New(env);
-            o["inputIds"] = ids_to_js(env, pair.ids);
-            o["tokenTypes"] = ids_to_js(env, types);
-            o["truncated"] = Napi::Number::New(env, pair.truncated);
-            o["queryLength"] = Napi::Number::New(env, pair.query_length);
-            o["documentLength"] = Napi::Number::New(env, pair.document_length);
-            o["promptLength"] = Napi::Number::New(env, pair.prompt_length);
-            return o;
+            return to_js(env, engine(env).encode(text(call[0]), text(call[1]), length_limits(spec), boolean(spec, "parseSpecial")));
         });
+    }
+
+    // The same off the JS thread. They keep the engine, and so hold its end.
+
+    Napi::Value encode_async(const Napi::CallbackInfo & call) {
+        engine(call.Env());
+        return Task<std::vector<int32_t>>::run(
+            call.Env(),
+            [engine = engine_, texts = taken_texts(call[0]), parse_special = bool(call[1].ToBoolean())] {
+                return texts.empty() ? std::vector<int32_t>() : engine->tokenizer().encode(texts[0], {parse_special, SIZE_MAX});
+            },
+            [](Napi::Env env, std::vector<int32_t> && ids) -> Napi::Value { return ids_to_js(env, ids); });
+    }
+
+    Napi::Value encode_pair_async(const Napi::CallbackInfo & call) {
+        engine(call.Env());
+        const auto spec = call[1].As<Napi::Object>();
+        auto texts = taken_texts(call[0]);
+        if (texts.size() != 2) throw Napi::RangeError::New(call.Env(), "Expected two texts");
+        return Task<EncodedPair>::run(
+            call.Env(),
+            [engine = engine_, texts = std::move(texts), limits = length_limits(spec), parse_special = boolean(spec, "parseSpecial")] {
+                return engine->encode(texts[0], texts[1], limits, parse_special);
+            },
+            [](Napi::Env env, EncodedPair && pair) -> Napi::Value { return to_js(env, pair); });
+    }
+
+    Napi::Value measure(const Napi::CallbackInfo & call) {
+        const Napi::Env env = call.Env();
+        engine(env);
+        const auto o = call[0].As<Napi::Object>();
+        auto texts = taken_texts(o.Get("texts"));
+        auto pairs = pairs_of(o, texts.size());
+        return Task<std::vector<PairSize>>::run(
+            env,
+            [engine = engine_, texts = std::move(texts), pairs = std::move(pairs), limits = length_limits(o), parse_special = boolean(o, "parseSpecial")] {
+                return engine->measure(texts, pairs, limits, parse_special);
+            },
+            [](Napi::Env env, std::vector<PairSize> && sizes) -> Napi::Value {
+                auto tokens = Napi::Int32Array::New(env, sizes.size()), queries = Napi::Int32Array::New(env, sizes.size()), documents = Napi::Int32Array::New(env, sizes.size());
+                auto truncated = Napi::Uint8Array::New(env, sizes.size());
+                for (size_t i = 0; i < sizes.size(); i++) {
+                    tokens[i] = sizes[i].tokens;
+                    queries[i] = sizes[i].query_length;
+                    documents[i] = sizes[i].document_length;
+                    truncated[i] = sizes[i].truncated;
+                }
+                Napi::Object out = Napi::Object::New(env);
+                out["tokens"] = tokens;
+                out["queryLengths"] = queries;
+                out["documentLengths"] = documents;
+                out["truncated"] = truncated;
+                return out;
+            });
+    }
+
+    Napi::Value texts(const Napi::CallbackInfo & call) { return new_texts(call.Env()); }
+
+    // Places of numbers, the largest first and equal ones in order.
+    Napi::Value ranked(const Napi::CallbackInfo & call) {
+        const auto array = call[0].As<Napi::Float32Array>();
+        return Task<std::vector<int32_t>>::run(
+            call.Env(),
+            [values = std::vector<float>(array.Data(), array.Data() + array.ElementLength())]() mutable {
+                std::replace_if(values.begin(), values.end(), [](float x) { return std::isnan(x); }, -INFINITY);
+                std::vector<int32_t> order(values.size());
+                std::iota(order.begin(), order.end(), 0);
+                std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return values[size_t(a)] > values[size_t(b)]; });
+                return order;
+            },
+            [](Napi::Env env, std::vector<int32_t> && order) -> Napi::Value { return ids_to_js(env, order); });
     }
 
     Napi::Value score(const Napi::CallbackInfo & info) {
@@ -163,7 +246,7 @@ private:
             });
         };
         job->on_error = [this, call](const Error & e) {
-            finish(call, [e](Napi::Env env, Napi::Promise::Deferred & deferred) { deferred.Reject(to_js(env, e.code, e.what()).Value()); });
+            finish(call, [e](Napi::Env env, Napi::Promise::Deferred & deferred) { deferred.Reject(binding::to_js(env, e.code, e.what()).Value()); });
         };
         Napi::Object handle = Napi::Object::New(env);
         handle["promise"] = call->deferred.Promise();

@@ -1,4 +1,5 @@
 #include "requests.h"
+#include "texts.h"
 #include "values.h"
 
 namespace bge::binding {
@@ -78,14 +79,19 @@ LengthLimits length_limits(const Napi::Object & o) {
     return out;
 }
 
+std::vector<int32_t> pairs_of(const Napi::Object & o, size_t n_texts) {
+    std::vector<int32_t> out = integers(o.Get("pairs"));
+    for (int32_t index : out) {
+        if (index < 0 || size_t(index) >= n_texts) throw Napi::RangeError::New(o.Env(), "A pair names a text that is not there");
+    }
+    return out;
+}
+
 Request request_from(const Napi::Object & o) {
     Request out;
     out.limits = length_limits(o);
-    out.texts = texts(o.Get("texts"));
-    out.pairs = integers(o.Get("pairs"));
-    for (int32_t index : out.pairs) {
-        if (index < 0 || size_t(index) >= out.texts.size()) throw Napi::RangeError::New(o.Env(), "A pair names a text that is not there");
-    }
+    out.texts = taken_texts(o.Get("texts"));
+    out.pairs = pairs_of(o, out.texts.size());
     out.params.cutoff_layers = integers(o.Get("cutoffLayers"));
     out.params.heads = integers(o.Get("heads"));
     out.params.compress_layers = integers(o.Get("compressLayers"));

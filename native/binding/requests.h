@@ -8,6 +8,7 @@ namespace bge::binding {
 EngineOptions engine_options(const Napi::Object & spec);
 TokenizerSpec tokenizer_spec(const Napi::Object & o);
 LengthLimits length_limits(const Napi::Object & o);
+std::vector<int32_t> pairs_of(const Napi::Object & o, size_t n_texts);
 Request request_from(const Napi::Object & o);
 
 } // namespace bge::binding

@@ -155,7 +155,7 @@ export interface EncodeSpec {
 
 export interface ScoreRequest extends EncodeSpec {
   /** Distinct texts, instructions already applied. */
-  readonly texts: readonly string[];
+  readonly texts: readonly string[] | NativeTexts;
   /** [query, document] indices into `texts`, two per pair. */
   readonly pairs: Int32Array;
   /** Ascending, without duplicates; empty = the last layer. */
@@ -211,6 +211,23 @@ export interface NativeStats {
   readonly computeMs: number;
 }
 
+/** Texts handed over in steps, so that large ones do not hold the JS thread. Whoever takes them leaves it empty. */
+export interface NativeTexts {
+  /** Whole texts. */
+  add(texts: readonly string[]): void;
+  /** What the last text goes on with. A part must not end between two surrogates. */
+  append(part: string): void;
+}
+
+/** One entry a pair. */
+export interface PairSizes {
+  readonly tokens: Int32Array;
+  readonly queryLengths: Int32Array;
+  readonly documentLengths: Int32Array;
+  /** As in ScoreResult. */
+  readonly truncated: Uint8Array;
+}
+
 export interface NativeTokenizer {
   encode(text: string, parseSpecial: boolean): Int32Array;
 }
@@ -219,6 +236,14 @@ export interface NativeModel {
   readonly info: NativeModelInfo;
   encode(text: string, parseSpecial: boolean): Int32Array;
   encodePair(query: string, document: string, spec: EncodeSpec): EncodedPair;
+  texts(): NativeTexts;
+  /** As `encode` of one text and `encodePair` of two, off the event loop. */
+  encodeAsync(text: readonly string[] | NativeTexts, parseSpecial: boolean): Promise<Int32Array>;
+  encodePairAsync(texts: readonly string[] | NativeTexts, spec: EncodeSpec): Promise<EncodedPair>;
+  /** What `encodePair` would give for each pair, without its ids. */
+  measure(request: EncodeSpec & Pick<ScoreRequest, "texts" | "pairs">): Promise<PairSizes>;
+  /** Places of the values, the largest first and equal ones in order. */
+  ranked(values: Float32Array): Promise<Int32Array>;
   /** `onProgress(donePairs, totalPairs)` runs after each batch. Returns the job; `cancel` drops what has not started. */
   score(
     request: ScoreRequest,
