@@ -34,12 +34,15 @@ std::vector<PairSize> Engine::measure(const std::vector<std::string> & texts, co
     std::vector<int32_t> query_ids;
     for (size_t i = 0; i < pairs.size(); i += 2) {
         const std::string & of_pair = texts[size_t(pairs[i])], & document = texts[size_t(pairs[i + 1])];
-        if (i == 0 || of_pair != query) {
-            query = of_pair;
-            query_ids = tokenizer_->encode(query, {parse_special, size_t(limits.query_max_length) + 1});
+        EncodedPair pair;
+        if (options_.layout.kind == InputLayout::Kind::chat) pair = encode(of_pair, document, limits, parse_special);
+        else {
+            if (i == 0 || of_pair != query) {
+                query = of_pair;
+                query_ids = tokenizer_->encode(query, {parse_special, size_t(limits.query_ids()) + 1});
+            }
+            pair = encode(query, query_ids, document, tokenizer_->encode(document, {parse_special, size_t(limits.max_length) + 1}), limits, parse_special);
         }
-        const std::vector<int32_t> document_ids = tokenizer_->encode(document, {parse_special, size_t(limits.max_length) + 1});
-        const EncodedPair pair = encode(query, query_ids, document, document_ids, limits, parse_special);
         out.push_back({int32_t(pair.ids.size()), pair.query_length, pair.document_length, pair.truncated});
     }
     return out;

@@ -1,8 +1,10 @@
 // A call's pairs, each computed once however often it stands there, and not at all when the cache has it.
 import type { NativeModel, ScoreResult } from "../addon/native.js";
 import { RerankerError } from "../errors.js";
+import { Pace } from "./pace.js";
 import { type CachedPair, cacheKeys, type ScoreCache } from "./score-cache.js";
 import { type Pair, type ScoreCall, scorePairs } from "./scoring.js";
+import { TextIndex } from "./text-index.js";
 
 /** As `scorePairs`. */
 export async function scoreDistinct(
@@ -14,57 +16,92 @@ export async function scoreDistinct(
   // A cascade ranks the pairs it is given against each other.
   if (call.settings.cascade.length > 0) return scorePairs(models, pairs, call);
   call.signal?.throwIfAborted();
-  const { distinct, places } = findDistinct(pairs);
-  const keyOf = cache && cacheKeys(call.settings);
-  const keys = keyOf ? distinct.map(({ pair: [query, document] }) => keyOf(query, document)) : [];
-  const found = keys.map((key) => usable(cache?.get(key), call.settings.failOnTruncation));
-  const missing = distinct.flatMap((_, i) => (found[i] ? [] : [i]));
-  const computed = await compute(models, distinct, missing, pairs.length, call);
-  const result = emptyResult(
-    pairs.length,
-    computed?.logits.length ? computed.logits.length / missing.length : (found[0]?.logits.length ?? 1),
-  );
-  const placeOf = new Map(missing.map((at, i) => [at, i]));
-  const entries = distinct.map(
-    (_, at): CachedPair => found[at] ?? entryOf(computed as ScoreResult, placeOf.get(at) as number, missing.length),
-  );
-  if (cache) for (const at of missing) cache.set(keys[at] as string, entries[at] as CachedPair);
-  for (const [i, at] of places.entries()) {
-    const { logits, tokens, truncated } = entries[at] as CachedPair;
-    for (const [c, logit] of logits.entries()) result.logits[c * pairs.length + i] = logit;
-    result.tokens[i] = tokens;
-    result.truncated[i] = truncated;
+  const pace = new Pace(call.signal);
+  const { firsts, places } = await findDistinct(pairs, pace);
+  if (!cache && firsts.length === pairs.length) return scorePairs(models, pairs, call);
+  const { found, keys } = await lookUp(pairs, firsts, call, cache, pace);
+  const missing: number[] = []; // places among the distinct ones
+  await pace.times(firsts.length, (at) => {
+    if (!found[at]) missing.push(at);
+  });
+  const computed = await compute(models, pairs, firsts, missing, call);
+  const slots = new Int32Array(firsts.length); // of the distinct ones among the computed ones
+  for (let i = 0; i < missing.length; i++) slots[missing[i] as number] = i;
+  if (cache && computed) {
+    await pace.times(missing.length, (i) => cache.set(keys[missing[i] as number] as string, entryOf(computed, i, missing.length)));
   }
+  const cutoffCount = computed ? computed.logits.length / missing.length : (found[0]?.logits.length ?? 1);
+  const result = emptyResult(pairs.length, cutoffCount);
+  await pace.times(pairs.length, (i) => {
+    const at = places[i] as number;
+    const slot = slots[at] as number;
+    const known = found[at];
+    for (let c = 0; c < cutoffCount; c++) {
+      result.logits[c * pairs.length + i] = (known ? known.logits[c] : computed?.logits[c * missing.length + slot]) as number;
+    }
+    result.tokens[i] = (known ? known.tokens : computed?.tokens[slot]) as number;
+    result.truncated[i] = (known ? known.truncated : computed?.truncated[slot]) as number;
+  });
   return result;
 }
 
-interface Distinct {
-  readonly pair: Pair;
-  /** Its first place in the call. */
-  readonly first: number;
+/** Of the distinct pairs the first place of each in the call, and of each pair the distinct one that it is. */
+async function findDistinct(pairs: readonly Pair[], pace: Pace): Promise<{ firsts: number[]; places: Int32Array }> {
+  const seen = new Map<string, TextIndex>();
+  const firsts: number[] = [];
+  const places = new Int32Array(pairs.length);
+  await pace.times(pairs.length, (i) => {
+    const [query, document] = pairs[i] as Pair;
+    let documents = seen.get(query);
+    if (!documents) {
+      documents = new TextIndex();
+      seen.set(query, documents);
+    }
+    let at = documents.get(document);
+    if (at === undefined) {
+      at = firsts.push(i) - 1;
+      documents.set(document, at);
+    }
+    places[i] = at;
+  });
+  return { firsts, places };
 }
 
-function findDistinct(pairs: readonly Pair[]): { distinct: Distinct[]; places: number[] } {
-  const seen = new Map<string, Map<string, number>>();
-  const distinct: Distinct[] = [];
-  const places = pairs.map((pair, first) => {
-    const [query, document] = pair;
-    const documents = seen.get(query) ?? new Map<string, number>();
-    seen.set(query, documents);
-    const at = documents.get(document) ?? distinct.push({ pair, first }) - 1;
-    documents.set(document, at);
-    return at;
-  });
-  return { distinct, places };
+interface Found {
+  /** One a distinct pair, none without a cache. */
+  readonly found: readonly (CachedPair | undefined)[];
+  readonly keys: readonly string[];
+}
+
+async function lookUp(
+  pairs: readonly Pair[],
+  firsts: readonly number[],
+  call: ScoreCall,
+  cache: ScoreCache | undefined,
+  pace: Pace,
+): Promise<Found> {
+  if (!cache) return { found: [], keys: [] };
+  const keyOf = cacheKeys(call.settings);
+  const keys: string[] = [];
+  const found: (CachedPair | undefined)[] = [];
+  for (const first of firsts) {
+    const [query, document] = pairs[first] as Pair;
+    const key = keyOf(query, document);
+    keys.push(key);
+    found.push(usable(cache.get(key), call.settings.failOnTruncation));
+    if (pace.isDue) await pace.rest();
+  }
+  return { found, keys };
 }
 
 async function compute(
   models: readonly NativeModel[],
-  distinct: readonly Distinct[],
+  pairs: readonly Pair[],
+  firsts: readonly number[],
   missing: readonly number[],
-  total: number,
   call: ScoreCall,
 ): Promise<ScoreResult | undefined> {
+  const total = pairs.length;
   if (missing.length === 0) {
     call.onProgress?.({ done: total, total });
     return undefined;
@@ -72,10 +109,10 @@ async function compute(
   const { onProgress } = call;
   const report = onProgress && (({ done }: { readonly done: number }) => onProgress({ done: total - missing.length + done, total }));
   try {
-    const pairs = missing.map((at) => (distinct[at] as Distinct).pair);
-    return await scorePairs(models, pairs, { ...call, onProgress: report });
+    const own = missing.map((at) => pairs[firsts[at] as number] as Pair);
+    return await scorePairs(models, own, { ...call, onProgress: report });
   } catch (error) {
-    throw withPlace(error, (n) => distinct[missing[n] ?? -1]?.first ?? n);
+    throw withPlace(error, (n) => firsts[missing[n] ?? -1] ?? n);
   }
 }
 

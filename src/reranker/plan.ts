@@ -1,10 +1,10 @@
 // What a rerank call would compute, without computing it: tokens, cuts, batches, memory.
-import { setImmediate } from "node:timers/promises";
-import type { NativeModelInfo } from "../addon/native.js";
+import type { EncodeSpec, NativeModel, NativeModelInfo } from "../addon/native.js";
 import { workBytes } from "../gguf/memory.js";
 import type { ModelFacts } from "../gguf/model-facts.js";
 import type { TextSpan } from "./overflow.js";
-import { shareOut } from "./scoring.js";
+import { Pace } from "./pace.js";
+import { type Pair, packPairs, shareOut } from "./scoring.js";
 
 /** One pair that would be scored: a document, or one window of it with `overflow: "chunk"`. */
 export interface PlannedPair {
@@ -58,22 +58,45 @@ export interface BatchLimits {
 const CPU_BATCH_TOKENS = 1024;
 const GPU_BATCH_TOKENS = 4096;
 const PAIRS_WITHOUT_KERNELS = 32;
-// Texts laid out before others have the JS thread.
-const PAIRS_AT_ONCE = 64;
+// Of the texts of one native call.
+const CHARACTERS_AT_ONCE = 1 << 20;
 
-/** Lays out pairs one by one, letting others have the thread in between. */
-export async function layOut<T>(
-  items: readonly T[],
-  lay: (item: T) => LaidOutPair,
+/**
+ * Lays out pairs, a group at a time and off the JS thread.
+ *
+ * @param items - With instructions.
+ */
+export async function layOut(
+  model: NativeModel,
+  items: readonly { readonly index: number; readonly pair: Pair; readonly chunk?: TextSpan }[],
+  spec: EncodeSpec,
   signal: AbortSignal | undefined,
 ): Promise<LaidOutPair[]> {
-  const pairs: LaidOutPair[] = [];
-  for (const [i, item] of items.entries()) {
+  const pace = new Pace(signal);
+  const out: LaidOutPair[] = [];
+  signal?.throwIfAborted();
+  for (let start = 0; start < items.length; ) {
+    let size = 0;
+    let end = start;
+    while (end < items.length && (end === start || size < CHARACTERS_AT_ONCE)) size += (items[end++]?.pair[1].length ?? 0) + 16;
+    const group = items.slice(start, end);
+    const sizes = await model.measure({
+      ...spec,
+      ...(await packPairs(
+        model,
+        group.map(({ pair }) => pair),
+        pace,
+      )),
+    });
+    for (const [i, { index, chunk }] of group.entries()) {
+      const [tokens, queryTokens, cut] = [sizes.tokens[i] ?? 0, sizes.queryLengths[i] ?? 0, sizes.truncated[i] ?? 0];
+      out.push({ index, tokens, queryTokens, cut, ...(chunk && { chunk }) });
+    }
     signal?.throwIfAborted();
-    pairs.push(lay(item));
-    if (i % PAIRS_AT_ONCE === PAIRS_AT_ONCE - 1) await setImmediate();
+    if (pace.isDue) await pace.rest();
+    start = end;
   }
-  return pairs;
+  return out;
 }
 
 /** @param devices - The loaded models' own facts, one a device. */

@@ -1,14 +1,16 @@
 // Reranker: a loaded model, its calls, its end.
 
-import type { EncodeSpec, NativeModel, NativeTemplatePart, ScoreResult } from "../addon/native.js";
+import type { EncodedPair, EncodeSpec, NativeModel, NativeTemplatePart, ScoreResult } from "../addon/native.js";
 import { show } from "../checks.js";
 import { asRerankerError, RerankerError } from "../errors.js";
 import type { ChatTemplate } from "../models/index.js";
 import type { Progress } from "../sources/progress.js";
 import { type CalibratedCall, calibratedScore } from "./calibration.js";
+import { handOver } from "./crossing.js";
 import { scoreDistinct } from "./distinct.js";
 import { type RerankDocument, type TextOf, type TextSource, textOf, textsOf } from "./documents.js";
 import { compileInstruction, type Instruct } from "./instruction.js";
+import { Life } from "./life.js";
 import { type LoadedModel, openModel } from "./load.js";
 import { describeLoaded, type RerankerModel } from "./model-description.js";
 import {
@@ -24,7 +26,8 @@ import {
   type StreamOptions,
 } from "./options.js";
 import { bestChunks, type Chunk, chunkDocuments, type TextSpan } from "./overflow.js";
-import { type LaidOutPair, layOut, planRerank, type RerankPlan } from "./plan.js";
+import { Pace } from "./pace.js";
+import { layOut, planRerank, type RerankPlan } from "./plan.js";
 import { NO_CACHE } from "./score-cache.js";
 import type { Pair, RequestSettings } from "./scoring.js";
 import {
@@ -112,7 +115,9 @@ export class Reranker implements AsyncDisposable {
   readonly #asQuery: Instruct;
   readonly #asDocument: Instruct;
   readonly #calls = new CallCounter();
-  #closing: Promise<void> | undefined;
+  #life = new Life();
+  /** Of a view of another reranker's model: that its own use has ended. */
+  #ended: Promise<void> | undefined;
   /** Whether another reranker owns the model. */
   #borrowed = false;
 
@@ -167,16 +172,24 @@ export class Reranker implements AsyncDisposable {
 
   /** As `computeScore`, and what the model read of each pair. */
   async computeScoreDetails(pairs: Pair | readonly Pair[], options: ScoreOptions = {}): Promise<ScoreDetails> {
-    const list = checkPairs(pairs);
+    const texts = checkPairs(pairs);
+    const count = texts.length / 2;
     const settings = resolveScoreOptions(this.#loaded.facts, this.#loaded.options, options);
-    const { logits, tokens, truncated } = await this.#score(list, settings);
-    const scores = Array.from(logits, scoreOf(settings));
-    const isOne = settings.cutoffs.length < 2 || list.length === 0;
-    return {
-      scores: isOne ? scores : settings.cutoffs.map((_, c) => scores.slice(c * list.length, (c + 1) * list.length)),
-      tokens,
-      truncated: Array.from(truncated, (cut) => cut !== 0),
-    };
+    return this.#run(async () => {
+      const { logits, tokens, truncated } = await this.#score(count, (i) => [texts[2 * i] ?? "", texts[2 * i + 1] ?? ""], settings);
+      const pace = new Pace(undefined);
+      const toScore = scoreOf(settings);
+      const scores: number[] = [];
+      await pace.times(logits.length, (i) => scores.push(toScore(logits[i] as number)));
+      const cut: boolean[] = [];
+      await pace.times(count, (i) => cut.push(truncated[i] !== 0));
+      const isOne = settings.cutoffs.length < 2 || count === 0;
+      return {
+        scores: isOne ? scores : settings.cutoffs.map((_, c) => scores.slice(c * count, (c + 1) * count)),
+        tokens,
+        truncated: cut,
+      };
+    });
   }
 
   /**
@@ -277,24 +290,32 @@ export class Reranker implements AsyncDisposable {
     if (typeof query !== "string") throw new TypeError(`Expected \`query\` to be a string, got \`${show(query)}\``);
     const settings = resolveRerankOptions(this.#loaded.facts, this.#loaded.options, options);
     const texts = textsOf(documents, options);
-    const ranked =
-      settings.overflow === "chunk" ? await this.#scoreChunks(query, texts, settings) : await this.#scoreWhole(query, texts, settings);
-    return ranked
-      .map((result) => ({ ...result, ...this.#judge(result.logit, settings) }))
-      .filter(({ score }) => score >= settings.minScore)
-      .sort((a, b) => b.logit - a.logit || a.index - b.index)
-      .slice(0, settings.topN)
-      .map((result) => ({
-        index: result.index,
-        score: result.score,
-        logit: result.logit,
-        ...(result.relevant !== undefined && { relevant: result.relevant }),
-        document: documents[result.index] as D,
-        tokens: result.tokens,
-        truncated: (result.cut & (QUERY_CUT | DOCUMENT_CUT)) !== 0,
-        queryTruncated: (result.cut & QUERY_CUT) !== 0,
-        ...(result.chunk && { chunk: result.chunk }),
-      }));
+    const given = documents.slice(); // the caller's array may change while the call runs
+    return this.#run(async () => {
+      const scored =
+        settings.overflow === "chunk" ? await this.#scoreChunks(query, texts, settings) : await this.#scoreWhole(query, texts, settings);
+      const pace = new Pace(undefined);
+      const results: RerankResult<D>[] = [];
+      const order = await rank(this.#loaded.models[0], scored.logits);
+      await pace.times(order.length, (i) => {
+        if (results.length >= settings.topN) return;
+        const result = scored.at(order[i] as number);
+        const { score, ...judged } = this.#judge(result.logit, settings);
+        if (!(score >= settings.minScore)) return; // NaN: dropped by a cascade
+        results.push({
+          index: result.index,
+          score,
+          logit: result.logit,
+          ...judged,
+          document: given[result.index] as D,
+          tokens: result.tokens,
+          truncated: (result.cut & (QUERY_CUT | DOCUMENT_CUT)) !== 0,
+          queryTruncated: (result.cut & QUERY_CUT) !== 0,
+          ...(result.chunk && { chunk: result.chunk }),
+        });
+      });
+      return results;
+    });
   }
 
   /**
@@ -311,40 +332,69 @@ export class Reranker implements AsyncDisposable {
     const { facts, models } = this.#loaded;
     const settings = resolveRerankOptions(facts, this.#loaded.options, options);
     const texts = textsOf(documents, options);
-    this.#throwIfClosed();
-    const chunks = settings.overflow === "chunk" ? await this.#chunk(query, texts, settings) : undefined;
-    const spec = this.#encodeSpec(settings);
-    const lay = (text: string, index: number, chunk?: TextSpan): LaidOutPair => {
-      const pair = this.#call((model) => model.encodePair(...this.#instructed([query, text], settings), spec));
-      return { index, tokens: pair.inputIds.length, queryTokens: pair.queryLength, cut: pair.truncated, ...(chunk && { chunk }) };
-    };
-    const pairs = chunks
-      ? await layOut(chunks, ({ index, start, end }) => lay(texts[index]?.slice(start, end) ?? "", index, { start, end }), settings.signal)
-      : await layOut([...texts.entries()], ([index, text]) => lay(text, index), settings.signal);
-    const devices = (settings.cascade.length > 0 ? models.slice(0, 1) : models).map((model) => model.info);
-    return planRerank(pairs, { ...settings, sharePrefix: facts.layout.kind !== "pair" }, facts, devices);
+    return this.#run(async () => {
+      const spec = this.#encodeSpec(settings);
+      const chunks = settings.overflow === "chunk" ? await this.#chunk(query, texts, settings) : undefined;
+      const itemOf = (text: string, index: number, chunk?: TextSpan) => ({
+        index,
+        pair: this.#instructed([query, text], settings),
+        ...(chunk && { chunk }),
+      });
+      const items = chunks
+        ? chunks.map(({ index, start, end }) => itemOf(texts[index]?.slice(start, end) ?? "", index, { start, end }))
+        : texts.map((text, index) => itemOf(text, index));
+      const pairs = await this.#native((model) => layOut(model, items, spec, settings.signal));
+      const devices = (settings.cascade.length > 0 ? models.slice(0, 1) : models).map((model) => model.info);
+      return planRerank(pairs, { ...settings, sharePrefix: facts.layout.kind !== "pair" }, facts, devices);
+    });
   }
 
-  /** Token ids of a text as it stands: no instruction, no special tokens around it. */
+  /**
+   * Token ids of a text as it stands: no instruction, no special tokens around it. Runs on the JS thread, some 80 ms a megabyte:
+   * `tokenizeAsync` is for large texts.
+   */
   tokenize(text: string): Int32Array {
     if (typeof text !== "string") throw new TypeError(`Expected \`text\` to be a string, got \`${show(text)}\``);
-    return this.#call((model) =>
-      model.encode(text, this.#loaded.options.parseSpecialTokens ?? this.#loaded.facts.defaults.parseSpecialTokens),
+    this.#throwIfClosed();
+    return this.#call((model) => model.encode(text, this.#parseSpecial));
+  }
+
+  /** As `tokenize`, off the event loop. */
+  async tokenizeAsync(text: string): Promise<Int32Array> {
+    if (typeof text !== "string") throw new TypeError(`Expected \`text\` to be a string, got \`${show(text)}\``);
+    return this.#run(() =>
+      this.#native(async (model) => model.encodeAsync(await handOver(model, [text], new Pace(undefined)), this.#parseSpecial)),
     );
   }
 
-  /** Exactly what the model is fed for a pair: instructions, special tokens, truncation and prompt included. */
+  get #parseSpecial(): boolean {
+    return this.#loaded.options.parseSpecialTokens ?? this.#loaded.facts.defaults.parseSpecialTokens;
+  }
+
+  /**
+   * Exactly what the model is fed for a pair: instructions, special tokens, truncation and prompt included. Runs on the JS thread:
+   * `encodePairAsync` is for large texts.
+   */
   encodePair(query: string, passage: string, options: EncodeOptions = {}): EncodedInput {
     checkPairs([query, passage]);
     const settings = resolveEncodeOptions(this.#loaded.facts, this.#loaded.options, options);
-    const pair = this.#call((model) => model.encodePair(...this.#instructed([query, passage], settings), this.#encodeSpec(settings)));
-    return {
-      inputIds: pair.inputIds,
-      tokenTypeIds: pair.tokenTypes,
-      truncated: pair.truncated !== 0,
-      queryTruncated: (pair.truncated & QUERY_CUT) !== 0,
-      documentTruncated: (pair.truncated & DOCUMENT_CUT) !== 0,
-    };
+    this.#throwIfClosed();
+    return encodedInput(
+      this.#call((model) => model.encodePair(...this.#instructed([query, passage], settings), this.#encodeSpec(settings))),
+    );
+  }
+
+  /** As `encodePair`, off the event loop. */
+  async encodePairAsync(query: string, passage: string, options: EncodeOptions = {}): Promise<EncodedInput> {
+    checkPairs([query, passage]);
+    const settings = resolveEncodeOptions(this.#loaded.facts, this.#loaded.options, options);
+    return this.#run(async () => {
+      const texts = this.#instructed([query, passage], settings);
+      const spec = this.#encodeSpec(settings);
+      return encodedInput(
+        await this.#native(async (model) => model.encodePairAsync(await handOver(model, texts, new Pace(undefined)), spec)),
+      );
+    });
   }
 
   /** @internal What the logits of a `computeScore` call depend on, for `calibrate`. */
@@ -371,35 +421,32 @@ export class Reranker implements AsyncDisposable {
     const given = Object.entries(instructions).filter(([, value]) => value !== undefined);
     const view = new Reranker({ ...this.#loaded, options: { ...this.#loaded.options, ...Object.fromEntries(given) } });
     view.#borrowed = true;
+    view.#life = this.#life;
     return view;
   }
 
   /** Frees the model once the calls in flight are done; later calls reject with `CLOSED`. Calling it again is fine. */
   dispose(): Promise<void> {
-    if (this.#borrowed) this.#closing ??= Promise.resolve();
-    this.#closing ??= Promise.all(this.#loaded.models.map((model) => model.close())).then(() => undefined);
-    return this.#closing;
+    if (this.#borrowed) {
+      this.#ended ??= Promise.resolve();
+      return this.#ended;
+    }
+    return this.#life.end(async () => {
+      await Promise.all(this.#loaded.models.map((model) => model.close()));
+    });
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
   }
 
-  async #scoreWhole(query: string, texts: readonly string[], settings: RerankSettings): Promise<RankedText[]> {
-    const result = await this.#score(
-      texts.map((text) => [query, text]),
-      settings,
-      settings,
-    );
-    const last = result.logits.length - texts.length; // the highest cutoff layer
-    return texts
-      .map((_, index) => ({
-        index,
-        logit: result.logits[last + index] ?? Number.NaN,
-        tokens: result.tokens[index] ?? 0,
-        cut: result.truncated[index] ?? 0,
-      }))
-      .filter(({ logit }) => !Number.isNaN(logit)); // what a cascade dropped
+  async #scoreWhole(query: string, texts: readonly string[], settings: RerankSettings): Promise<ScoredTexts> {
+    const { logits, tokens, truncated } = await this.#score(texts.length, (i) => [query, texts[i] ?? ""], settings, settings);
+    const last = logits.subarray(logits.length - texts.length); // of the highest cutoff layer
+    return {
+      logits: last,
+      at: (index) => ({ index, logit: last[index] ?? Number.NaN, tokens: tokens[index] ?? 0, cut: truncated[index] ?? 0 }),
+    };
   }
 
   #chunk(query: string, texts: readonly string[], settings: RerankSettings): Promise<Chunk[]> {
@@ -410,26 +457,43 @@ export class Reranker implements AsyncDisposable {
         const pair = this.#call((model) => model.encodePair(...this.#instructed([query, text], settings), spec));
         return { documentLength: pair.documentLength, cut: (pair.truncated & DOCUMENT_CUT) !== 0 };
       },
+      encodeLarge: (text: string, pace: Pace) =>
+        this.#native(async (model) => {
+          const texts = await handOver(model, this.#instructed([query, text], settings), pace);
+          const { documentLengths, truncated } = await model.measure({ ...spec, texts, pairs: Int32Array.of(0, 1) });
+          return { documentLength: documentLengths[0] ?? 0, cut: ((truncated[0] ?? 0) & DOCUMENT_CUT) !== 0 };
+        }),
     };
     return chunkDocuments(texts, measure, settings);
   }
 
-  async #scoreChunks(query: string, texts: readonly string[], settings: RerankSettings): Promise<RankedText[]> {
+  async #scoreChunks(query: string, texts: readonly string[], settings: RerankSettings): Promise<ScoredTexts> {
     const chunks = await this.#chunk(query, texts, settings);
-    const pairs = chunks.map(({ index, start, end }): Pair => [query, texts[index]?.slice(start, end) ?? ""]);
-    const result = await this.#score(pairs, settings);
-    return bestChunks(chunks, result).map((best) => ({ ...best, cut: best.unread ? best.cut | DOCUMENT_CUT : best.cut }));
+    const pairOf = (i: number): Pair => {
+      const { index, start, end } = chunks[i] as Chunk;
+      return [query, texts[index]?.slice(start, end) ?? ""];
+    };
+    const best = bestChunks(chunks, await this.#score(chunks.length, pairOf, settings));
+    return {
+      logits: Float32Array.from(best, ({ logit }) => logit),
+      at: (i) => {
+        const { unread, ...text } = best[i] as (typeof best)[number];
+        return { ...text, cut: unread ? text.cut | DOCUMENT_CUT : text.cut };
+      },
+    };
   }
 
-  async #score(pairs: readonly Pair[], settings: ScoreSettings, ranking?: RerankSettings): Promise<ScoreResult> {
-    this.#throwIfClosed();
-    settings.signal?.throwIfAborted();
-    if (pairs.length === 0) return { logits: new Float32Array(), tokens: new Int32Array(), truncated: new Uint8Array() };
-    const instructed = pairs.map((pair) => this.#instructed(pair, settings));
-    const request = this.#requestSettings(settings, ranking);
+  async #score(count: number, pairOf: (i: number) => Pair, settings: ScoreSettings, ranking?: RerankSettings): Promise<ScoreResult> {
     const { signal, onProgress } = settings;
+    signal?.throwIfAborted();
+    if (count === 0) return { logits: new Float32Array(), tokens: new Int32Array(), truncated: new Uint8Array() };
+    const request = this.#requestSettings(settings, ranking);
     const { models, cache } = this.#loaded;
-    return this.#calls.count(signal, () => scoreDistinct(models, instructed, { settings: request, signal, onProgress }, cache));
+    return this.#calls.count(signal, { pairs: count, tokens: count * TOKENS_OF_A_PAIR }, async (onSubmit) => {
+      const pairs: Pair[] = [];
+      await new Pace(signal).times(count, (i) => pairs.push(this.#instructed(pairOf(i), settings)));
+      return scoreDistinct(models, pairs, { settings: request, signal, onProgress, onSubmit }, cache);
+    });
   }
 
   #requestSettings(settings: ScoreSettings, ranking: RerankSettings | undefined): RequestSettings {
@@ -491,7 +555,6 @@ export class Reranker implements AsyncDisposable {
   }
 
   #call<T>(work: (model: NativeModel) => T): T {
-    this.#throwIfClosed();
     try {
       return work(this.#loaded.models[0]);
     } catch (error) {
@@ -499,10 +562,27 @@ export class Reranker implements AsyncDisposable {
     }
   }
 
+  async #native<T>(work: (model: NativeModel) => Promise<T>): Promise<T> {
+    try {
+      return await work(this.#loaded.models[0]);
+    } catch (error) {
+      throw asRerankerError(error, "COMPUTE_FAILED");
+    }
+  }
+
+  /** A call that dispose() waits for. */
+  async #run<T>(call: () => Promise<T>): Promise<T> {
+    this.#throwIfClosed();
+    return this.#life.run(call);
+  }
+
   #throwIfClosed(): void {
-    if (this.#closing) throw new RerankerError("CLOSED", "This reranker was disposed of; load the model again");
+    if (this.#ended || this.#life.isEnding) throw new RerankerError("CLOSED", "This reranker was disposed of; load the model again");
   }
 }
+
+// For calls whose texts are not looked at yet.
+const TOKENS_OF_A_PAIR = 128;
 
 interface RankedText {
   readonly index: number;
@@ -510,6 +590,32 @@ interface RankedText {
   readonly tokens: number;
   readonly cut: number;
   readonly chunk?: TextSpan & { readonly count: number };
+}
+
+/** Of texts in order, each one's logit, and what else there is of one when it is wanted. NaN: dropped by a cascade. */
+interface ScoredTexts {
+  readonly logits: Float32Array;
+  readonly at: (i: number) => RankedText;
+}
+
+// Sorting more takes too long for the JS thread.
+const SORTED_AT_ONCE = 10_000;
+
+/** Places of the logits, best first; equal ones in order, NaN last. */
+async function rank(model: NativeModel, logits: Float32Array): Promise<ArrayLike<number>> {
+  if (logits.length > SORTED_AT_ONCE) return model.ranked(logits);
+  const value = (i: number) => (Number.isNaN(logits[i]) ? Number.NEGATIVE_INFINITY : (logits[i] as number));
+  return Array.from(logits, (_, i) => i).sort((a, b) => value(b) - value(a) || a - b);
+}
+
+function encodedInput(pair: EncodedPair): EncodedInput {
+  return {
+    inputIds: pair.inputIds,
+    tokenTypeIds: pair.tokenTypes,
+    truncated: pair.truncated !== 0,
+    queryTruncated: (pair.truncated & QUERY_CUT) !== 0,
+    documentTruncated: (pair.truncated & DOCUMENT_CUT) !== 0,
+  };
 }
 
 function isAsyncIterable<D>(documents: readonly D[] | AsyncIterable<D>): documents is AsyncIterable<D> {
@@ -540,13 +646,22 @@ function scoreOf({ normalize, calibration }: ScoreSettings): (logit: number) => 
   return normalize ? sigmoid : Number;
 }
 
-function checkPairs(pairs: unknown): readonly Pair[] {
+/** @returns Query and passage of each pair, one after the other: a copy, since the caller's arrays may change while the call runs. */
+function checkPairs(pairs: unknown): readonly string[] {
   if (!Array.isArray(pairs)) throw new TypeError(`Expected a pair [query, passage] or an array of pairs, got \`${show(pairs)}\``);
   const list: unknown[] = typeof pairs[0] === "string" ? [pairs] : pairs;
-  for (const [i, pair] of list.entries()) {
-    if (Array.isArray(pair) && pair.length === 2 && typeof pair[0] === "string" && typeof pair[1] === "string") continue;
+  const texts: string[] = [];
+  for (let i = 0; i < list.length; i++) {
+    const pair = list[i];
+    if (Array.isArray(pair) && pair.length === 2) {
+      const [query, passage] = pair;
+      if (typeof query === "string" && typeof passage === "string") {
+        texts.push(query, passage);
+        continue;
+      }
+    }
     const where = list === pairs ? `pair ${i}` : "the pair";
     throw new TypeError(`Expected ${where} to be exactly [query, passage], two strings, got \`${show(pair)}\``);
   }
-  return list as Pair[];
+  return texts;
 }

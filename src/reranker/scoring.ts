@@ -3,6 +3,9 @@
 import type { NativeModel, ScoreRequest, ScoreResult } from "../addon/native.js";
 import { asRerankerError, RerankerError } from "../errors.js";
 import type { Progress } from "../sources/progress.js";
+import { handOver } from "./crossing.js";
+import { Pace } from "./pace.js";
+import { TextIndex } from "./text-index.js";
 
 export type Pair = readonly [query: string, document: string];
 
@@ -13,19 +16,27 @@ export interface ScoreCall {
   readonly settings: RequestSettings;
   readonly signal: AbortSignal | undefined;
   readonly onProgress: ((progress: Progress) => void) | undefined;
+  /** Runs when the engines have the call. */
+  readonly onSubmit?: (() => void) | undefined;
 }
 
 /** Equal texts cross to C++ once, however many pairs they stand in. */
-export function packPairs(pairs: readonly Pair[]): Pick<ScoreRequest, "texts" | "pairs"> {
-  const index = new Map<string, number>();
+export async function packPairs(model: NativeModel, pairs: readonly Pair[], pace: Pace): Promise<Pick<ScoreRequest, "texts" | "pairs">> {
+  const index = new TextIndex();
+  const texts: string[] = [];
   const indexOf = (text: string) => {
     const known = index.get(text);
     if (known !== undefined) return known;
-    index.set(text, index.size);
-    return index.size - 1;
+    index.set(text, texts.length);
+    return texts.push(text) - 1;
   };
-  const packed = Int32Array.from(pairs.flat(), indexOf);
-  return { texts: [...index.keys()], pairs: packed };
+  const packed = new Int32Array(2 * pairs.length);
+  await pace.times(pairs.length, (i) => {
+    const [query, document] = pairs[i] as Pair;
+    packed[2 * i] = indexOf(query);
+    packed[2 * i + 1] = indexOf(document);
+  });
+  return { texts: await handOver(model, texts, pace), pairs: packed };
 }
 
 /**
@@ -38,7 +49,7 @@ export async function scorePairs(models: readonly NativeModel[], pairs: readonly
   call.signal?.throwIfAborted();
   // A cascade ranks all pairs of a request against each other, so it stays on one device.
   const used = call.settings.cascade.length > 0 ? models.slice(0, 1) : models;
-  const shares = shareOut(pairs, ([query, document]) => query.length + document.length, used.length);
+  const shares = used.length > 1 ? shareOut(pairs, ([query, document]) => query.length + document.length, used.length) : [pairs];
   const parts = used.map((model, i): Part => ({ model, pairs: shares[i] ?? [] })).filter((part) => part.pairs.length > 0);
   const results = await runJobs(parts, call);
   const result = joinResults(results, pairs.length);
@@ -98,9 +109,12 @@ async function runJobs(parts: readonly Part[], call: ScoreCall): Promise<ScoreRe
   };
   const jobs: ReturnType<NativeModel["score"]>[] = [];
   try {
+    const pace = new Pace(call.signal);
     for (const [i, { model, pairs }] of parts.entries()) {
-      jobs.push(model.score({ ...call.settings, ...packPairs(pairs) }, (count) => report(i, count)));
+      const packed = await packPairs(model, pairs, pace);
+      jobs.push(model.score({ ...call.settings, ...packed }, (count) => report(i, count)));
     }
+    call.onSubmit?.();
     return await Promise.race([stopped, Promise.all(jobs.map((job, i) => job.promise.catch((error) => failOn(i, error))))]);
   } catch (error) {
     for (const job of jobs) job.cancel(); // what has not started is dropped, on the other devices too

@@ -31,14 +31,35 @@ export interface RerankerStats extends CacheStats {
 /** Counts a reranker's calls as their callers see them: one each, however many devices share it. */
 export class CallCounter {
   #unanswered = 0;
+  // Of calls that the engines do not have yet.
+  #pairs = 0;
+  #tokens = 0;
   #completed = 0;
   #failed = 0;
   #aborted = 0;
 
-  async count<T>(signal: AbortSignal | undefined, call: () => Promise<T>): Promise<T> {
+  /**
+   * @param size - Pairs of the call, and an estimate of their tokens.
+   * @param call - Runs `submitted` once the engines have it.
+   */
+  async count<T>(
+    signal: AbortSignal | undefined,
+    size: { readonly pairs: number; readonly tokens: number },
+    call: (submitted: () => void) => Promise<T>,
+  ): Promise<T> {
     this.#unanswered++;
+    this.#pairs += size.pairs;
+    this.#tokens += size.tokens;
+    let waits = true;
+    const submitted = () => {
+      if (waits) {
+        this.#pairs -= size.pairs;
+        this.#tokens -= size.tokens;
+      }
+      waits = false;
+    };
     try {
-      const result = await call();
+      const result = await call(submitted);
       this.#completed++;
       return result;
     } catch (error) {
@@ -46,6 +67,7 @@ export class CallCounter {
       else this.#failed++;
       throw error;
     } finally {
+      submitted();
       this.#unanswered--;
     }
   }
@@ -58,8 +80,8 @@ export class CallCounter {
     return {
       queuedCalls: this.#unanswered - runningCalls,
       runningCalls,
-      queuedPairs: sum("queuedPairs"),
-      queuedTokens: sum("queuedTokens"),
+      queuedPairs: sum("queuedPairs") + this.#pairs,
+      queuedTokens: sum("queuedTokens") + this.#tokens,
       runningPairs: sum("runningPairs"),
       runningTokens: sum("runningTokens"),
       completedCalls: this.#completed,

@@ -9,6 +9,7 @@ import type {
   NativeAddon,
   NativeModel,
   NativeStats,
+  NativeTexts,
   ScoreRequest,
   ScoreResult,
 } from "../../src/addon/native.js";
@@ -82,17 +83,19 @@ export interface FakeOptions {
   readonly stats?: Partial<NativeStats>;
 }
 
+export type FakeRequest = ScoreRequest & { readonly texts: readonly string[] };
+
 /** What reached the native side. */
 export interface FakeNative {
   readonly environment: Environment;
-  readonly requests: ScoreRequest[];
+  readonly requests: FakeRequest[];
   readonly specs: ModelSpec[];
   readonly closed: string[];
   readonly cancelled: string[];
 }
 
 export function fakeNative(options: FakeOptions = {}): FakeNative {
-  const calls = { requests: [] as ScoreRequest[], specs: [] as ModelSpec[], closed: [] as string[], cancelled: [] as string[] };
+  const calls = { requests: [] as FakeRequest[], specs: [] as ModelSpec[], closed: [] as string[], cancelled: [] as string[] };
   const addon = {
     readGguf: () => options.header ?? MODELS.encoder,
     cpu: () => ({ isa: "avx2", physicalCores: 4 }),
@@ -133,6 +136,18 @@ const NO_STATS: NativeStats = {
   computeMs: 0,
 };
 
+class FakeTexts implements NativeTexts {
+  readonly all: string[] = [];
+  add(texts: readonly string[]): void {
+    this.all.push(...texts);
+  }
+  append(part: string): void {
+    this.all.push((this.all.pop() ?? "") + part);
+  }
+}
+
+const taken = (texts: readonly string[] | NativeTexts): readonly string[] => (texts instanceof FakeTexts ? texts.all : (texts as string[]));
+
 function fakeModel(spec: ModelSpec, options: FakeOptions, calls: Calls): NativeModel {
   const encode = (text: string) => Int32Array.from(options.encode?.(text) ?? Array.from(text, (c) => c.codePointAt(0) ?? 0));
   return {
@@ -151,7 +166,27 @@ function fakeModel(spec: ModelSpec, options: FakeOptions, calls: Calls): NativeM
     },
     encode,
     encodePair: (query, document, limits) => joinPair(spec, encode(query), encode(document), limits),
-    score: (request, onProgress) => {
+    texts: () => new FakeTexts(),
+    encodeAsync: async (texts) => encode(taken(texts)[0] ?? ""),
+    encodePairAsync: async (texts, limits) => {
+      const [query = "", document = ""] = taken(texts);
+      return joinPair(spec, encode(query), encode(document), limits);
+    },
+    measure: async ({ texts, pairs, ...limits }) => {
+      const all = taken(texts);
+      const sizes = Array.from({ length: pairs.length / 2 }, (_, i) =>
+        joinPair(spec, encode(all[pairs[2 * i] ?? 0] ?? ""), encode(all[pairs[2 * i + 1] ?? 0] ?? ""), limits),
+      );
+      return {
+        tokens: Int32Array.from(sizes, ({ inputIds }) => inputIds.length),
+        queryLengths: Int32Array.from(sizes, ({ queryLength }) => queryLength),
+        documentLengths: Int32Array.from(sizes, ({ documentLength }) => documentLength),
+        truncated: Uint8Array.from(sizes, ({ truncated }) => truncated),
+      };
+    },
+    ranked: async (values) => Int32Array.from(values.keys()).sort((a, b) => (values[b] ?? 0) - (values[a] ?? 0) || a - b),
+    score: (handedOver, onProgress) => {
+      const request = { ...handedOver, texts: taken(handedOver.texts) };
       calls.requests.push(request);
       let cancelled = false;
       const promise = (options.gate ?? Promise.resolve()).then(() => {
@@ -198,7 +233,7 @@ function joinPair(spec: ModelSpec, query: Int32Array, document: Int32Array, limi
   };
 }
 
-function fakeScores(spec: ModelSpec, request: ScoreRequest, options: FakeOptions, encode: (text: string) => Int32Array): ScoreResult {
+function fakeScores(spec: ModelSpec, request: FakeRequest, options: FakeOptions, encode: (text: string) => Int32Array): ScoreResult {
   const logit = options.logit ?? ((query, document) => new Set([...document].filter((c) => query.includes(c))).size);
   const count = request.pairs.length / 2;
   const layers = request.cutoffLayers.length > 0 ? [...request.cutoffLayers] : [0];

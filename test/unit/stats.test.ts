@@ -20,12 +20,12 @@ const device = (stats: Partial<NativeStats>): NativeStats => ({
 it("counts a call that several devices share once, and their pairs together", async () => {
   const calls = new CallCounter();
   let answer: (() => void) | undefined;
-  const call = calls.count(undefined, () => new Promise<void>((resolve) => (answer = resolve)));
+  const call = calls.count(undefined, { pairs: 2, tokens: 9 }, () => new Promise<void>((resolve) => (answer = resolve)));
   const busy = [
     device({ runningCalls: 1, queuedPairs: 3, computedTokens: 10 }),
     device({ runningCalls: 1, queuedPairs: 4, computedTokens: 20 }),
   ];
-  expect(calls.read(busy)).toMatchObject({ queuedCalls: 0, runningCalls: 1, queuedPairs: 7, computedTokens: 30, completedCalls: 0 });
+  expect(calls.read(busy)).toMatchObject({ queuedCalls: 0, runningCalls: 1, queuedPairs: 9, computedTokens: 30, completedCalls: 0 });
   answer?.();
   await call;
   // Natively answered calls whose answer has not reached the caller's turn are over.
@@ -35,7 +35,7 @@ it("counts a call that several devices share once, and their pairs together", as
 it("tells failed calls from aborted ones", async () => {
   const calls = new CallCounter();
   const fail = () => Promise.reject(new Error("no"));
-  await expect(calls.count(undefined, fail)).rejects.toThrow("no");
-  await expect(calls.count(AbortSignal.abort(), fail)).rejects.toThrow("no");
+  await expect(calls.count(undefined, { pairs: 1, tokens: 1 }, fail)).rejects.toThrow("no");
+  await expect(calls.count(AbortSignal.abort(), { pairs: 1, tokens: 1 }, fail)).rejects.toThrow("no");
   expect(calls.read([device({})])).toMatchObject({ failedCalls: 1, abortedCalls: 1, completedCalls: 0, queuedCalls: 0 });
 });
