@@ -2,13 +2,25 @@
 import { existsSync } from "node:fs";
 import type { ModelEntry, ServeOptions, Server } from "bge-reranker/server";
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { version } from "../index.js";
+import { type LoadOptions, version } from "../index.js";
 import { addLoadOptions, loadOptionsOf, type ModelOptions, parseInteger, UsageError } from "./arguments.js";
 import { loadingLine } from "./loading.js";
 import { applySources, collect } from "./option-sources.js";
 import { write } from "./terminal.js";
 
-interface Options extends Omit<ModelOptions, "model"> {
+/** Options of loading that other commands have no flags for. */
+interface MoreLoadOptions {
+  readonly weightMode?: string;
+  readonly maxLayer?: number;
+  readonly maxBatchTokens?: number;
+  readonly attentionSoftcap?: true;
+  readonly specialTokens?: boolean;
+  readonly lora?: string;
+  readonly queryInstructionFormat?: string;
+  readonly passageInstructionFormat?: string;
+}
+
+interface Options extends Omit<ModelOptions, "model">, MoreLoadOptions {
   readonly model?: string[];
   readonly alias?: string[];
   readonly host: string;
@@ -59,7 +71,7 @@ export function addServe(program: Command, signal: AbortSignal): void {
       new Option("--log <format>", "lines on standard error (default: pretty in a terminal, else json)").choices(["json", "pretty", "off"]),
     )
     .option("--config <file>", "JSON file with these options; flags and BGE_* variables win");
-  addLoadOptions(command)
+  addMoreLoadOptions(addLoadOptions(command))
     .addHelpText(
       "after",
       `
@@ -74,6 +86,31 @@ Examples:
       applySources(command);
       return run(command.opts<Options>(), signal);
     });
+}
+
+function addMoreLoadOptions(command: Command): Command {
+  return command
+    .addOption(new Option("--weight-mode <mode>", "row-int8 computes faster, and coarser").choices(["native", "row-int8"]))
+    .option("--max-layer <n>", "load no layers above (layerwise, lightweight)", parseInteger)
+    .option("--max-batch-tokens <n>", "most tokens computed at once (default: chosen from the calls)", parseInteger)
+    .option("--attention-softcap", "cap attention scores as Gemma 2 was trained (lightweight)")
+    .option("--no-special-tokens", "read special tokens spelled out in texts as plain text")
+    .option("--lora <folder>", "adapter merged while a checkpoint is converted (LLM rerankers)")
+    .option("--query-instruction-format <format>", "how instruction and query are joined (default: {}{})")
+    .option("--passage-instruction-format <format>", "how instruction and document are joined (default: {}{})");
+}
+
+function moreLoadOptionsOf(options: MoreLoadOptions): LoadOptions {
+  return {
+    weightMode: options.weightMode as LoadOptions["weightMode"],
+    maxLayer: options.maxLayer,
+    maxBatchTokens: options.maxBatchTokens,
+    attentionSoftcap: options.attentionSoftcap,
+    parseSpecialTokens: options.specialTokens === false ? false : undefined,
+    peftPath: options.lora,
+    queryInstructionFormat: options.queryInstructionFormat,
+    passageInstructionFormat: options.passageInstructionFormat,
+  };
 }
 
 async function run(options: Options, signal: AbortSignal): Promise<void> {
@@ -112,7 +149,7 @@ function serveOptionsOf(options: Options, onProgress: ReturnType<typeof loadingL
     host,
     port,
     models: modelsOf(options),
-    load,
+    load: { ...load, ...moreLoadOptionsOf(options) },
     apiKey,
     keepAlive,
     maxMemory,

@@ -1,7 +1,9 @@
 // createHandler(): the server as one function from Request to Response, which mounts wherever such functions do.
+import type { Reranker } from "../index.js";
 import { createApp } from "./app.js";
 import { Core } from "./core.js";
 import type { HandlerOptions } from "./options.js";
+import { isReranker } from "./served-models.js";
 
 /** A fetch handler over rerankers. */
 export interface Handler {
@@ -21,7 +23,7 @@ export interface Handler {
 }
 
 /**
- * The server as a fetch handler: in Hono (`app.mount`), Next.js route handlers, Bun, Deno, and Node's http through
+ * The server as a fetch handler, with options or simply over loaded rerankers: in Hono (`app.mount`), Next.js route handlers, Bun, Deno, and Node's http through
  * `toNodeHandler`. Hono and prom-client are loaded with the first request.
  *
  * @throws {TypeError | RangeError} An option that does not exist, or a value that it does not take.
@@ -29,8 +31,8 @@ export interface Handler {
  * const handler = createHandler({ models: { m3: "BAAI/bge-reranker-v2-m3" } });
  * export const POST = handler;
  */
-export function createHandler(options: HandlerOptions = {}): Handler {
-  const core = new Core(options);
+export function createHandler(options: HandlerOptions | Reranker | readonly Reranker[] = {}): Handler {
+  const core = new Core(isReranker(options) || Array.isArray(options) ? { models: options } : (options as HandlerOptions));
   let app: ReturnType<typeof createApp> | undefined;
   let closing: Promise<void> | undefined;
   if (core.settings.preload !== "none") core.preload().catch(() => {}); // ready() tells

@@ -36,7 +36,7 @@ export async function scoreRequest(
     const reranker = request.instructions ? lease.reranker.withInstructions(request.instructions) : lease.reranker;
     const { texts, options, cut } = await fitTexts(request, reranker, signal);
     // Scores are 0 to 1 unless the body says otherwise: by the model's calibration, or else by the sigmoid.
-    const normalize = request.normalize ?? (reranker.model.calibrated ? undefined : true);
+    const normalize = request.normalize === false ? false : reranker.model.calibrated ? undefined : true;
     const slices = sliceTexts(texts, { ...options, normalize, signal: ending, ...topNOf(request) }, reranker);
     const estimated = slices.reduce((sum, slice) => sum + slice.tokens, 0) || 1;
     const counted = slices.map(({ tokens, run }) => ({

@@ -1,5 +1,5 @@
 // ServedModels: which model a request means, and which of them are in memory.
-import { inspectModel, RerankerError } from "../index.js";
+import { inspectModel, type Reranker, RerankerError } from "../index.js";
 import { HttpError } from "./http-error.js";
 import type { HandlerOptions, ModelEntry, ModelInput } from "./options.js";
 import { type Loaded, ServedModel } from "./served-model.js";
@@ -187,7 +187,7 @@ function listOf(models: HandlerOptions["models"]): readonly (ModelInput | readon
   return Object.entries(models as Readonly<Record<string, ModelInput>>);
 }
 
-function isReranker(value: unknown): boolean {
+export function isReranker(value: unknown): value is Reranker {
   return typeof value === "object" && value !== null && "rerank" in value && typeof value.rerank === "function";
 }
 

@@ -135,7 +135,17 @@ describe.skipIf(!existsSync(cli) || !existsSync(model))("bge-reranker serve", ()
   });
 
   test("serves several models under the names they are given", async () => {
-    const server = await start(["-m", "small=default", "-m", `file=${model}`, "--alias", "rerank-v3.5=file"]);
+    const server = await start([
+      "--no-special-tokens",
+      "--max-batch-tokens",
+      "512",
+      "-m",
+      "small=default",
+      "-m",
+      `file=${model}`,
+      "--alias",
+      "rerank-v3.5=file",
+    ]);
     const models = (await (await fetch(`${server.url}/v1/models`)).json()) as { data: { id: string; state: string }[] };
     expect(models.data.map(({ id, state }) => [id, state])).toEqual([["small", "loaded"], ["file", "unloaded"]]); // biome-ignore format: one line
     expect(((await (await post(server.url, { ...ask, model: "rerank-v3.5" })).json()) as { model: string }).model).toBe("file");

@@ -216,3 +216,26 @@ test("top_n of pairs takes the best and keeps their order", async () => {
   const best = (await ask("m3", { top_n: 3 })).body.results.map(({ index }: { index: number }) => index);
   expect(body.data.map(({ index }: { index: number }) => index)).toEqual(best.sort((a: number, b: number) => a - b));
 });
+
+test("a calibrated model answers probabilities, whoever asks for 0 to 1, and logits to who asks for them", async () => {
+  const { path, name } = rerankers.m3.model;
+  const curve = { kind: "platt", slope: 3, intercept: 0.5 } as const;
+  const threshold = { logit: 0, score: 0.6, precision: 1, recall: 1, pairs: 1 };
+  const calibration = {
+    ...({ format: "bge-reranker-calibration", version: 1, model: name, cutoffLayer: null, compressRatio: null } as const),
+    ...{ curve, threshold, wantedPrecision: 0.9, pairs: 2, relevantPairs: 1 },
+  };
+  const calibrated = createHandler({ models: { m3: path }, load: { devices: "cpu", calibration } });
+  const expected = (await rerankers.m3.rerank(QUERY, DOCUMENTS)).map(({ logit }) => logit);
+  const scores = async (fields: object) =>
+    (await post(calibrated, "/rerank", { query: QUERY, documents: DOCUMENTS, ...fields })).body.results.map(
+      (each: { relevance_score: number }) => each.relevance_score,
+    );
+  const probabilities = expected.map((logit) => 1 / (1 + Math.exp(-(3 * logit + 0.5))));
+  expect(await scores({})).toEqual(probabilities);
+  expect(await scores({ raw_scores: false })).toEqual(probabilities);
+  expect(await scores({ raw_scores: true })).toEqual(expected);
+  const { body } = await post(calibrated, "/rerank", { query: QUERY, documents: DOCUMENTS, return_details: true });
+  expect(body.results.map(({ relevant }: { relevant: boolean }) => relevant)).toEqual(expected.map((logit) => logit >= 0));
+  await calibrated.close();
+});

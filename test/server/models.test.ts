@@ -86,6 +86,8 @@ describe("names", () => {
     expect((await ask(handler)).body.model).toBe("default-reranker-en");
     await handler.close();
     expect(await own.computeScore(["still", "open"])).toHaveLength(1);
+    expect((await ask(createHandler(own))).body.model).toBe("default-reranker-en");
+    expect((await ask(createHandler([own]))).body.model).toBe("default-reranker-en");
     await own.dispose();
     expect((await ask(serving({}))).body.model).toBe("default");
   });
