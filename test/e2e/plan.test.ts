@@ -5,7 +5,7 @@ import { FlagAutoReranker } from "../../src/index.js";
 import { checkpoints, goldenGguf } from "../golden.js";
 
 describe("plan", () => {
-  const documents = Array.from({ length: 150 }, (_, i) => "Water boils at one hundred degrees. ".repeat(1 + ((i * 7) % 40)));
+  const documents = Array.from({ length: 150 }, (_, i) => `${i}. ${"Water boils at one hundred degrees. ".repeat(1 + ((i * 7) % 40))}`);
 
   it.each(checkpoints)("tells what rerank does with $name", async ({ name }) => {
     await using reranker = await FlagAutoReranker.fromFinetuned(await goldenGguf(name, "f32"), { devices: "cpu" });
