@@ -139,7 +139,9 @@ export async function startHub(): Promise<HubServer> {
 
 /** A folder in checkpoint layout as a repository; weights and vocabularies are large files, as on the hub. */
 export function repositoryOf(folder: string, commit: string): ServedRepository {
-  const names = readdirSync(folder).filter((name) => !/^(cases|tokenization)\.json$/.test(name));
+  const entries = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+  const paths = entries.map((entry) => path.relative(folder, path.join(entry.parentPath, entry.name)).split(path.sep).join("/"));
+  const names = paths.filter((name) => !/^(cases(\.[\w-]+)?|tokenization)\.json$/.test(name));
   const files = names.map((name) => {
     const large = /\.(safetensors|model|gguf)$|^tokenizer\.json$/.test(name);
     return [name, { content: readFileSync(path.join(folder, name)), large }] as const;

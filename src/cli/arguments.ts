@@ -57,6 +57,7 @@ export interface ModelOptions {
   readonly queryInstruction?: string;
   readonly passageInstruction?: string;
   readonly prompt?: string;
+  readonly instruction?: string;
   readonly cutoffLayers?: number[];
   readonly compressLayers?: number[];
   readonly compressRatio?: number;
@@ -89,6 +90,7 @@ export function addLoadOptions(command: Command): Command {
     .option("--batch-size <n>", "most pairs computed at once (default: 128)", parseInteger)
     .option("--query-instruction <text>", "prefix of the query")
     .option("--passage-instruction <text>", "prefix of every document")
+    .option("--instruction <text>", "what the model is to look for (Qwen3-Reranker, mxbai-rerank v2)")
     .option("--prompt <text>", "question put after the document (LLM rerankers)")
     .option("--cutoff-layers <layers>", "layers to read scores after, such as 28 (layerwise, lightweight)", parseIntegers)
     .option("--compress-ratio <n>", "document tokens merged into one (lightweight)", parseInteger)
@@ -115,6 +117,7 @@ export function loadOptionsOf(options: ModelOptions, more: Pick<LoadOptions, "si
     maxMemory: options.maxMemory,
     queryInstructionForRerank: options.queryInstruction,
     passageInstructionForRerank: options.passageInstruction,
+    instruction: options.instruction,
     prompt: options.prompt,
     cutoffLayers: options.cutoffLayers,
     compressLayers: options.compressLayers,

@@ -1,8 +1,8 @@
 // bge-reranker convert and quantize: files in, GGUF out.
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
-import { type Command, InvalidArgumentError } from "commander";
-import { type ConvertResult, convert, findCheckpoint, quantize, RerankerError } from "../index.js";
+import { type Command, InvalidArgumentError, Option } from "commander";
+import { type ConvertResult, convert, findCheckpoint, quantize, type RerankClass, RerankerError } from "../index.js";
 import { loadingLine } from "./loading.js";
 import { formatBytes, progressLine, write } from "./terminal.js";
 
@@ -11,6 +11,7 @@ interface ConvertCommandOptions {
   readonly outtype: string;
   readonly tensorType?: Record<string, string>;
   readonly lora?: string;
+  readonly class?: RerankClass;
   readonly name?: string;
   readonly revision?: string;
   readonly force?: true;
@@ -27,6 +28,12 @@ export function addConvert(program: Command, signal: AbortSignal): void {
     .option("--outtype <type>", "type of the weights: f32, f16, bf16, q8_0, q4_k ...", "f16")
     .option("--tensor-type <name=type>", "another type for weights whose GGUF name matches, such as attn_v=f16 (repeatable)", addTensorType)
     .option("--lora <folder>", "LoRA adapter to merge")
+    .addOption(
+      new Option(
+        "--class <class>",
+        "use of a language model: decoder-only-base for FlagLLMReranker's fine-tunes on Qwen (default: what the checkpoint says)",
+      ).choices(["decoder-only-base", "cross-encoder"]),
+    )
     .option("--name <name>", "name stored in the file")
     .option("--revision <name>", "branch, tag or commit on the hub (default: main)")
     .option("-f, --force", "replace an existing file")
@@ -54,6 +61,7 @@ async function runConvert(source: string, options: ConvertCommandOptions, signal
     outtype: options.outtype,
     tensorTypes: options.tensorType,
     lora: options.lora,
+    class: options.class,
     name: options.name,
     overwrite: options.force,
     signal,
@@ -91,7 +99,7 @@ async function outputBeside(source: string, folder: string, outtype: string): Pr
 
 function explain(result: ConvertResult): string {
   const lines = [
-    `${result.name}: ${result.class}, ${result.architecture}, ${result.tensorCount} tensors, ${formatBytes(result.sizeBytes)}`,
+    `${result.name}: ${result.class}${result.form === null ? "" : ` (${result.form})`}, ${result.architecture}, ${result.tensorCount} tensors, ${formatBytes(result.sizeBytes)}`,
   ];
   for (const file of result.ignoredFiles) lines.push(`  read ${result.files.join(", ")}; ${file} beside it is of an earlier save`);
   for (const fallback of result.fallbacks) lines.push(`  ${JSON.stringify(fallback)}`);

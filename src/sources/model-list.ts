@@ -40,6 +40,14 @@ const MILLIONS: Readonly<Record<string, number>> = {
   "bge-reranker-v2-gemma": 2506,
   "bge-reranker-v2-minicpm-layerwise": 2725,
   "bge-reranker-v2.5-gemma2-lightweight": 9242,
+  "qwen3-reranker-0.6b": 596,
+  "qwen3-reranker-4b": 4022,
+  "qwen3-reranker-8b": 7568, // without the output head, of which two rows are kept
+  "mxbai-rerank-base-v2": 494,
+  "mxbai-rerank-large-v2": 1544,
+  "zerank-1-small": 1721,
+  "zerank-1": 4022,
+  "zerank-2": 4022,
 };
 
 /** @param cacheDir - Folder of converted models, as given at load. */

@@ -207,8 +207,18 @@ async function removeLeftovers(output: string): Promise<void> {
   await Promise.all(left.map((file) => rm(join(folder, file), { force: true })));
 }
 
+/** Its own, and those of the folders of sentence-transformers' modules: `1_LogitScore/config.json`. */
+async function filesIn(folder: string): Promise<string[]> {
+  const names = await readdir(folder);
+  const modules = names.filter((name) => /^\d+_\w+$/.test(name));
+  const inner = modules.map(async (module) =>
+    (await readdir(join(folder, module)).catch((): string[] => [])).map((name) => join(module, name)),
+  );
+  return [...names, ...(await Promise.all(inner)).flat()];
+}
+
 async function fingerprint(folder: string): Promise<unknown> {
-  const files = (await readdir(folder)).filter((file) => /\.(json|safetensors|bin|model|txt)$/.test(file)).sort();
+  const files = (await filesIn(folder)).filter((file) => /\.(json|safetensors|bin|model|txt|jinja)$/.test(file)).sort();
   const facts = files.map(async (file) => {
     const { size, mtimeMs } = await stat(join(folder, file));
     return [file, size, mtimeMs];

@@ -402,6 +402,26 @@ describe("a hostile hub", () => {
 });
 
 describe("selectFiles", () => {
+  it("takes what says how pairs are laid out and scored", () => {
+    const qwen3 = ["config.json", "tokenizer.json", "vocab.json", "merges.txt", "model.safetensors", "README.md", "generation_config.json"];
+    const settings = ["modules.json", "config_sentence_transformers.json", "sentence_bert_config.json", "chat_template.jinja"];
+    const modules = [
+      "1_LogitScore/config.json",
+      "2_Dense/model.safetensors",
+      "2_Dense/config.json",
+      "onnx/config.json",
+      "2_Dense/README.md",
+    ];
+    expect(selectFiles(id, [...qwen3, ...settings, ...modules], undefined)).toEqual({
+      kind: "checkpoint",
+      small: ["config.json", "tokenizer.json", ...settings, "1_LogitScore/config.json", "2_Dense/config.json", "2_Dense/model.safetensors"],
+      weights: "model.safetensors",
+    });
+    expect(selectFiles(id, ["config.json", "vocab.json", "merges.txt", "model.safetensors"], undefined)).toMatchObject({
+      small: ["config.json", "vocab.json", "merges.txt"],
+    });
+  });
+
   it("says why nothing fits", () => {
     expect(() => selectFiles(id, ["config.json", "pytorch_model.bin"], undefined)).toThrow("can run code");
     expect(() => selectFiles(id, [], undefined)).toThrow("neither a .gguf file nor");

@@ -1,6 +1,6 @@
-// Names of models on the hub: repository ids, the short names of the six, and one file of a repository.
+// Names of models on the hub: repository ids, the short names of those known, and one file of a repository.
 
-/** Repositories of the six models, by the short names people use. */
+/** Repositories by the short names people use, in lower case. */
 export const HUB_IDS: Readonly<Record<string, string>> = {
   "bge-reranker-base": "BAAI/bge-reranker-base",
   "bge-reranker-large": "BAAI/bge-reranker-large",
@@ -8,6 +8,14 @@ export const HUB_IDS: Readonly<Record<string, string>> = {
   "bge-reranker-v2-gemma": "BAAI/bge-reranker-v2-gemma",
   "bge-reranker-v2-minicpm-layerwise": "BAAI/bge-reranker-v2-minicpm-layerwise",
   "bge-reranker-v2.5-gemma2-lightweight": "BAAI/bge-reranker-v2.5-gemma2-lightweight",
+  "qwen3-reranker-0.6b": "Qwen/Qwen3-Reranker-0.6B",
+  "qwen3-reranker-4b": "Qwen/Qwen3-Reranker-4B",
+  "qwen3-reranker-8b": "Qwen/Qwen3-Reranker-8B",
+  "mxbai-rerank-base-v2": "mixedbread-ai/mxbai-rerank-base-v2",
+  "mxbai-rerank-large-v2": "mixedbread-ai/mxbai-rerank-large-v2",
+  "zerank-1-small": "zeroentropy/zerank-1-small",
+  "zerank-1": "zeroentropy/zerank-1",
+  "zerank-2": "zeroentropy/zerank-2",
 };
 
 export interface HubName {
@@ -27,9 +35,9 @@ export function parseHubName(name: string): HubName | undefined {
   return id === undefined ? undefined : { id, file };
 }
 
-/** `bge-reranker-v2-m3`, or `v2-m3` for short. */
+/** `bge-reranker-v2-m3`, or `v2-m3` for short; `Qwen3-Reranker-0.6B` in any case. */
 function shortName(name: string): string | undefined {
-  const found = [name, `bge-reranker-${name}`].find((each) => Object.hasOwn(HUB_IDS, each));
+  const found = [name, `bge-reranker-${name}`, name.toLowerCase()].find((each) => Object.hasOwn(HUB_IDS, each));
   return found === undefined ? undefined : HUB_IDS[found];
 }
 

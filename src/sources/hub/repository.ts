@@ -76,8 +76,18 @@ export type Selection =
     };
 
 const TOKENIZER_SETTINGS = ["tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"];
+/** What says how pairs are laid out, cut and scored, beside config.json. */
+const RERANKER_SETTINGS = [
+  "modules.json",
+  "config_sentence_transformers.json",
+  "sentence_bert_config.json",
+  "chat_template.jinja",
+  "chat_template.json",
+];
+/** Settings and weights of the modules that sentence-transformers puts behind the transformer: `1_Pooling/config.json`. */
+const MODULE_FILE = /^\d+_\w+\/(config\.json|model\.safetensors)$/;
 /** The first that is there is read; see vocabulary.ts. */
-export const VOCABULARIES = ["tokenizer.json", "sentencepiece.bpe.model", "tokenizer.model", "vocab.txt"];
+export const VOCABULARIES = ["tokenizer.json", "sentencepiece.bpe.model", "tokenizer.model", "vocab.txt", "vocab.json"];
 export const WEIGHTS = "model.safetensors";
 export const WEIGHTS_INDEX = `${WEIGHTS}.index.json`;
 
@@ -92,7 +102,10 @@ export function selectFiles(id: string, names: Iterable<string>, wantedFile: str
   const index = present.has(WEIGHTS_INDEX);
   if (present.has("config.json") && (index || present.has(WEIGHTS))) {
     const vocabulary = VOCABULARIES.find((name) => present.has(name));
-    const small = ["config.json", ...(vocabulary ? [vocabulary] : []), ...TOKENIZER_SETTINGS.filter((name) => present.has(name))];
+    const merges = vocabulary === "vocab.json" ? ["merges.txt"] : [];
+    const settings = [...merges, ...TOKENIZER_SETTINGS, ...RERANKER_SETTINGS].filter((name) => present.has(name));
+    const modules = present.has("modules.json") ? [...present].filter((name) => MODULE_FILE.test(name)).sort() : [];
+    const small = ["config.json", ...(vocabulary ? [vocabulary] : []), ...settings, ...modules];
     // The single file first, as transformers does: an index beside it is of an earlier save.
     return present.has(WEIGHTS)
       ? { kind: "checkpoint", small, weights: WEIGHTS }
