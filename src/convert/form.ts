@@ -36,6 +36,10 @@ export async function readForm(
   if (types && !["Transformer", "Transformer,LogitScore"].includes(types.join()))
     throw refused(`\`modules.json\` lists ${types.join(", ")}; a ${config.name} reranker has Transformer, or Transformer and LogitScore`);
   const tokens = types?.includes("LogitScore") ? logitScore(config.json) : undefined;
+  if (tokens && wanted === "decoder-only-base")
+    throw refused(
+      "`modules.json` has LogitScore, so that this is sentence-transformers' reranker, not FlagLLMReranker's: use Reranker.load()",
+    );
   const form = choose(forms, wanted, name, tokens);
   if (tokens && form.class !== "cross-encoder" && wanted === undefined)
     throw refused(
