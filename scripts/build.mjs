@@ -34,7 +34,20 @@ function buildTypeScript() {
   const tsc = path.join(path.dirname(require.resolve("typescript/package.json")), "bin", "tsc");
   execFileSync(process.execPath, [tsc, "-p", root], { cwd: root, stdio: "inherit" });
   cpSync(path.join(root, "src", "server", "page", "static"), path.join(root, "lib", "server", "page", "static"), { recursive: true });
+  bundleCharts();
   chmodSync(path.join(root, "lib", "cli.js"), 0o755);
+}
+
+/** The script of reports: a page that is mailed around takes Observable Plot along. */
+function bundleCharts() {
+  const [from, to] = ["src", "lib"].map((folder) => path.join(root, folder, "cli", "report", "page"));
+  const rolldown = path.join(path.dirname(require.resolve("rolldown/package.json")), "bin", "cli.mjs");
+  const input = path.join(from, "charts.js");
+  execFileSync(process.execPath, [rolldown, input, "--minify", "--format", "iife", "--file", path.join(to, "charts.js")], {
+    cwd: root,
+    stdio: ["ignore", "ignore", "inherit"],
+  });
+  copyFileSync(path.join(from, "page.css"), path.join(to, "page.css"));
 }
 
 function buildNative() {

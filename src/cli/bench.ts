@@ -3,12 +3,17 @@ import type { Command } from "commander";
 import { FlagAutoReranker, type Reranker } from "../index.js";
 import { addModelOptions, loadOptionsOf, type ModelOptions, parseInteger } from "./arguments.js";
 import { loadingLine } from "./loading.js";
+import { checkOutput } from "./output.js";
+import { type BatchTime, type BenchOutcome, benchReport } from "./report/bench-report.js";
+import { writeReport } from "./report/page.js";
 import { formatBytes, progressLine, write } from "./terminal.js";
 
 interface Options extends ModelOptions {
   readonly documents: number;
   readonly tokens: number;
   readonly runs: number;
+  readonly report?: string;
+  readonly force?: true;
   readonly json?: true;
 }
 
@@ -39,6 +44,8 @@ export function addBench(program: Command, signal: AbortSignal): void {
     .option("--documents <n>", "documents ranked for one query", parseInteger, 50)
     .option("--tokens <n>", "tokens of a document, about", parseInteger, 150)
     .option("--runs <n>", "runs, whose median counts", parseInteger, 3)
+    .option("--report <file>", "also measure calls of 1, 2, 4 ... documents, and cutoff layers, and write a page with plots")
+    .option("-f, --force", "replace an existing --report")
     .option("--json", "print the figures as JSON");
   addModelOptions(command).action((options: Options) => bench(options, signal));
 }
@@ -47,6 +54,7 @@ async function bench(options: Options, signal: AbortSignal): Promise<void> {
   for (const name of ["documents", "tokens", "runs"] as const) {
     if (options[name] < 1) throw new RangeError(`Expected --${name} to be at least 1, got \`${options[name]}\``);
   }
+  if (options.report !== undefined) await checkOutput(options.report, [options.model], options.force === true);
   const { onProgress, end } = loadingLine(options.quiet);
   const start = performance.now();
   await using reranker = await FlagAutoReranker.fromFinetuned(options.model, loadOptionsOf(options, { signal, onProgress })).finally(end);
@@ -86,7 +94,49 @@ async function bench(options: Options, signal: AbortSignal): Promise<void> {
     weightsBytes: model.weightsSizeBytes,
     peakMemoryBytes: process.resourceUsage().maxRSS * 1024,
   };
+  if (options.report !== undefined) {
+    const measured = await measureForReport(reranker, documents, options, signal);
+    const { loadMs, peakMemoryBytes } = figures;
+    const tokensPerDocument = tokens / documents.length;
+    await writeReport(options.report, benchReport({ model, tokensPerDocument, loadMs, peakMemoryBytes, runs: options.runs, ...measured }));
+  }
   await write(process.stdout, options.json ? `${JSON.stringify(figures, null, 2)}\n` : explain(figures, options.runs));
+}
+
+const LAYERS = 6; // that are measured, spread over those a model has
+
+/** Calls of growing size, and up to deeper layers, each size once a run so that the machine's moods meet all alike. */
+async function measureForReport(
+  reranker: Reranker,
+  documents: readonly string[],
+  options: Options,
+  signal: AbortSignal,
+): Promise<Pick<BenchOutcome, "batches" | "layers">> {
+  const powers = Array.from({ length: Math.floor(Math.log2(documents.length)) + 1 }, (_, i) => 2 ** i);
+  const sizes = [...new Set([...powers, documents.length])];
+  const { cutoffLayers } = reranker.model;
+  const count = Math.min(LAYERS, cutoffLayers.length);
+  const spread = Array.from(
+    { length: count },
+    (_, i) => cutoffLayers[Math.round((i * (cutoffLayers.length - 1)) / Math.max(1, count - 1))] as number,
+  );
+  const works = [...sizes.map((size) => ({ size, layer: undefined })), ...spread.map((layer) => ({ size: documents.length, layer }))].map(
+    (work) => ({ ...work, times: [] as number[] }),
+  );
+  const line = progressLine("measuring", process.stderr, options.quiet);
+  for (let run = 0; run < options.runs; run++) {
+    for (const [i, { size, layer, times }] of works.entries()) {
+      line.update(run * works.length + i, options.runs * works.length, `${size} documents`);
+      const began = performance.now();
+      await reranker.rerank(QUERY, documents.slice(0, size), { signal, cutoffLayers: layer }).finally(() => line.end());
+      times.push(performance.now() - began);
+    }
+  }
+  const timeOf = ({ size, times }: (typeof works)[number]): BatchTime => ({ documents: size, ms: median(times) });
+  return {
+    batches: works.filter(({ layer }) => layer === undefined).map(timeOf),
+    layers: works.flatMap((work) => (work.layer === undefined ? [] : [{ ...timeOf(work), layer: work.layer }])),
+  };
 }
 
 /** Words that make a document of about so many tokens. */

@@ -14,6 +14,8 @@ import { badLine, type Line, parseJsonLine, readLines } from "../records/index.j
 import { addModelOptions, loadOptionsOf, type ModelOptions, parseInteger, parseNumber, UsageError } from "./arguments.js";
 import { loadingLine } from "./loading.js";
 import { checkOutput, Output } from "./output.js";
+import { calibrateReport } from "./report/calibrate-report.js";
+import { writeReport } from "./report/page.js";
 import { oneLine, progressLine, write } from "./terminal.js";
 
 interface Options extends ModelOptions {
@@ -23,6 +25,7 @@ interface Options extends ModelOptions {
   readonly precision: number;
   readonly method: "platt" | "isotonic";
   readonly output?: string;
+  readonly report?: string;
   readonly force?: true;
   readonly json?: true;
 }
@@ -42,7 +45,8 @@ export function addCalibrate(program: Command, signal: AbortSignal): void {
         .default("platt"),
     )
     .option("-o, --output <file>", "write the calibration here, for --calibration of rerank, score, serve ...")
-    .option("-f, --force", "replace an existing --output")
+    .option("--report <file>", "write a page with plots: score distributions, precision and recall, whether scores are probabilities")
+    .option("-f, --force", "replace an existing --output or --report")
     .option("--json", "print the calibration as JSON");
   addModelOptions(command)
     .addHelpText(
@@ -62,7 +66,9 @@ async function run(folder: string | undefined, options: Options, signal: AbortSi
   if ((folder === undefined) === (options.pairs === undefined)) throw new UsageError("Give a folder, or --pairs with a file");
   if (options.normalize || options.calibration !== undefined)
     throw new UsageError("Calibrating is done on logits: leave out --normalize and --calibration");
-  if (options.output !== undefined) await checkOutput(options.output, [options.pairs, options.model], options.force === true);
+  for (const file of [options.output, options.report]) {
+    if (file !== undefined) await checkOutput(file, [options.pairs, options.model], options.force === true);
+  }
   const pairs = folder === undefined ? await readPairs(options.pairs ?? "", signal) : await pairsOf(folder, options, signal);
   const { onProgress, end } = loadingLine(options.quiet);
   await using reranker = await FlagAutoReranker.fromFinetuned(options.model, loadOptionsOf(options, { signal, onProgress })).finally(end);
@@ -82,6 +88,7 @@ async function run(folder: string | undefined, options: Options, signal: AbortSi
     const output = new Output(options.output, "w");
     await output.write(`${JSON.stringify(calibration, null, 2)}\n`).finally(() => output.close());
   }
+  if (options.report !== undefined) await writeReport(options.report, calibrateReport(calibration, examples));
   await write(process.stdout, options.json ? `${JSON.stringify(calibration, null, 2)}\n` : explain(calibration, examples, options.output));
 }
 

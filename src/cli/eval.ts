@@ -18,6 +18,9 @@ import {
 import { addModelOptions, loadOptionsOf, type ModelOptions, parseInteger, UsageError } from "./arguments.js";
 import { loadingLine } from "./loading.js";
 import { checkOutput, Output } from "./output.js";
+import { type Comparison, type ComparisonWork, compare, parseComparisons } from "./report/comparison.js";
+import { evalReport } from "./report/eval-report.js";
+import { writeReport } from "./report/page.js";
 import { oneLine, painter, progressLine, write } from "./terminal.js";
 
 interface Options extends ModelOptions {
@@ -33,6 +36,8 @@ interface Options extends ModelOptions {
   readonly rerank: boolean;
   readonly output?: string;
   readonly force?: true;
+  readonly report?: string;
+  readonly compare?: ReturnType<typeof parseComparisons>;
   readonly perQuery?: true;
   readonly json?: true;
 }
@@ -64,6 +69,12 @@ export function addEval(program: Command, signal: AbortSignal): void {
     .option("--no-rerank", "only measure the first stage; loads no model")
     .option("-o, --output <file>", "write the reranked order as a TREC run")
     .option("-f, --force", "replace an existing --output")
+    .option("--report <file>", "write a page with plots: changes, score distributions, thresholds, the worst queries")
+    .option(
+      "--compare <list>",
+      "with --report: cutoff layers (16), cascades (16:20, the best 20 go on after layer 16), or other models, separated by commas",
+      parseComparisons,
+    )
     .option("--per-query", "also print the figures of each query")
     .option("--json", "print the figures as JSON");
   addModelOptions(command)
@@ -83,11 +94,15 @@ Examples:
 
 async function runEval(folder: string, options: Options, signal: AbortSignal): Promise<void> {
   if (options.run !== undefined && options.bm25) throw new UsageError("--run and --bm25 exclude each other");
+  if (options.report !== undefined && !options.rerank) throw new UsageError("--report needs a reranker: leave out --no-rerank");
+  if (options.compare && options.report === undefined) throw new UsageError("--compare needs --report, where it is shown");
   if (options.output !== undefined && !options.rerank) throw new UsageError("--output needs a reranker: leave out --no-rerank");
   const measure = (run: Dataset["firstStage"]["run"], { qrels }: Pick<Dataset, "qrels">) =>
     evaluate(run, qrels, { metrics: metricsOf(options), gain: options.gain, judgedOnly: options.judgedOnly, complete: true });
   measure(new Map(), { qrels: new Map([["", new Map()]]) }); // a mistake in --metrics is told before any work
-  if (options.output !== undefined) await checkOutput(options.output, await inputsOf(folder, options), options.force === true);
+  for (const file of [options.output, options.report]) {
+    if (file !== undefined) await checkOutput(file, await inputsOf(folder, options), options.force === true);
+  }
   // A model that does not load is told before a large corpus is read.
   await using reranker = options.rerank ? await load(options, signal) : undefined;
   const dataset = await read(folder, options, signal);
@@ -97,7 +112,15 @@ async function runEval(folder: string, options: Options, signal: AbortSignal): P
   try {
     const work = await rerankAll(reranker, dataset, options, signal);
     await output?.write(formatWhole(work, reranker));
-    await print({ dataset, options, firstStage, reranked: { evaluation: measure(work.run, dataset), work, model: reranker.model } });
+    const evaluation = measure(work.run, dataset);
+    await print({ dataset, options, firstStage, reranked: { evaluation, work, model: reranker.model } });
+    if (options.report !== undefined) {
+      const comparisons = await compareAll(reranker, { dataset, work, signal, measure: (run) => measure(run, dataset).means }, options);
+      const { candidates } = options;
+      const scores = options.normalize || options.calibration !== undefined ? "score" : "logit";
+      const { model } = reranker;
+      await writeReport(options.report, evalReport({ dataset, firstStage, evaluation, work, model, candidates, scores, comparisons }));
+    }
   } finally {
     await output?.close();
   }
@@ -144,6 +167,16 @@ async function rerankAll(reranker: Reranker, dataset: Dataset, options: Options,
       progress.update(done, total, `${done} of ${total} pairs, ${(done / seconds).toFixed(1)} pairs/s, ${formatTime(left)} left`);
     },
   }).finally(() => progress.end());
+}
+
+async function compareAll(
+  reranker: Reranker,
+  on: Pick<ComparisonWork, "dataset" | "work" | "signal" | "measure">,
+  options: Options,
+): Promise<Comparison[]> {
+  const line = progressLine("comparing", process.stderr, options.quiet);
+  const load = loadOptionsOf(options, {});
+  return compare(options.compare ?? [], { ...on, reranker, load, onStart: (name) => line.update(0, 1, name) }).finally(() => line.end());
 }
 
 function formatTime(seconds: number): string {

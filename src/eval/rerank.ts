@@ -1,5 +1,6 @@
 // A data set's candidates, scored by a reranker.
 
+import type { RerankOptions } from "../reranker/options.js";
 import type { Reranker } from "../reranker/reranker.js";
 import type { Progress } from "../sources/progress.js";
 import type { Dataset, DatasetQuery } from "./dataset.js";
@@ -17,6 +18,8 @@ export interface RerankedDataset {
 }
 
 export interface RerankDatasetOptions {
+  /** Options of the calls, as `cutoffLayers` or `cascade`. What a cascade drops is not in the run. */
+  readonly rerank?: Omit<RerankOptions, "topN" | "minScore" | "signal" | "onProgress"> | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Called with pairs. */
   readonly onProgress?: ((progress: Progress) => void) | undefined;
@@ -35,7 +38,7 @@ export async function rerankDataset(reranker: Reranker, dataset: Dataset, option
   const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
   const rerankOne = async ({ id, text, candidates }: DatasetQuery) => {
     const documents = candidates.map((document) => dataset.documents.get(document) ?? "");
-    const results = await reranker.rerank(text, documents, { signal });
+    const results = await reranker.rerank(text, documents, { ...options.rerank, signal });
     run.set(id, new Map(results.map(({ index, score }) => [candidates[index] ?? "", score])));
     for (const { tokens, truncated } of results) {
       counts.tokens += tokens;
