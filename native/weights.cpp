@@ -111,10 +111,20 @@ cpu::WeightSource Weights::source(const Slice & slice, int64_t n_in) const {
         case GGML_TYPE_F16: out.type = cpu::SourceType::f16; break;
         case GGML_TYPE_BF16: out.type = cpu::SourceType::bf16; break;
         case GGML_TYPE_Q8_0: out.type = cpu::SourceType::q8_0; break;
-        default:
-            out.type = cpu::SourceType::other;
-            require_readable(meta);
-            out.dequantize_row = ggml_get_type_traits(meta->type)->to_float;
+        case GGML_TYPE_Q4_0: out.type = cpu::SourceType::q4_0; break;
+        case GGML_TYPE_Q4_1: out.type = cpu::SourceType::q4_1; break;
+        case GGML_TYPE_Q5_0: out.type = cpu::SourceType::q5_0; break;
+        case GGML_TYPE_Q5_1: out.type = cpu::SourceType::q5_1; break;
+        case GGML_TYPE_Q4_K: out.type = cpu::SourceType::q4_k; break;
+        case GGML_TYPE_Q5_K: out.type = cpu::SourceType::q5_k; break;
+        case GGML_TYPE_Q6_K: out.type = cpu::SourceType::q6_k; break;
+        case GGML_TYPE_IQ4_NL: out.type = cpu::SourceType::iq4_nl; break;
+        case GGML_TYPE_IQ4_XS: out.type = cpu::SourceType::iq4_xs; break;
+        default: out.type = cpu::SourceType::other;
+    }
+    if (out.type > cpu::SourceType::q8_0) {
+        require_readable(meta);
+        out.dequantize_row = ggml_get_type_traits(meta->type)->to_float;
     }
     return out;
 }

@@ -96,21 +96,23 @@ private:
 
 // --- Linear layers ---------------------------------------------------------------------------------
 
-enum class SourceType { f32, f16, bf16, q8_0, other };
+// Types by ggml's names. `other` is any that dequantize_row reads.
+enum class SourceType { f32, f16, bf16, q8_0, q4_0, q4_1, q5_0, q5_1, q4_k, q5_k, q6_k, iq4_nl, iq4_xs, other };
 
 // A row-major weight as it lies in the model file. Each row is read once, in order, while packing.
 struct WeightSource {
     const void * data      = nullptr;
     SourceType   type      = SourceType::f32;
     int          n_rows    = 0;
-    size_t       row_bytes = 0; // distance of two rows; needed for `other`, 0 otherwise means they lie without gaps
+    size_t       row_bytes = 0; // distance of two rows; needed for types after q8_0, 0 otherwise means they lie without gaps
 
-    // For `other`: turns one row into floats. ggml's `to_float` of a tensor type fits.
+    // For types after q8_0: turns one row into floats. ggml's `to_float` of a tensor type fits.
     void (*dequantize_row)(const void * row, float * out, int64_t n) = nullptr;
 };
 
-// native: F32 stays f32, F16 and BF16 stay 16 bits with f32 sums. Q8_0 stays int8 with a scale per 32 weights, and `other`
-//         (Q4_K, ...) becomes such: 9 bits a weight, whatever the file had. Activations of int8 weights get a scale per 32 too, and
+// native: F32 stays f32, F16 and BF16 stay 16 bits with f32 sums. Q8_0 stays int8 with a scale per 32 weights. Types
+//         of 4 to 6 bits stay as they are, with 5 to 7 bits a weight in all, and become int8 with such scales when a panel is
+//         multiplied (low-bit.h); `other` becomes that at once: 9 bits a weight, whatever the file had. Activations of int8 weights get a scale per 32 too, and
 //         8 bits, or 7 on chips with neither VNNI nor ARM's dot product (see int8-avx2.h).
 // fast:   the same where the chip gains nothing by it. With VNNI or ARM's dot product 64 inputs share a scale: of two blocks of
 //         Q8_0 the larger scale counts and the other's codes are rounded. With VNNI scales of activations are rounded up to the

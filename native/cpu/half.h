@@ -28,4 +28,23 @@ inline float f16_to_float(uint16_t half) {
     return float_from_bits(sign | (exponent + 112) << 23 | fraction << 13);
 }
 
+// Rounded to the nearest, ties to even; too large becomes infinity.
+inline uint16_t float_to_f16(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof(bits));
+    const uint16_t sign      = uint16_t(bits >> 16 & 0x8000);
+    const uint32_t magnitude = bits & 0x7fffffff;
+    if (magnitude >= 0x7f800000) {
+        return uint16_t(sign | (magnitude > 0x7f800000 ? 0x7e00 : 0x7c00));
+    }
+    if (magnitude < 0x38800000) { // subnormal: adding 0.5 leaves steps of 2^-24 in the low bits
+        const float shifted = float_from_bits(magnitude) + 0.5f;
+        uint32_t    of_shifted;
+        memcpy(&of_shifted, &shifted, sizeof(of_shifted));
+        return uint16_t(sign | (of_shifted - 0x3f000000));
+    }
+    const uint32_t rounded = magnitude + 0xfff + (magnitude >> 13 & 1);
+    return rounded >= 0x47800000 ? uint16_t(sign | 0x7c00) : uint16_t(sign | (rounded - 0x38000000) >> 13);
+}
+
 } // namespace

@@ -179,7 +179,7 @@ std::vector<AttentionSequence> within_groups(const AttentionParams & p, const st
 bool joins_feed_forward(const PackedLinear & up, const PackedLinear & down, int n_rows, int n_threads) {
     const PackedWeights & u = up.weights();
     const PackedWeights & d = down.weights();
-    return d.is_int8() && u.type == d.type && u.blocks == d.blocks && u.n_out == d.n_in && hidden_rows(d) >= min_hidden_rows &&
+    return d.is_int8() && !u.is_low_bit() && !d.is_low_bit() && u.type == d.type && u.blocks == d.blocks && u.n_out == d.n_in && hidden_rows(d) >= min_hidden_rows &&
            u.panels.size() + d.panels.size() <= max_hidden_weights && n_rows >= n_threads * min_hidden_rows;
 }
 
@@ -205,7 +205,7 @@ void feed_forward(ThreadPool & pool, const PackedLinear & up, const PackedLinear
 bool joins_post_norm(const PostNormLayer & layer, int n_rows, int n_threads) {
     const PackedWeights & out = layer.attn_output->weights();
     const PackedWeights & up  = layer.ffn_up->weights();
-    return joins_feed_forward(*layer.ffn_up, *layer.ffn_down, n_rows, n_threads) && out.type == up.type && out.blocks == up.blocks;
+    return joins_feed_forward(*layer.ffn_up, *layer.ffn_down, n_rows, n_threads) && !out.is_low_bit() && out.type == up.type && out.blocks == up.blocks;
 }
 
 void post_norm(ThreadPool & pool, const PostNormLayer & layer, const float * mixed, size_t mixed_stride, const float * x, size_t x_stride, int n_rows, float * y,
@@ -237,7 +237,7 @@ bool joins_self_attention(const PackedLinear & qkv, const AttentionParams & p, i
         }
         n_rows += s.n_kv;
     }
-    return w.is_int8() && p.relative == nullptr && p.n_head == p.n_head_kv && w.n_out == 3 * p.n_head * p.head_dim && p.head_dim % columns == 0 &&
+    return w.is_int8() && !w.is_low_bit() && p.relative == nullptr && p.n_head == p.n_head_kv && w.n_out == 3 * p.n_head * p.head_dim && p.head_dim % columns == 0 &&
            size_t(n_rows) * w.n_blocks * w.block() <= pass_bytes && int(groups_of(p, 1).size()) * p.n_head >= 2 * n_threads;
 }
 

@@ -14,6 +14,7 @@
 #include "quantize-kernels.h"
 #include "pair-kernels.h"
 #include "row-kernels.h"
+#include "no-unpack.h"
 #include "table.h"
 
 namespace cpu::detail {

@@ -13,6 +13,7 @@
 #include "int8-kernels.h"
 #include "quantize-kernels.h"
 #include "row-kernels.h"
+#include "no-unpack.h"
 #include "table.h"
 
 namespace cpu::detail {

@@ -12,9 +12,10 @@
 #include "int8-dotprod.h"
 #include "int8-kernels.h"
 #include "quantize-kernels.h"
+#include "unpack-kernels.h"
 
 namespace cpu::detail {
-const BlockKernels dotprod_fine_blocks = {format, block_tiles, quantize_blocks};
+const BlockKernels dotprod_fine_blocks = {format, block_tiles, quantize_blocks, unpack};
 } // namespace cpu::detail
 
 #endif

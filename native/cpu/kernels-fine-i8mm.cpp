@@ -11,9 +11,10 @@
 #include "vec-neon.h"
 #include "int8-i8mm.h"
 #include "quantize-kernels.h"
+#include "unpack-kernels.h"
 
 namespace cpu::detail {
-const BlockKernels i8mm_fine_blocks = {format, block_tiles, quantize_blocks};
+const BlockKernels i8mm_fine_blocks = {format, block_tiles, quantize_blocks, unpack};
 } // namespace cpu::detail
 
 #endif

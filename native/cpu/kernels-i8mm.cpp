@@ -12,6 +12,7 @@
 #include "float-kernels.h"
 #include "quantize-kernels.h"
 #include "row-kernels.h"
+#include "no-unpack.h"
 #include "table.h"
 
 namespace cpu::detail {

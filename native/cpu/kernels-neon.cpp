@@ -11,6 +11,7 @@
 #include "int8-kernels.h"
 #include "quantize-kernels.h"
 #include "row-kernels.h"
+#include "unpack-kernels.h"
 #include "table.h"
 
 namespace cpu::detail {

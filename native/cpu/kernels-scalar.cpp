@@ -340,6 +340,35 @@ constexpr PairKernels pair_kernels = {pair_tiles, pair_rows, pair_weights, pair_
 constexpr Format format = {/*float_rows*/ 4, /*float_columns*/ 8, /*int8_columns*/ 8, /*group*/ 4, /*block*/ 32, /*x_max*/ 127,
                            /*block_rows*/ 4, /*block_offset*/ 0,  /*row_rows*/ 4,     /*row_max*/ 127, /*row_offset*/ 0};
 
+void unpack_blocks_of_32(const Unpack & u) {
+    constexpr int columns = format.int8_columns, group = format.group, n = columns * 32;
+    const LowBit  l = u.layout;
+    const uint8_t * from = u.from;
+    uint8_t *       to   = u.to;
+    for (int b = 0; b < u.n_blocks; ++b, to += n + 4 * columns) {
+        const uint8_t *low = from, *high = low + n / 2, *factors = from + n / 8 * l.bits;
+        const uint8_t *offsets = factors + (l.kind == LowBit::table ? 0 : l.parts * columns), *scales = offsets + (l.kind == LowBit::affine ? columns : 0);
+        for (int e = 0; e < n; ++e) {
+            const int c = e / group % columns, part = l.parts == 2 && e >= n / 2 ? 1 : 0;
+            int       q = low[e % (n / 2)] >> (e < n / 2 ? 0 : 4) & 15;
+            q |= l.bits == 5 ? (high[e % (n / 8)] >> e / (n / 8) & 1) << 4 : l.bits == 6 ? (high[e % (n / 4)] >> e / (n / 4) * 2 & 3) << 4 : 0;
+            const uint8_t factor = l.kind == LowBit::table ? uint8_t(0) : factors[part * columns + c];
+            const int     half   = 1 << (l.bits - 1);
+            const int     code   = l.kind == LowBit::table       ? low_bit_table[q]
+                                   : l.kind == LowBit::symmetric ? ((q - half) * int8_t(factor) + half / 2) >> (l.bits - 1)
+                                                                 : ((q * factor + half) >> l.bits) + int8_t(offsets[c]);
+            to[e] = uint8_t(code + format.block_offset);
+        }
+        for (int c = 0; c < columns; ++c) {
+            uint16_t half;
+            std::memcpy(&half, scales + c * 2, sizeof(half));
+            const float scale = f16_to_float(half) * u.unit;
+            std::memcpy(to + n + c * 4, &scale, sizeof(scale));
+        }
+        from = scales + columns * 2;
+    }
+}
+
 } // namespace
 } // namespace cpu::detail
 

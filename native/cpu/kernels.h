@@ -67,6 +67,27 @@ struct Int8Tiles {
     float *         y;       // rows of `columns` floats
 };
 
+// How weights of 4 to 6 bits give int8 codes (low-bit.h). `parts` of a block have a factor of their own.
+struct LowBit {
+    enum Kind : uint8_t { none, affine, symmetric, table };
+    Kind    kind;
+    uint8_t bits, parts;
+
+    bool operator==(const LowBit & b) const { return kind == b.kind && bits == b.bits && parts == b.parts; }
+};
+
+// What the 16 codes of IQ4_NL and IQ4_XS stand for. Source: ggml-common.h.
+constexpr int8_t low_bit_table[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+
+// Writes a panel as Int8Tiles reads it, from blocks of 32 inputs in fewer bits.
+struct Unpack {
+    const uint8_t * from;
+    uint8_t *       to;
+    int             n_blocks;
+    LowBit          layout;
+    float           unit; // of the scales
+};
+
 // Quantises rows into blocks of `rows` rows, see Int8Tiles. The first row is the first of its block.
 struct Quantize {
     const Format * format;
@@ -153,6 +174,7 @@ struct BlockKernels {
     Format format;
     void (*tiles)(const Int8Tiles &);
     void (*quantize)(const Quantize &);
+    void (*unpack)(const Unpack &); // null where blocks are not of 32 inputs
 };
 
 struct Kernels {

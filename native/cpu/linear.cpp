@@ -11,6 +11,7 @@ using detail::PackedWeights;
 using detail::PanelType;
 using detail::pass_bytes;
 using detail::QuantizedRows;
+using detail::unpacked_bytes;
 
 namespace {
 
@@ -23,13 +24,20 @@ constexpr int    max_chunk_rows  = 192;
 constexpr size_t chunk_bytes     = 256 * 1024;
 constexpr int    min_task_panels = 4;
 
+// Panels in fewer bits are unpacked once a chunk, which pays for more rows.
+constexpr int    max_low_bit_chunk_rows = 384;
+constexpr size_t low_bit_chunk_bytes    = 512 * 1024;
+
+int max_rows(const PackedWeights & w) { return w.is_low_bit() ? max_low_bit_chunk_rows : max_chunk_rows; }
+
 // How the work is cut: tasks of chunk_rows x task_panels.
 struct Split {
     int chunk_rows, n_chunks, task_panels, n_column_tasks;
 
     Split(const LayerCall & call, int n_rows, int rows_of_block, size_t bytes_per_row, int n_threads) {
-        const int fitting = std::max(min_chunk_rows, int(chunk_bytes / bytes_per_row));
-        const int wanted  = std::min({n_rows, fitting, max_chunk_rows});
+        const size_t of_chunk = call.w.is_low_bit() ? low_bit_chunk_bytes : chunk_bytes;
+        const int    fitting  = std::max(min_chunk_rows, int(of_chunk / bytes_per_row));
+        const int    wanted   = std::min({n_rows, fitting, max_rows(call.w)});
         n_chunks          = ceil_div(n_rows, wanted);
         chunk_rows        = round_up(ceil_div(n_rows, n_chunks), rows_of_block);
         n_chunks          = ceil_div(n_rows, chunk_rows);
@@ -52,8 +60,8 @@ void run_int8(ThreadPool & pool, const LayerCall & call, Workspace & workspace) 
     QuantizedRows q(w);
     const int     pass_rows = std::min(round_up(call.n_rows, q.rows), std::max(q.rows, int(pass_bytes / row_in) / q.rows * q.rows));
     const size_t  quantized = q.size_bytes(pass_rows);
-    const size_t  sums      = aligned(size_t(round_up(max_chunk_rows, q.rows)) * w.columns * sizeof(float));
-    auto *        memory    = static_cast<unsigned char *>(workspace.reserve(quantized + sums * pool.n_threads()));
+    const size_t  sums      = aligned(size_t(round_up(max_rows(w), q.rows)) * w.columns * sizeof(float));
+    auto *        memory    = static_cast<unsigned char *>(workspace.reserve(quantized + (sums + unpacked_bytes(w)) * pool.n_threads()));
     q.place(memory, pass_rows);
 
     for (int first = 0; first < call.n_rows; first += pass_rows) {
@@ -68,13 +76,14 @@ void run_int8(ThreadPool & pool, const LayerCall & call, Workspace & workspace) 
 
         const Split split(call, n, q.rows, row_in, pool.n_threads());
         pool.parallel_for(split.n_tasks(), [&](int task, int thread) {
-            auto *    own     = reinterpret_cast<float *>(memory + quantized + sums * thread);
+            auto *    of_thread = memory + quantized + (sums + unpacked_bytes(w)) * thread;
+            auto *    own     = reinterpret_cast<float *>(of_thread);
             const int begin   = task / split.n_column_tasks * split.chunk_rows;
             const int n_rows  = std::min(split.chunk_rows, n - begin);
             const int panel_0 = task % split.n_column_tasks * split.task_panels;
             const int panel_1 = std::min(panel_0 + split.task_panels, w.n_panels);
             for (int panel = panel_0; panel < panel_1; ++panel) {
-                int8_panel(w, q, begin, n_rows, panel, own);
+                int8_panel(w, q, begin, n_rows, panel, own, of_thread + sums);
                 store_panel(call, first + begin, n_rows, panel, own);
             }
         });

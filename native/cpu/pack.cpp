@@ -1,5 +1,6 @@
 // Repacks weights from the model file's rows into panels. See Format in kernels.h for the layouts.
 #include "half.h"
+#include "low-bit.h"
 #include "packed-weights.h"
 #include "sizes.h"
 
@@ -13,6 +14,8 @@
 namespace cpu {
 
 using detail::Format;
+using detail::LowBit;
+using detail::low_bit_bytes;
 using detail::PackedWeights;
 using detail::PanelType;
 
@@ -31,7 +34,7 @@ size_t row_bytes(const WeightSource & source, int n_in) {
         case SourceType::f16:
         case SourceType::bf16:  return size_t(n_in) * 2;
         case SourceType::q8_0:  return size_t(n_in) / q8_0_block * q8_0_bytes;
-        case SourceType::other: break;
+        default:                break;
     }
     throw std::invalid_argument("Expected `row_bytes` of a weight source of another type");
 }
@@ -41,7 +44,7 @@ PanelType panel_type(const std::vector<WeightSource> & sources, WeightMode mode)
         return PanelType::int8_row;
     }
     auto all = [&](auto is) { return std::all_of(sources.begin(), sources.end(), [&](const WeightSource & s) { return is(s.type); }); };
-    if (all([](SourceType t) { return t == SourceType::q8_0 || t == SourceType::other; })) {
+    if (all([](SourceType t) { return t >= SourceType::q8_0; })) {
         return PanelType::int8_block;
     }
     if (all([](SourceType t) { return t == SourceType::f16; })) {
@@ -74,7 +77,7 @@ void row_to_floats(const WeightSource & source, const unsigned char * row, float
                 out[i] = f16_to_float(scale) * float(int8_t(block[2 + i % q8_0_block]));
             }
             return;
-        case SourceType::other:
+        default:
             source.dequantize_row(row, out, n_in);
             return;
     }
@@ -102,7 +105,10 @@ class RowPacker {
     static constexpr int max_parts = 2; // blocks of Q8_0 in one of the format's
 
 public:
-    RowPacker(const PackedWeights & w) : w_(w), f_(w.format()), floats_(size_t(w.n_blocks) * f_.block), codes_(floats_.size()) {}
+    // `layout` is that of the panel.
+    RowPacker(const PackedWeights & w, LowBit layout)
+        : w_(w), f_(w.format()), layout_(layout), floats_(size_t(w.n_blocks) * f_.block), codes_(floats_.size()),
+          scales_(layout.kind == LowBit::none ? 0 : size_t(w.n_blocks) * w.columns) {}
 
     void pack(const WeightSource & source, const unsigned char * row, unsigned char * panel, int column) {
         switch (w_.type) {
@@ -125,7 +131,7 @@ public:
                 return;
             }
             case PanelType::int8_block:
-                pack_blocks(source, row, panel, column);
+                layout_.kind == LowBit::none ? pack_blocks(source, row, panel, column) : pack_low_bits(source, row, panel, column);
                 return;
             case PanelType::int8_row: {
                 row_to_floats(source, row, floats_.data(), w_.n_in);
@@ -141,7 +147,59 @@ public:
 
     bool finite() const { return finite_; } // all weights so far
 
+    // Writes the scales of a panel in fewer bits, once its rows are there. Returns their unit: they are f16, which reaches down to
+    // 2^-14 in full precision, and scales of small weights are smaller.
+    float finish(unsigned char * panel) const {
+        float largest = 0;
+        for (float scale : scales_) {
+            largest = std::max(largest, std::fabs(scale));
+        }
+        if (!(largest > 0) || !std::isfinite(largest)) {
+            return 1.0f;
+        }
+        int exponent;
+        std::frexp(largest, &exponent);
+        const float  unit     = std::ldexp(1.0f, exponent - 15);
+        const size_t columns  = size_t(w_.columns), of_block = low_bit_bytes(layout_, w_.columns);
+        for (size_t i = 0; i < scales_.size(); ++i) {
+            const uint16_t half = float_to_f16(scales_[i] / unit);
+            std::memcpy(panel + i / columns * of_block + of_block - columns * 2 + i % columns * 2, &half, sizeof(half));
+        }
+        return unit;
+    }
+
 private:
+    void pack_low_bits(const WeightSource & source, const unsigned char * row, unsigned char * panel, int column) {
+        const int    n = 32 * w_.columns, bits = layout_.bits;
+        const size_t of_block = low_bit_bytes(layout_, w_.columns);
+        for (int b = 0; b < w_.n_blocks; ++b, panel += of_block) {
+            detail::LowBitBlock block;
+            detail::read_block(source.type, row, b, block);
+            const detail::LowBitCodes codes = detail::codes_of(layout_, block);
+            finite_                         = finite_ && std::isfinite(codes.scale);
+            for (int k = 0; k < 32; ++k) {
+                const int e = (k / f_.group * w_.columns + column) * f_.group + k % f_.group, q = block.q[k];
+                panel[e % (n / 2)] |= uint8_t((q & 15) << (e < n / 2 ? 0 : 4));
+                if (bits == 5) {
+                    panel[n / 2 + e % (n / 8)] |= uint8_t(q >> 4 << e / (n / 8));
+                } else if (bits == 6) {
+                    panel[n / 2 + e % (n / 4)] |= uint8_t(q >> 4 << e / (n / 4) * 2);
+                }
+            }
+            if (layout_.kind != LowBit::table) {
+                unsigned char * factors = panel + n / 8 * bits;
+                for (int part = 0; part < layout_.parts; ++part) {
+                    factors[part * w_.columns + column] = codes.factor[part];
+                }
+                if (layout_.kind == LowBit::affine) {
+                    factors[layout_.parts * w_.columns + column] = static_cast<unsigned char>(codes.offset);
+                }
+            }
+            scales_[size_t(b) * w_.columns + column] = codes.scale;
+        }
+    }
+
+
     void pack_blocks(const WeightSource & source, const unsigned char * row, unsigned char * panel, int column) {
         if (source.type != SourceType::q8_0) {
             row_to_floats(source, row, floats_.data(), w_.n_in);
@@ -199,8 +257,10 @@ private:
 
     const PackedWeights & w_;
     const Format &        f_;
+    const LowBit          layout_;
     std::vector<float>    floats_; // one row, zeros after n_in
     std::vector<int8_t>   codes_;
+    std::vector<float>    scales_; // of a panel in fewer bits, [n_blocks, columns]
     bool                  finite_ = true;
 };
 
@@ -227,11 +287,49 @@ Place place_of(const PackedWeights & w, int i, int half) {
     return {i / n, i % n + half * n};
 }
 
+// How a panel's rows lie in it: in fewer bits only where they all have one type.
+LowBit layout_of(const PackedWeights & w, const std::vector<WeightSource> & sources, int panel) {
+    const int begin = panel * w.columns_out(), end = begin + w.columns_out();
+    LowBit    layout{LowBit::none, 0, 0};
+    int       first = 0, n_found = 0;
+    for (const WeightSource & source : sources) {
+        if (first < end && first + source.n_rows > begin) {
+            const LowBit own = detail::low_bit_of(source.type);
+            if (n_found++ > 0 && !(own == layout)) {
+                return {LowBit::none, 0, 0};
+            }
+            layout = own;
+        }
+        first = w.gated ? 0 : first + source.n_rows;
+    }
+    return layout;
+}
+
+// Places of panels in fewer bits; none where no panel is such. Returns the bytes of all.
+size_t place_panels(PackedWeights & w, const std::vector<WeightSource> & sources) {
+    if (w.type == PanelType::int8_block && w.blocks->unpack != nullptr) {
+        size_t offset = 0;
+        bool   any    = false;
+        for (int p = 0; p < w.n_panels; ++p) {
+            const LowBit layout = layout_of(w, sources, p);
+            any                 = any || layout.kind != LowBit::none;
+            w.places.push_back({offset, layout, 1.0f});
+            offset += layout.kind == LowBit::none ? w.panel_bytes : aligned(detail::low_bit_bytes(layout, w.columns) * size_t(w.n_blocks));
+        }
+        if (any) {
+            return offset;
+        }
+        w.places.clear();
+    }
+    return size_t(w.n_panels) * w.panel_bytes;
+}
+
 std::unique_ptr<PackedWeights> pack(ThreadPool & pool, int n_in, const std::vector<WeightSource> & sources, const float * bias,
                                     WeightMode mode, bool gated) {
     auto w       = std::make_unique<PackedWeights>();
     w->kernels   = &detail::active_kernels();
-    w->blocks    = &block_kernels(*w->kernels, mode);
+    const bool any_low = std::any_of(sources.begin(), sources.end(), [](const WeightSource & s) { return detail::low_bit_of(s.type).kind != LowBit::none; });
+    w->blocks          = &block_kernels(*w->kernels, any_low ? WeightMode::native : mode);
     w->type      = panel_type(sources, mode);
     w->n_in      = n_in;
     w->gated     = gated;
@@ -251,7 +349,7 @@ std::unique_ptr<PackedWeights> pack(ThreadPool & pool, int n_in, const std::vect
     w->n_blocks          = ceil_div(n_in, w->block());
     w->panel_bytes       = aligned(panel_bytes(*w));
 
-    w->panels = Pages(size_t(w->n_panels) * w->panel_bytes);
+    w->panels = Pages(place_panels(*w, sources));
     if (bias != nullptr) {
         w->bias.assign(size_t(w->n_panels) * w->columns, 0.0f);
         std::copy(bias, bias + w->n_out, w->bias.begin());
@@ -261,8 +359,9 @@ std::unique_ptr<PackedWeights> pack(ThreadPool & pool, int n_in, const std::vect
     // Columns without a row, and inputs after n_in, stay zero.
     std::atomic<bool> finite{true};
     pool.parallel_for(w->n_panels, [&](int p, int) {
-        unsigned char * panel = w->panels.data() + size_t(p) * w->panel_bytes;
-        RowPacker packer(*w);
+        const bool      low    = w->is_low_bit();
+        unsigned char * panel  = w->panels.data() + (low ? w->places[size_t(p)].offset : size_t(p) * w->panel_bytes);
+        RowPacker       packer(*w, low ? w->places[size_t(p)].layout : LowBit{LowBit::none, 0, 0});
         int       first = 0; // of this source among the outputs
         for (size_t s = 0; s < sources.size(); ++s) {
             const WeightSource & source = sources[s];
@@ -275,6 +374,9 @@ std::unique_ptr<PackedWeights> pack(ThreadPool & pool, int n_in, const std::vect
                 packer.pack(source, row, panel, place_of(*w, i, half).column);
             }
             first = gated ? 0 : first + source.n_rows;
+        }
+        if (low && w->places[size_t(p)].layout.kind != LowBit::none) {
+            w->places[size_t(p)].unit = packer.finish(panel);
         }
         if (!packer.finite()) {
             finite = false;

@@ -20,16 +20,26 @@ struct PackedWeights {
     int             columns;     // outputs of a panel, gate and up counted apart
     int             n_panels;
     int             n_blocks;    // of block() inputs; the last one may be partly zeros
-    size_t          panel_bytes;
+    size_t          panel_bytes; // of the largest panel
 
     std::vector<float> bias; // padded to whole panels, or empty
     Pages              panels;
+
+    // Where panels lie in fewer bits, and how. Empty where all have panel_bytes.
+    struct Place {
+        size_t offset;
+        LowBit layout;
+        float  unit;
+    };
+    std::vector<Place> places;
 
     bool                  is_int8() const { return type == PanelType::int8_block || type == PanelType::int8_row; }
     const Format &        format() const { return type == PanelType::int8_block ? blocks->format : kernels->format; }
     int                   block() const { return format().block; }
     int                   columns_out() const { return gated ? columns / 2 : columns; } // outputs of a panel
-    const unsigned char * panel(int i) const { return panels.data() + size_t(i) * panel_bytes; }
+    const unsigned char * panel(int i) const { return panels.data() + (places.empty() ? size_t(i) * panel_bytes : places[size_t(i)].offset); }
+    bool                  is_low_bit() const { return !places.empty(); }
+    size_t                int8_panel_bytes() const { return size_t(n_blocks) * columns * (block() + 4); } // of an int8_block panel
     size_t                size_bytes() const { return panels.size() + bias.size() * sizeof(float); }
 };
 

@@ -25,15 +25,20 @@ void quantize(const PackedWeights & w, const QuantizedRows & q, const float * x,
     per_row ? w.kernels->quantize_rows(args) : w.blocks->quantize(args);
 }
 
-void int8_panel(const PackedWeights & w, const QuantizedRows & q, int first_row, int n_rows, int panel, float * sums) {
-    const size_t block = size_t(first_row / q.rows);
+void int8_panel(const PackedWeights & w, const QuantizedRows & q, int first_row, int n_rows, int panel, float * sums, unsigned char * unpacked) {
+    const size_t          block = size_t(first_row / q.rows);
+    const unsigned char * codes = w.panel(panel);
+    if (w.is_low_bit() && w.places[size_t(panel)].layout.kind != LowBit::none) {
+        w.blocks->unpack({codes, unpacked, w.n_blocks, w.places[size_t(panel)].layout, w.places[size_t(panel)].unit});
+        codes = unpacked;
+    }
 
     Int8Tiles args;
     args.format   = &w.format();
     args.x        = q.codes + block * q.code_bytes;
     args.x_scale  = q.scales + block * q.n_scales;
     args.x_sum    = q.sums + block * q.n_scales;
-    args.w        = w.panel(panel);
+    args.w        = codes;
     args.n_rows   = n_rows;
     args.n_blocks = w.n_blocks;
     args.y        = sums;

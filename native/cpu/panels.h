@@ -55,8 +55,11 @@ struct QuantizedRows {
 // Quantises x [n_rows, n], which are inputs from `first_input` on of the rows from `first_row` on. Both begin a block.
 void quantize(const PackedWeights & w, const QuantizedRows & q, const float * x, size_t x_stride, int n_rows, int n, int first_row, int first_input);
 
-// sums [n_rows, columns] of one panel. first_row begins a block of rows.
-void int8_panel(const PackedWeights & w, const QuantizedRows & q, int first_row, int n_rows, int panel, float * sums);
+// sums [n_rows, columns] of one panel. first_row begins a block of rows. `unpacked` has unpacked_bytes().
+void int8_panel(const PackedWeights & w, const QuantizedRows & q, int first_row, int n_rows, int panel, float * sums, unsigned char * unpacked = nullptr);
+
+// Memory for a panel of fewer bits as int8 codes.
+inline size_t unpacked_bytes(const PackedWeights & w) { return w.is_low_bit() ? aligned(w.int8_panel_bytes()) : 0; }
 
 // Finished sums of a panel to y, which is the place of its first output of the first row; else to their place in call.y.
 void store_panel(const LayerCall & call, int first_row, int n_rows, int panel, const float * sums, float * y, size_t y_stride);

@@ -119,6 +119,15 @@ inline ivec load_bytes(const void * p) { return _mm256_load_si256(static_cast<co
 inline ivec set_int(int32_t x) { return _mm256_set1_epi32(x); }
 inline vec  to_float(ivec v) { return _mm256_cvtepi32_ps(v); }
 
+// codes [n] become table[code]; n is a multiple of 64.
+inline void look_up(const uint8_t * table, uint8_t * codes, int n) {
+    const __m256i of_codes = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i *>(table)));
+    for (int i = 0; i < n; i += 32) {
+        auto * p = reinterpret_cast<__m256i *>(codes + i);
+        _mm256_storeu_si256(p, _mm256_shuffle_epi8(of_codes, _mm256_loadu_si256(p)));
+    }
+}
+
 inline ivec broadcast_group(const int8_t * p) {
     int32_t bits;
     memcpy(&bits, p, sizeof(bits));

@@ -112,6 +112,13 @@ inline ivec load_bytes(const void * p) { return _mm512_load_si512(p); }
 inline ivec set_int(int32_t x) { return _mm512_set1_epi32(x); }
 inline vec  to_float(ivec v) { return _mm512_cvtepi32_ps(v); }
 
+inline void look_up(const uint8_t * table, uint8_t * codes, int n) {
+    const __m512i of_codes = _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i *>(table)));
+    for (int i = 0; i < n; i += 64) {
+        _mm512_storeu_si512(codes + i, _mm512_shuffle_epi8(of_codes, _mm512_loadu_si512(codes + i)));
+    }
+}
+
 inline ivec broadcast_group(const int8_t * p) {
     int32_t bits;
     memcpy(&bits, p, sizeof(bits));

@@ -90,6 +90,14 @@ inline ivec load_bytes(const void * p) { return vreinterpretq_s32_s8(vld1q_s8(st
 inline ivec set_int(int32_t x) { return vdupq_n_s32(x); }
 inline vec  to_float(ivec v) { return vcvtq_f32_s32(v); }
 
+// codes [n] become table[code]; n is a multiple of 64.
+inline void look_up(const uint8_t * table, uint8_t * codes, int n) {
+    const uint8x16_t of_codes = vld1q_u8(table);
+    for (int i = 0; i < n; i += 16) {
+        vst1q_u8(codes + i, vqtbl1q_u8(of_codes, vld1q_u8(codes + i)));
+    }
+}
+
 inline ivec broadcast_group(const int8_t * p) {
     int32_t bits;
     memcpy(&bits, p, sizeof(bits));

@@ -53,6 +53,15 @@ describe("residentBytes", () => {
     expect(weights({ maxLayer: 1 })).toBe(6800 + 10 * 2 * 36 + 40);
   });
 
+  it("counts weights of few bits at most 1.15 times as large as in the file", () => {
+    const sizes = { Q4_0: 18, Q4_1: 20, Q5_0: 22, Q5_1: 24, Q4_K: 18, Q5_K: 22, Q6_K: 26.25, IQ4_NL: 18, IQ4_XS: 17, Q8_0: 34 };
+    for (const [type, bytes] of Object.entries(sizes)) {
+      const one = { ...file, tensors: [tensor("blk.0.ffn_up.weight", type, [256, 10], bytes * 80)] };
+      const loaded = residentBytes(one, { kernels: true, weightMode: "native", maxLayer: 0 }).weights;
+      expect(loaded / (bytes * 80), type).toBeLessThanOrEqual(1.15);
+    }
+  });
+
   it("counts a tokenizer by its pieces and merges", () => {
     const words = (n: number) => ["string[]", Array.from({ length: n }, String)] as const;
     const sized = (pieces: number, merges: number) =>

@@ -57,6 +57,7 @@ inline std::string text(const char * format, double a = 0, double b = 0, double 
 }
 
 void linear(cpu::Isa isa);
+void low_bit(cpu::Isa isa);
 void attention(cpu::Isa isa);
 void joined(cpu::Isa isa);
 void not_finite(cpu::Isa isa);

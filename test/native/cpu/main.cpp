@@ -18,6 +18,7 @@ int main() {
         const int failed_before = test::n_failed;
         test::rows(isa);
         test::linear(isa);
+        test::low_bit(isa);
         test::attention(isa);
         test::joined(isa);
         test::not_finite(isa);
