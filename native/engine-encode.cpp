@@ -84,12 +84,18 @@ std::vector<EncodedPair> Engine::encode_texts(const Job & job) {
     for (size_t i = 0; i < r.pairs.size(); i++) {
         limit[r.pairs[i]] = std::max(limit[r.pairs[i]], size_t(i % 2 == 0 ? r.limits.query_ids() : r.limits.max_length) + 1);
     }
+    for (size_t i = 1; i < r.windows.size(); i += 2) limit[r.pairs[i]] = std::max(limit[r.pairs[i]], size_t(r.windows[i]));
     std::vector<std::vector<int32_t>> ids(r.texts.size());
     for_each_text(job, r.texts.size(), [&](size_t i) { ids[i] = tokenizer_->encode(r.texts[i], {r.parse_special, limit[i]}); });
     std::vector<EncodedPair> out;
     if (job.cancelled || abandoned_) return out;
     for (size_t i = 0; i < r.pairs.size(); i += 2) {
         const int32_t query = r.pairs[i], document = r.pairs[i + 1];
+        if (!r.windows.empty()) {
+            const size_t n = ids[document].size(), end = std::min(n, size_t(r.windows[i + 1])), begin = std::min(end, size_t(r.windows[i]));
+            out.push_back(join(options_.layout, r.limits, ids[query], {ids[document].begin() + begin, ids[document].begin() + end}));
+            continue;
+        }
         out.push_back(encode(r.texts[query], ids[query], r.texts[document], ids[document], r.limits, r.parse_special));
     }
     return out;

@@ -36,6 +36,7 @@ struct EngineOptions {
 struct Request {
     std::vector<std::string> texts; // distinct, UTF-8
     std::vector<int32_t> pairs;     // query and document, as indices into texts: two a pair
+    std::vector<int32_t> windows;   // ids of the document that are read, first and end: two a pair; empty = all of every document
     LengthLimits limits;
     ScoreParams params;
     std::vector<CascadeStage> cascade; // none = all pairs run to the last cutoff

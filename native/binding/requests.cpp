@@ -92,6 +92,9 @@ Request request_from(const Napi::Object & o) {
     out.limits = length_limits(o);
     out.texts = taken_texts(o.Get("texts"));
     out.pairs = pairs_of(o, out.texts.size());
+    out.windows = integers(o.Get("windows"));
+    for (int32_t place : out.windows) if (place < 0) throw Napi::RangeError::New(o.Env(), "A window begins before its document");
+    if (!out.windows.empty() && out.windows.size() != out.pairs.size()) throw Napi::RangeError::New(o.Env(), "As many windows as pairs are needed");
     out.params.cutoff_layers = integers(o.Get("cutoffLayers"));
     out.params.heads = integers(o.Get("heads"));
     out.params.compress_layers = integers(o.Get("compressLayers"));

@@ -158,6 +158,8 @@ export interface ScoreRequest extends EncodeSpec {
   readonly texts: readonly string[] | NativeTexts;
   /** [query, document] indices into `texts`, two per pair. */
   readonly pairs: Int32Array;
+  /** Tokens of the document that are read, first and end: two per pair. Absent: all of every document. Encoders. */
+  readonly windows?: Int32Array;
   /** Ascending, without duplicates; empty = the last layer. */
   readonly cutoffLayers: Int32Array;
   /** Row of the head matrix read after each cutoff layer; same length as cutoffLayers. */

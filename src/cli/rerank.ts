@@ -27,7 +27,7 @@ export function addRerank(program: Command, signal: AbortSignal): void {
     .option("--field <name>", "where the text of a JSON document is (default: text, content or pageContent)")
     .option("-n, --top-n <n>", "print only the best n", parseInteger)
     .option("--min-score <score>", "leave out documents that score less: logits, or 0 to 1 with --normalize or --calibration", parseScore)
-    .option("--overflow <how>", "texts that are too long: truncate, chunk or error", "truncate")
+    .option("--overflow <how>", "texts that are too long: truncate, chunk, window or error", "truncate")
     .option("--dry-run", "print tokens, cuts, batches and memory, and compute nothing")
     .option("--json", 'print {"model", "query", "results"} as JSON');
   addModelOptions(command)

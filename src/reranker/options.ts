@@ -119,13 +119,14 @@ export interface RerankOptions extends ScoreOptions {
   readonly minScore?: number | null | undefined;
   /**
    * What happens to a text that is too long: `"truncate"` reads its beginning and says so, `"chunk"` scores overlapping windows
-   * of a document and keeps the best, `"error"` rejects with `TRUNCATED` before computing.
+   * of a document, cut at sentences, and keeps the best, `"window"` does so with windows of tokens, as the own code of bce-reranker
+   * (encoders), `"error"` rejects with `TRUNCATED` before computing.
    * @default "truncate"
    */
-  readonly overflow?: "truncate" | "chunk" | "error" | null | undefined;
+  readonly overflow?: "truncate" | "chunk" | "window" | "error" | null | undefined;
   /**
-   * Most windows of one document with `overflow: "chunk"`; text after the last window is not read.
-   * @default 32
+   * Most windows of one document with `overflow: "chunk"` or `"window"`; text after the last window is not read.
+   * @default 32, and 4096 with `"window"`
    */
   readonly maxChunks?: number | null | undefined;
   /**
@@ -133,6 +134,11 @@ export interface RerankOptions extends ScoreOptions {
    * @default 0.125
    */
   readonly chunkOverlap?: number | null | undefined;
+  /**
+   * Tokens of a window that the next one repeats, with `overflow: "window"`; never more than a quarter of it.
+   * @default 80
+   */
+  readonly windowOverlap?: number | null | undefined;
   /**
    * Early exits: after each stage only the best documents go on to later layers, and the rest are not returned. Layerwise and
    * lightweight models. The scores of the documents that stay are those of a run without a cascade.
@@ -280,9 +286,10 @@ const rerankChecks = {
   minScore: is.finite,
   field: is.string,
   text: is.callback,
-  overflow: is.oneOf("truncate", "chunk", "error"),
+  overflow: is.oneOf("truncate", "chunk", "window", "error"),
   maxChunks: is.integer(1, 4096), // a document's windows are held in memory together
   chunkOverlap: is.fraction(0, 0.9),
+  windowOverlap: is.integer(0),
   cascade: checkCascade,
 } as const satisfies Record<keyof RerankOptions | keyof TextSource, is.Check>;
 

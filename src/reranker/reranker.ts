@@ -29,7 +29,7 @@ import { bestChunks, type Chunk, chunkDocuments, type TextSpan } from "./overflo
 import { Pace } from "./pace.js";
 import { layOut, planRerank, type RerankPlan } from "./plan.js";
 import { NO_CACHE } from "./score-cache.js";
-import type { Pair, RequestSettings } from "./scoring.js";
+import { type Pair, type RequestSettings, scorePairs, type WindowedPair } from "./scoring.js";
 import {
   calibratedCall,
   headOf,
@@ -42,6 +42,7 @@ import {
 import { CallCounter, type RerankerStats } from "./stats.js";
 import { scoreStream } from "./stream.js";
 import { budgetLayers, readTop } from "./top.js";
+import { bestWindows, type DocumentWindow, type TokenWindow, windowDocuments } from "./windows.js";
 
 /** One ranked document. */
 export interface RerankResult<D = RerankDocument> {
@@ -60,6 +61,8 @@ export interface RerankResult<D = RerankDocument> {
   readonly queryTruncated: boolean;
   /** With `overflow: "chunk"`: the window that won, as offsets into the text, and how many there were. */
   readonly chunk?: TextSpan & { readonly count: number };
+  /** With `overflow: "window"`: the window that won, in tokens of the document, and how many there were. */
+  readonly window?: TokenWindow & { readonly count: number };
 }
 
 /** What `rerankTop` read in its time. */
@@ -292,8 +295,7 @@ export class Reranker implements AsyncDisposable {
     const texts = textsOf(documents, options);
     const given = documents.slice(); // the caller's array may change while the call runs
     return this.#run(async () => {
-      const scored =
-        settings.overflow === "chunk" ? await this.#scoreChunks(query, texts, settings) : await this.#scoreWhole(query, texts, settings);
+      const scored = await this.#scoreTexts(query, texts, settings);
       const pace = new Pace(undefined);
       const results: RerankResult<D>[] = [];
       const order = await rank(this.#loaded.models[0], scored.logits);
@@ -312,6 +314,7 @@ export class Reranker implements AsyncDisposable {
           truncated: (result.cut & (QUERY_CUT | DOCUMENT_CUT)) !== 0,
           queryTruncated: (result.cut & QUERY_CUT) !== 0,
           ...(result.chunk && { chunk: result.chunk }),
+          ...(result.window && { window: result.window }),
         });
       });
       return results;
@@ -333,6 +336,12 @@ export class Reranker implements AsyncDisposable {
     const settings = resolveRerankOptions(facts, this.#loaded.options, options);
     const texts = textsOf(documents, options);
     return this.#run(async () => {
+      if (settings.overflow === "window") {
+        const { windows, around } = await this.#windows(query, texts, settings);
+        const pairs = windows.map(({ index, start, end }) => ({ index, tokens: around + end - start, queryTokens: 0, cut: 0 }));
+        const devices = models.map((model) => model.info);
+        return planRerank(pairs, { ...settings, sharePrefix: false }, facts, devices);
+      }
       const spec = this.#encodeSpec(settings);
       const chunks = settings.overflow === "chunk" ? await this.#chunk(query, texts, settings) : undefined;
       const itemOf = (text: string, index: number, chunk?: TextSpan) => ({
@@ -440,6 +449,20 @@ export class Reranker implements AsyncDisposable {
     return this.dispose();
   }
 
+  #scoreTexts(query: string, texts: readonly string[], settings: RerankSettings): Promise<ScoredTexts> {
+    switch (settings.overflow) {
+      case "chunk":
+        return this.#scoreChunks(query, texts, settings);
+      case "window":
+        return this.#scoreWindows(query, texts, settings);
+      case "truncate":
+      case "error":
+        return this.#scoreWhole(query, texts, settings);
+      default:
+        throw settings.overflow satisfies never;
+    }
+  }
+
   async #scoreWhole(query: string, texts: readonly string[], settings: RerankSettings): Promise<ScoredTexts> {
     const { logits, tokens, truncated } = await this.#score(texts.length, (i) => [query, texts[i] ?? ""], settings, settings);
     const last = logits.subarray(logits.length - texts.length); // of the highest cutoff layer
@@ -474,6 +497,45 @@ export class Reranker implements AsyncDisposable {
       return [query, texts[index]?.slice(start, end) ?? ""];
     };
     const best = bestChunks(chunks, await this.#score(chunks.length, pairOf, settings));
+    return {
+      logits: Float32Array.from(best, ({ logit }) => logit),
+      at: (i) => {
+        const { unread, ...text } = best[i] as (typeof best)[number];
+        return { ...text, cut: unread ? text.cut | DOCUMENT_CUT : text.cut };
+      },
+    };
+  }
+
+  /** `around`: tokens of a pair beside the document. */
+  async #windows(
+    query: string,
+    texts: readonly string[],
+    settings: RerankSettings,
+  ): Promise<{ windows: DocumentWindow[]; around: number }> {
+    const count = (text: string) => this.#native(async (model) => (await model.encodeAsync([text], settings.parseSpecialTokens)).length);
+    const [asRead] = this.#instructed([query, ""], settings);
+    const { layout } = this.#loaded.facts;
+    const specials = layout.kind === "pair" ? layout.before.length + layout.between.length + layout.after.length : 0;
+    const around = specials + Math.min(await count(asRead), settings.queryMaxLength);
+    const documents = texts.map((text) => this.#instructed([query, text], settings)[1]);
+    return { windows: await windowDocuments(documents, count, settings.maxLength - around, settings), around };
+  }
+
+  async #scoreWindows(query: string, texts: readonly string[], settings: RerankSettings): Promise<ScoredTexts> {
+    const { signal, onProgress } = settings;
+    const { windows, around } = await this.#windows(query, texts, settings);
+    if (windows.length === 0) return { logits: new Float32Array(), at: () => ({ index: 0, logit: Number.NaN, tokens: 0, cut: 0 }) };
+    const request = this.#requestSettings(settings, settings);
+    const tokens = windows.reduce((sum, { start, end }) => sum + around + end - start, 0);
+    const result = await this.#calls.count(signal, { pairs: windows.length, tokens }, async (onSubmit) => {
+      const pairs: WindowedPair[] = [];
+      await new Pace(signal).times(windows.length, (i) => {
+        const { index, start, end } = windows[i] as DocumentWindow;
+        pairs.push([...this.#instructed([query, texts[index] ?? ""], settings), { start, end }]);
+      });
+      return scorePairs(this.#loaded.models, pairs, { settings: request, signal, onProgress, onSubmit });
+    });
+    const best = bestWindows(windows, result);
     return {
       logits: Float32Array.from(best, ({ logit }) => logit),
       at: (i) => {
@@ -590,6 +652,7 @@ interface RankedText {
   readonly tokens: number;
   readonly cut: number;
   readonly chunk?: TextSpan & { readonly count: number };
+  readonly window?: TokenWindow & { readonly count: number };
 }
 
 /** Of texts in order, each one's logit, and what else there is of one when it is wanted. NaN: dropped by a cascade. */

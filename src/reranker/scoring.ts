@@ -6,11 +6,15 @@ import type { Progress } from "../sources/progress.js";
 import { handOver } from "./crossing.js";
 import { Pace } from "./pace.js";
 import { TextIndex } from "./text-index.js";
+import type { TokenWindow } from "./windows.js";
 
 export type Pair = readonly [query: string, document: string];
 
+/** A pair of which one window of the document is read; all pairs of a call have one, or none. */
+export type WindowedPair = readonly [query: string, document: string, window?: TokenWindow];
+
 /** A request without its texts: what all pairs of a call share. */
-export type RequestSettings = Omit<ScoreRequest, "texts" | "pairs">;
+export type RequestSettings = Omit<ScoreRequest, "texts" | "pairs" | "windows">;
 
 export interface ScoreCall {
   readonly settings: RequestSettings;
@@ -21,7 +25,11 @@ export interface ScoreCall {
 }
 
 /** Equal texts cross to C++ once, however many pairs they stand in. */
-export async function packPairs(model: NativeModel, pairs: readonly Pair[], pace: Pace): Promise<Pick<ScoreRequest, "texts" | "pairs">> {
+export async function packPairs(
+  model: NativeModel,
+  pairs: readonly WindowedPair[],
+  pace: Pace,
+): Promise<Pick<ScoreRequest, "texts" | "pairs" | "windows">> {
   const index = new TextIndex();
   const texts: string[] = [];
   const indexOf = (text: string) => {
@@ -31,12 +39,14 @@ export async function packPairs(model: NativeModel, pairs: readonly Pair[], pace
     return texts.push(text) - 1;
   };
   const packed = new Int32Array(2 * pairs.length);
+  const windows = pairs[0]?.[2] ? new Int32Array(2 * pairs.length) : undefined;
   await pace.times(pairs.length, (i) => {
-    const [query, document] = pairs[i] as Pair;
+    const [query, document, window] = pairs[i] as WindowedPair;
     packed[2 * i] = indexOf(query);
     packed[2 * i + 1] = indexOf(document);
+    if (window) windows?.set([window.start, window.end], 2 * i);
   });
-  return { texts: await handOver(model, texts, pace), pairs: packed };
+  return { texts: await handOver(model, texts, pace), pairs: packed, ...(windows && { windows }) };
 }
 
 /**
@@ -45,7 +55,7 @@ export async function packPairs(model: NativeModel, pairs: readonly Pair[], pace
  * @returns As of one request: logits [cutoff][pair].
  * @throws The signal's reason as soon as it aborts.
  */
-export async function scorePairs(models: readonly NativeModel[], pairs: readonly Pair[], call: ScoreCall): Promise<ScoreResult> {
+export async function scorePairs(models: readonly NativeModel[], pairs: readonly WindowedPair[], call: ScoreCall): Promise<ScoreResult> {
   call.signal?.throwIfAborted();
   // A cascade ranks all pairs of a request against each other, so it stays on one device.
   const used = call.settings.cascade.length > 0 ? models.slice(0, 1) : models;
@@ -59,7 +69,7 @@ export async function scorePairs(models: readonly NativeModel[], pairs: readonly
 
 interface Part {
   readonly model: NativeModel;
-  readonly pairs: readonly Pair[];
+  readonly pairs: readonly WindowedPair[];
 }
 
 /**

@@ -49,9 +49,10 @@ export interface ScoreSettings {
 export interface RerankSettings extends ScoreSettings {
   readonly topN: number;
   readonly minScore: number;
-  readonly overflow: "truncate" | "chunk" | "error";
+  readonly overflow: "truncate" | "chunk" | "window" | "error";
   readonly maxChunks: number;
   readonly chunkOverlap: number;
+  readonly windowOverlap: number;
   readonly cascade: readonly CascadeStage[];
 }
 
@@ -79,8 +80,11 @@ export function resolveRerankOptions(facts: ModelFacts, atLoad: LoadOptions, opt
   }
   const cascade = options.cascade ?? [];
   const topN = options.topN ?? Number.POSITIVE_INFINITY;
-  if (cascade.length > 0 && options.overflow === "chunk") {
-    throw new RangeError('`cascade` and `overflow: "chunk"` do not combine: a cascade keeps documents, not windows');
+  if (cascade.length > 0 && (options.overflow === "chunk" || options.overflow === "window")) {
+    throw new RangeError(`\`cascade\` and \`overflow: "${options.overflow}"\` do not combine: a cascade keeps documents, not windows`);
+  }
+  if (options.overflow === "window" && facts.layout.kind !== "pair") {
+    throw new TypeError(`\`overflow: "window"\` is for encoders; this model is a ${CLASS_NAMES[facts.class]}: use "chunk"`);
   }
   throwIfCascadeDoesNotFit(facts, cascade, score.cutoffs[0]?.layer ?? 0, options.topN ?? 0);
   return {
@@ -88,8 +92,9 @@ export function resolveRerankOptions(facts: ModelFacts, atLoad: LoadOptions, opt
     topN,
     minScore: options.minScore ?? Number.NEGATIVE_INFINITY,
     overflow: options.overflow ?? "truncate",
-    maxChunks: options.maxChunks ?? 32,
+    maxChunks: options.maxChunks ?? (options.overflow === "window" ? 4096 : 32),
     chunkOverlap: options.chunkOverlap ?? 0.125,
+    windowOverlap: options.windowOverlap ?? 80,
     cascade,
   };
 }
