@@ -313,7 +313,6 @@ try {
     worker.kill("SIGTERM");
   }
   await Promise.all([...workers].map((worker) => worker.ended));
-  run("batch", at("pairs.jsonl"), "-m", model, "-o", at("out"), "--shard-rows", String(plan.shardRows), "--resume", "-q"); // sweeps; makes nothing
   const result = compare();
   const manifest = JSON.parse(readFileSync(at("out/_manifest.json"), "utf8"));
   const rows = [

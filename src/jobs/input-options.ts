@@ -4,7 +4,7 @@ import type { LoadOptions, Reranker } from "../index.js";
 import type { CommandLine } from "./command-line.js";
 import { fingerprintOf } from "./fingerprint.js";
 import type { JobWishes } from "./prepare.js";
-import type { Scoring } from "./spec.js";
+import { scoringOf } from "./spec.js";
 import type { OutputFormat } from "./task.js";
 
 export interface InputOptions {
@@ -60,6 +60,7 @@ export function inputWishesOf(files: readonly string[], options: InputOptions, {
   if (candidates !== undefined && candidates < 1) throw new RangeError(`Expected --candidates to be at least 1, got \`${candidates}\``);
   if ((collection === undefined) !== (run === undefined)) throw new UsageError("--run and --collection belong together");
   if (run !== undefined && files.length > 0) throw new UsageError("Give either files or --run with --collection");
+  if (files.includes("-")) throw new UsageError("Files are read twice, to count and to score; `bge-reranker score` reads standard input");
   if (run === undefined && files.length === 0) throw new UsageError("Name the files to score, or --run and --collection");
   if (run === undefined && candidates !== undefined) throw new UsageError("--candidates goes with --run");
   return {
@@ -75,25 +76,6 @@ export function inputWishesOf(files: readonly string[], options: InputOptions, {
     },
     ...(collection !== undefined && run !== undefined && { collection: { run, candidates, folder: collection } }),
   };
-}
-
-/** What the scores depend on, out of the options a model was loaded with. */
-export function scoringOf(options: LoadOptions): Scoring {
-  const { normalize, maxLength, queryMaxLength, prompt, cutoffLayers, compressLayers, compressRatio, headSelection } = options;
-  const { queryInstructionForRerank, passageInstructionForRerank } = options;
-  const all = {
-    normalize,
-    maxLength,
-    queryMaxLength,
-    queryInstructionForRerank,
-    passageInstructionForRerank,
-    prompt,
-    cutoffLayers,
-    compressLayers,
-    compressRatio,
-    headSelection,
-  };
-  return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined)) as Scoring;
 }
 
 export async function jobWishesOf(

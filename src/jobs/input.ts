@@ -150,11 +150,17 @@ function findDocuments(record: Row, has: (name: string) => boolean): readonly st
   throw badLine(record, `has ${what}; name the column of the documents`);
 }
 
-/** @param layers - Cutoff layers asked for. */
+/**
+ * @param layers - Cutoff layers asked for.
+ * @throws {RangeError} Columns that do not go together.
+ */
 export function shapeOf(input: Input, layers: number): OutputShape {
   if (input.kind === "collection") return { kind: "lists", scores: ["scores"], kept: [{ name: "query_id", kind: "text" }], withIds: true };
   const { documents, isList, keep, kinds } = input.columns;
   if (isList && layers > 1) throw new RangeError("Lists of documents take one cutoff layer: name one in `--cutoff-layers`");
+  const own = ["row", "truncated", ...(isList ? ["scores", ...documents.map((name) => `${name}_scores`)] : ["score", "scores"])];
+  const taken = keep.find((name, i) => own.includes(name) || keep.indexOf(name) !== i);
+  if (taken !== undefined) throw new RangeError(`\`--keep\` names ${taken}, a column that the output has already`);
   const kept = keep.map((name, i) => ({ name, kind: kinds[i] ?? "text" }));
   const rest = { kept, withIds: false };
   if (!isList) return layers > 1 ? { kind: "layers", scores: ["scores"], ...rest } : { kind: "pair", scores: ["score"], ...rest };

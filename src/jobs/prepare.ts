@@ -1,7 +1,16 @@
 // From what the user asks for to a job: files found, columns found, rows counted, shards cut.
 import { stat } from "node:fs/promises";
 import { RerankerError, version } from "../index.js";
-import { expandFiles, findTexts, indexTable, type Mark, parquetColumns, type TableFormat, type TableIndex } from "../records/index.js";
+import {
+  expandFiles,
+  findTexts,
+  indexTable,
+  type Mark,
+  parquetColumns,
+  type TableFormat,
+  type TableIndex,
+  type TableOptions,
+} from "../records/index.js";
 import { indexRun } from "./collection.js";
 import { type ColumnWishes, filesOf, firstRow, type Input, resolveColumns, shapeOf, tableOptionsOf } from "./input.js";
 import { cutShards, type Shard } from "./shard.js";
@@ -85,11 +94,20 @@ async function resolveInput({ files, format, header, quote, columns, collection 
   const paths = await expandFiles(files);
   const options = { format, header, quote };
   const [first = ""] = paths;
-  const kinds = await parquetColumns(first, options);
-  const row = await firstRow(first, options);
-  const resolved = resolveColumns(row, columns, kinds && new Map(kinds.map(({ name, kind }) => [name, kind])));
+  const resolved = resolveColumns(await firstRow(first, options), columns, await kindsOf(paths, options));
   // Others are asked now, not after hours.
   const { query, documents, queryId, keep } = resolved;
   for (const path of paths.slice(1)) resolveColumns(await firstRow(path, options), { query, documents, queryId, keep });
   return { kind: "table", files: paths, ...(format && { format }), ...(header && { header }), ...(quote && { quote }), columns: resolved };
+}
+
+/** What columns hold that hold the same in all files; undefined unless all are Parquet. */
+async function kindsOf(paths: readonly string[], options: TableOptions): Promise<ReadonlyMap<string, string> | undefined> {
+  const kinds = new Map<string, string>();
+  for (const path of paths) {
+    const columns = await parquetColumns(path, options);
+    if (!columns) return undefined;
+    for (const { name, kind } of columns) kinds.set(name, (kinds.get(name) ?? kind) === kind ? kind : "other");
+  }
+  return kinds;
 }

@@ -18,20 +18,31 @@ export interface ModelIdentity {
   readonly sha256: string;
 }
 
-/** Options that scores depend on. */
-export type Scoring = Pick<
-  LoadOptions,
-  | "normalize"
-  | "maxLength"
-  | "queryMaxLength"
-  | "queryInstructionForRerank"
-  | "passageInstructionForRerank"
-  | "prompt"
-  | "cutoffLayers"
-  | "compressLayers"
-  | "compressRatio"
-  | "headSelection"
->;
+/** Options of a machine: scores do not depend on them. `cache` and `keepAliveMs` only say what is kept. */
+export const MACHINE_OPTIONS = [
+  "devices",
+  "threads",
+  "batchSize",
+  "maxBatchTokens",
+  "maxMemory",
+  "keepAliveMs",
+  "cache",
+  "cacheDir",
+  "revision",
+  "outtype",
+  "useFp16",
+  "useBf16",
+  "signal",
+  "onProgress",
+] as const satisfies readonly (keyof LoadOptions)[];
+
+/** All others: what a machine is not asked about, so that an option that is new counts. The model's file has a digest of its own. */
+export type Scoring = Omit<LoadOptions, (typeof MACHINE_OPTIONS)[number]>;
+
+export function scoringOf(options: LoadOptions): Scoring {
+  const isMachines = (name: string) => (MACHINE_OPTIONS as readonly string[]).includes(name);
+  return Object.fromEntries(Object.entries(options).filter(([name, value]) => value !== undefined && value !== null && !isMachines(name)));
+}
 
 export interface JobSpec {
   readonly key: string;
@@ -52,7 +63,7 @@ export function identityOf(spec: Omit<JobSpec, "key">): Record<string, unknown> 
   return {
     version: spec.version,
     model: spec.model.sha256,
-    options: Object.fromEntries(Object.entries(spec.scoring).filter(([, value]) => value !== undefined && value !== null)),
+    options: spec.scoring,
     input: spec.files.map(({ sha256 }) => sha256),
     columns: input.kind === "table" ? { ...input.columns, header: input.header, quote: input.quote } : { candidates: input.candidates },
     shardRows: spec.shardRows,

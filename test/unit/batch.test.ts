@@ -7,7 +7,9 @@ import { gzipSync } from "node:zlib";
 import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { run } from "../../src/cli/program.js";
 import { commandLine } from "../../src/cli/shared.js";
+import type { LoadOptions } from "../../src/index.js";
 import { jobCommands } from "../../src/jobs/commands.js";
+import { scoringOf } from "../../src/jobs/spec.js";
 import { TextStore } from "../../src/jobs/text-store.js";
 import { readRows } from "../../src/records/index.js";
 import { type FakeOptions, fakeNative, MODELS } from "./fake-native.js";
@@ -337,6 +339,8 @@ describe("what cannot be", () => {
     ["a column that is not there", ["pairs.jsonl", "--query-column", "x"], "w", 1, /no column "x"; it has id, query, passage/],
     ["documents that could be either", ["either.jsonl"], "w", 1, /has passage and text; name the column/],
     ["a row without text", ["hole.jsonl"], "w", 1, /hole\.jsonl, line 2 has no string "passage"/],
+    ["a column that the output has", ["scored.jsonl", "--keep", "score"], "w", 2, /`--keep` names score/],
+    ["standard input", ["-"], "w", 2, /`bge-reranker score` reads standard input/],
     ["nothing", [], "w", 2, /Name the files/],
     ["a file without rows", ["empty.jsonl"], "w", 1, /has no rows/],
   ] as const)("is refused: %s", async (_, args, output, code, message) => {
@@ -349,6 +353,7 @@ describe("what cannot be", () => {
       ]),
     );
     write("empty.jsonl", "\n");
+    write("scored.jsonl", lines([{ query: "q", passage: "a", score: 1 }]));
     const before = readFileSync(at("pairs.jsonl"), "utf8");
     const result = await batch(...args.map((arg) => (/\.jsonl$/.test(arg) ? at(arg) : arg)), "-o", at(output));
     expect(result).toMatchObject({ code, stderr: expect.stringMatching(message) });
@@ -361,6 +366,20 @@ describe("what cannot be", () => {
     write("changing.jsonl", lines(pairs.slice(1)));
     const { code, stderr } = await batch(at("changing.jsonl"), "-o", at("x"), "--shard-rows", "10", "--shard", "1/2");
     expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringMatching(/input was/) });
+  });
+});
+
+describe("options of a job", () => {
+  it("are all that a machine is not asked about", () => {
+    const options = {
+      threads: 3,
+      devices: "cpu",
+      truncation: "longest_first",
+      normalize: null,
+      maxLength: 9,
+      weightMode: "native",
+    } as const;
+    expect(scoringOf(options satisfies LoadOptions)).toEqual({ truncation: "longest_first", maxLength: 9, weightMode: "native" });
   });
 });
 

@@ -175,6 +175,7 @@ async function collect(job: Job<CollectPayload>): Promise<{ rows: number; parts:
   }
   const complete: Manifest = { ...manifest, complete: true, parts, totals: totalsOf(parts) };
   await writeManifest(storage, complete);
+  await storage.sweep();
   return { rows, parts: parts.length };
 }
 

@@ -10,9 +10,6 @@ import type { PendingOutput, Storage } from "./storage.js";
 const FOREIGN_STALE_MS = 24 * 3600 * 1000;
 const TEMPORARY = /^\.(.+)\.([^.]+)\.(\d+)\.([0-9a-f]{12})\.tmp$/;
 
-/** Names of this process's own files: a container's next process may have the same number. */
-const mine = new Set<string>();
-
 export class FolderStorage implements Storage {
   readonly name: string;
   readonly #folder: string;
@@ -27,7 +24,6 @@ export class FolderStorage implements Storage {
     const folder = dirname(target);
     await attempt(`make the folder ${folder}`, () => mkdir(folder, { recursive: true }));
     const key = randomBytes(6).toString("hex");
-    mine.add(key);
     const path = join(folder, `.${basename(name)}.${hostKey()}.${process.pid}.${key}.tmp`);
     return {
       path,
@@ -37,7 +33,6 @@ export class FolderStorage implements Storage {
       },
       async discard() {
         await rm(path, { force: true });
-        mine.delete(key);
       },
     };
   }
@@ -67,11 +62,12 @@ export class FolderStorage implements Storage {
 }
 
 async function isLeftOver(path: string): Promise<boolean> {
-  const [, , host, pid, key = ""] = TEMPORARY.exec(basename(path)) ?? [];
-  if (host === undefined || mine.has(key)) return false;
-  if (host === hostKey()) return Number(pid) === process.pid || !isRunning(Number(pid));
-  const stats = await stat(path).catch(() => undefined);
-  return stats !== undefined && Date.now() - stats.mtimeMs > FOREIGN_STALE_MS;
+  const [, , host, pid] = TEMPORARY.exec(basename(path)) ?? [];
+  const stats = host === undefined ? undefined : await stat(path).catch(() => undefined);
+  if (!stats) return false;
+  if (host !== hostKey()) return Date.now() - stats.mtimeMs > FOREIGN_STALE_MS;
+  // A container's next process may have the number of the last: what is older than this process is not its own.
+  return Number(pid) === process.pid ? stats.mtimeMs < Date.now() - process.uptime() * 1000 - 1000 : !isRunning(Number(pid));
 }
 
 function hostKey(): string {
