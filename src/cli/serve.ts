@@ -198,9 +198,11 @@ function parseTime(value: string): number {
   return Number(number) * { ms: 1, s: 1e3, m: 60e3, h: 3600e3 }[unit as "s"];
 }
 
-function greeting({ url, handler }: Server, { apiKey }: Options, startMs: number): string {
+function greeting({ url, handler }: Server, { apiKey, host }: Options, startMs: number): string {
   const address = url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:");
   const key = apiKey ? ' -H "Authorization: Bearer $BGE_API_KEY"' : "";
   const body = '{"query":"what is a panda?","documents":["hi","The giant panda is a bear."]}';
-  return `bge-reranker ${version} serves ${handler.models().join(", ")} at ${url} (ready in ${(startMs / 1000).toFixed(1)} s)\n\n  curl ${address}/v1/rerank${key} -d '${body}'\n\n`;
+  const open =
+    apiKey || /^(127\.|::1$|localhost$)/.test(host) ? "" : "Whoever reaches this address may use it: --api-key asks for a key.\n\n";
+  return `bge-reranker ${version} serves ${handler.models().join(", ")} at ${url} (ready in ${(startMs / 1000).toFixed(1)} s)\n\n  curl ${address}/v1/rerank${key} -d '${body}'\n\n${open}`;
 }

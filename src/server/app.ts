@@ -18,6 +18,14 @@ interface Variables {
 }
 type C = Context<{ Variables: Variables }>;
 
+const SCORING: ReadonlySet<string> = new Set(SCORING_PATHS);
+/** Not for what is in the body: no key, no such model, too large, overloaded, not ready. */
+const REFUSALS: ReadonlySet<number> = new Set([401, 404, 413, 429, 503]);
+
+function printableId(id: string | undefined): string | undefined {
+  return id && id.length <= 255 && /^[\x21-\x7e]+$/.test(id) && !/["\\]/.test(id) ? id : undefined;
+}
+
 export async function createApp(core: Core): Promise<(request: Request) => Response | Promise<Response>> {
   const [{ Hono }, { requestId }, { secureHeaders }, { cors }, metrics] = await Promise.all([
     import("hono"),
@@ -35,7 +43,8 @@ export async function createApp(core: Core): Promise<(request: Request) => Respo
   };
   const app = new Hono<{ Variables: Variables }>({ getPath: pathOf });
 
-  app.use(requestId());
+  // Beyond what hono lets through: gateways put dots, colons and semicolons in theirs.
+  app.use(requestId({ generator: (c) => printableId(c.req.header("x-request-id")) ?? crypto.randomUUID() }));
   app.use(async (c, next) => {
     const started = performance.now();
     const record: RequestRecord = {};
@@ -49,7 +58,7 @@ export async function createApp(core: Core): Promise<(request: Request) => Respo
     metrics.requests.inc({ path: label, status: String(status) });
     metrics.duration.observe({ path: label }, seconds);
     if (status === 499) metrics.cancelled.inc();
-    if (record.error && status !== 499 && status !== 400) metrics.refused.inc({ reason: record.error.type });
+    if (record.error && REFUSALS.has(status) && SCORING.has(label)) metrics.refused.inc({ reason: record.error.type });
     span.end(status, record);
     if (PROBE_PATHS.has(label)) return;
     const level = status >= 500 ? "error" : status >= 400 ? "warn" : "info";

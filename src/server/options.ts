@@ -123,8 +123,8 @@ export function decide(options: HandlerOptions): Settings {
     maxQueueTokens: count("maxQueueTokens", options.maxQueueTokens, 500_000),
     maxConcurrent: count("maxConcurrent", options.maxConcurrent, 512),
     maxDocuments: count("maxDocuments", options.maxDocuments, 1000),
-    maxBodyBytes: parseBytes("maxBody", options.maxBody ?? "16MB"),
-    requestTimeoutMs: parseDuration("requestTimeout", options.requestTimeout ?? "60s"),
+    maxBodyBytes: positive("maxBody", parseBytes("maxBody", options.maxBody ?? "16MB")),
+    requestTimeoutMs: positive("requestTimeout", parseDuration("requestTimeout", options.requestTimeout ?? "60s")),
     cors: texts("cors", options.cors),
     rawScores: flag("rawScores", options.rawScores, false),
     returnDetails: flag("returnDetails", options.returnDetails, false),
@@ -147,6 +147,12 @@ function count(name: string, value: number | undefined, byDefault: number): numb
   if (value === undefined) return byDefault;
   if (typeof value === "number" && Number.isSafeInteger(value) && value >= 1) return value;
   throw new RangeError(`Expected \`${name}\` to be an integer of at least 1, got \`${String(value)}\``);
+}
+
+function positive(name: string, value: number): number {
+  // Node's timers hold no more.
+  if (value >= 1 && value < 2 ** 31) return value;
+  throw new RangeError(`Expected \`${name}\` to be from 1 to ${2 ** 31 - 1}, got \`${value}\``);
 }
 
 function flag(name: string, value: boolean | undefined, byDefault: boolean): boolean {

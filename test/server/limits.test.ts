@@ -154,6 +154,8 @@ test("other methods and paths", async () => {
 test.each<[string, unknown]>([
   ["an unknown option", { maxDocument: 5 }],
   ["no documents", { maxDocuments: 0 }],
+  ["no time", { requestTimeout: 0 }],
+  ["more time than a timer holds", { requestTimeout: "1000h" }],
   ["a body of text", { maxBody: "large" }],
   ["a log of another kind", { log: "xml" }],
   ["two ways to name models", { model: "default", models: ["default"] }],

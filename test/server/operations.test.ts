@@ -60,6 +60,8 @@ describe("request ids", () => {
   test("come back, or are made", async () => {
     const handler = serving();
     expect((await post(handler, "/rerank", ask, { "x-request-id": "mine_1" })).headers.get("x-request-id")).toBe("mine_1");
+    const gateway = "Root=1-67.a:b;Parent=5";
+    expect((await post(handler, "/rerank", ask, { "x-request-id": gateway })).headers.get("x-request-id")).toBe(gateway);
     for (const given of ["", "a b", 'x"y', "z".repeat(300)]) {
       const { headers } = await post(handler, "/rerank", ask, given ? { "x-request-id": given } : {});
       expect(headers.get("x-request-id")).toMatch(/^[0-9a-f-]{36}$/);
