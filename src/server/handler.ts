@@ -24,7 +24,7 @@ export interface Handler {
 
 /**
  * The server as a fetch handler, with options or simply over loaded rerankers: in Hono (`app.mount`), Next.js route handlers, Bun, Deno, and Node's http through
- * `toNodeHandler`. Hono and prom-client are loaded with the first request.
+ * `toNodeHandler`. Hono and prom-client are loaded with the first request, or with `preload`.
  *
  * @throws {TypeError | RangeError} An option that does not exist, or a value that it does not take.
  * @example
@@ -35,7 +35,11 @@ export function createHandler(options: HandlerOptions | Reranker | readonly Rera
   const core = new Core(isReranker(options) || Array.isArray(options) ? { models: options } : (options as HandlerOptions));
   let app: ReturnType<typeof createApp> | undefined;
   let closing: Promise<void> | undefined;
-  if (core.settings.preload !== "none") core.preload().catch(() => {}); // ready() tells
+  if (core.settings.preload !== "none") {
+    core.preload().catch(() => {}); // ready() tells
+    app = createApp(core); // while the models load
+    app.catch(() => {}); // the first request tells
+  }
   const handle = async (request: Request): Promise<Response> => {
     app ??= createApp(core);
     return (await app)(request);
