@@ -1,8 +1,9 @@
 // A checkpoint folder, read as far as its tables go: config.json, the tensors' places, and what becomes of each.
 import { createHash } from "node:crypto";
 import { stat } from "node:fs/promises";
-import { basename, join, resolve } from "node:path";
+import { basename, join } from "node:path";
 import { RerankerError } from "../errors.js";
+import { absolute } from "../files/absolute.js";
 import { readJsonObject } from "../files/json.js";
 import type { RerankClass } from "../models/index.js";
 import { type CheckpointConfig, readConfig } from "./config.js";
@@ -64,7 +65,7 @@ export async function readCheckpoint(source: string, options: CheckpointOptions 
   const ownHead = findOwnHead(config, weights, lora);
   if (tied && config.tiedEmbeddings && !ownHead) lora?.tie(tied.to, tied.name);
   const scored = ownHead ?? (config.profile.score.kind === "labels" ? tableAsHead(config, weights) : undefined);
-  const name = options.name ?? checkpointName(resolve(source));
+  const name = options.name ?? checkpointName(absolute(source));
   const form = await readForm(source, config, name, options.class);
   return { config, name, form, weights, plan, lora, storedHead, ownHead: scored };
 }

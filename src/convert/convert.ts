@@ -1,8 +1,10 @@
 // Hugging Face checkpoint folder -> GGUF, driven by the tables in models/. Every tensor is accounted for, and the file
 // appears only when it is whole.
+
 import { readdir } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { loadNative } from "../addon/native.js";
+import { absolute } from "../files/absolute.js";
 import { createOutput, outputError, throwIfInput } from "../files/output-file.js";
 import { readVocabulary } from "../tokenizer/vocabulary.js";
 import { type Checkpoint, readCheckpoint } from "./checkpoint.js";
@@ -48,7 +50,7 @@ async function convertCheckpoint(source: string, arriving: ArrivingWeights | und
     class: options.class,
     files: arriving?.files,
   });
-  const output = resolve(options.output ?? join(source, `${checkpoint.name}-${wanted.name}.gguf`));
+  const output = absolute(options.output ?? join(source, `${checkpoint.name}-${wanted.name}.gguf`));
 
   await throwIfInput(output, await filesOf(source, options.lora));
   const file = await createOutput(output, options.overwrite ?? false);

@@ -1,8 +1,9 @@
 // GGUF -> GGUF in another tensor type, by the same rules as convert.
+
 import { type FileHandle, open } from "node:fs/promises";
-import { resolve } from "node:path";
 import { type GgufHeader, type GgufTensor, loadNative, type NativeAddon, type TensorType, type TensorTypeInfo } from "../addon/native.js";
 import { asRerankerError, RerankerError } from "../errors.js";
+import { absolute } from "../files/absolute.js";
 import { createOutput, outputError, throwIfDiskFull, throwIfInput } from "../files/output-file.js";
 import { throwUnlessRegular } from "../files/regular-file.js";
 import type { MetadataEntry } from "../gguf/metadata-entry.js";
@@ -45,7 +46,7 @@ export async function quantize(input: string, output: string, type: string, opti
   const wanted = writableType(type, types);
   await throwUnlessRegular(input);
   const source = readHeader(addon, input);
-  const path = resolve(output);
+  const path = absolute(output);
   const { chosen, fallbacks } = chooseTypes(source, profileOf(source, input), wanted, types);
 
   await throwIfInput(path, [input]);

@@ -1,12 +1,13 @@
 // From what the user names - a file, a folder, a hub id, a short name, "default" - to a GGUF file on this disk.
 import { createHash } from "node:crypto";
 import { mkdir, readdir, realpath, rm, stat } from "node:fs/promises";
-import { basename, dirname, join, resolve, sep } from "node:path";
+import { basename, dirname, join, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 import { packageVersion } from "../addon/native.js";
 import { show } from "../checks.js";
 import type { ArrivingWeights } from "../convert/weight-file.js";
 import { RerankerError } from "../errors.js";
+import { absolute } from "../files/absolute.js";
 import { userCacheFolder } from "../files/cache-folder.js";
 import { readJsonObject } from "../files/json.js";
 import { kindOfFile } from "../files/regular-file.js";
@@ -147,7 +148,7 @@ async function whyNoModel(folder: string, files: readonly string[]): Promise<str
     const base = config?.["base_model_name_or_path"];
     return `Folder ${show(folder)} holds a LoRA adapter, not a model: load ${typeof base === "string" && base !== "" ? show(base) : "its base model"} with \`peftPath\` set to this folder (\`convert --lora\`)`;
   }
-  const repository = /^models--(.+?)--(.+)$/.exec(basename(resolve(folder)));
+  const repository = /^models--(.+?)--(.+)$/.exec(basename(absolute(folder)));
   if (repository) {
     const snapshots = await readdir(join(folder, "snapshots")).catch((): string[] => []);
     const [first] = snapshots;
@@ -229,7 +230,7 @@ async function fingerprint(folder: string): Promise<unknown> {
 /** Folder for converted models, unless the caller names one. */
 export function defaultCacheDir(): string {
   const { BGE_RERANKER_CACHE } = process.env;
-  return BGE_RERANKER_CACHE ? resolve(BGE_RERANKER_CACHE) : userCacheFolder();
+  return BGE_RERANKER_CACHE ? absolute(BGE_RERANKER_CACHE) : userCacheFolder();
 }
 
 /** The part of a path that names the model: as the reference, the last component, or the one before `checkpoint-*`. */

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { goldenGguf } from "../golden.js";
+import { checkpointFolder, goldenGguf } from "../golden.js";
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../..");
 const library = pathToFileURL(path.join(root, "lib", "index.js")).href;
@@ -171,6 +171,20 @@ describe("threads that the system does not start", () => {
       console.log(String(await r.computeScore(["a", "b"])) === wanted);
       await r.dispose();`);
     expect(result).toEqual(ends("OUT_OF_MEMORY\ntrue\n"));
+  });
+});
+
+describe("a working directory that was deleted", () => {
+  posix("absolute paths and names work; a relative output is refused in words", async () => {
+    const result = await run(`
+      import { convert } from ${JSON.stringify(library)};
+      const gone = fs.mkdtempSync(${JSON.stringify(path.join(folder, "gone-"))});
+      process.chdir(gone);
+      fs.rmSync(gone, { recursive: true });
+      console.log((await Reranker.load(encoder)).model.class, (await Reranker.load("default")).model.class);
+      console.log(await attempt(Reranker.load("model.gguf")), await attempt(convert(${JSON.stringify(checkpointFolder("bert-reranker"))}, { output: "out.gguf" })));
+      process.exit(0);`);
+    expect(result).toEqual(ends("encoder-only-base encoder-only-base\nMODEL_NOT_FOUND IO\n"));
   });
 });
 
