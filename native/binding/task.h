@@ -36,7 +36,13 @@ private:
             SetError(e.what());
         }
     }
-    void OnOK() override { deferred_.Resolve(result_(Env(), std::move(*value_))); }
+    void OnOK() override {
+        try {
+            deferred_.Resolve(guarded(Env(), [&] { return result_(Env(), std::move(*value_)); }));
+        } catch (const Napi::Error & e) {
+            deferred_.Reject(e.Value());
+        }
+    }
     void OnError(const Napi::Error & e) override { deferred_.Reject(to_js(Env(), code_, e.Message()).Value()); }
 
     Execute_ execute_;

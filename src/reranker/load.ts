@@ -61,7 +61,7 @@ export async function openModel(
   signal?.throwIfAborted();
   try {
     const addon = environment.addon();
-    const header = addon.readGguf(path);
+    const header = await addon.readLeanGguf(path);
     const facts = withMaxLayer(describeModel(header, path), options.maxLayer ?? undefined);
     throwIfOtherClass(facts, wanted, path);
     throwIfForeign(facts, options);

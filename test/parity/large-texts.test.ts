@@ -1,4 +1,6 @@
 // Large texts and calls on a real engine: what crosses in parts is what crosses at once.
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { Reranker } from "../../src/reranker/reranker.js";
 import { goldenGguf } from "../golden.js";
@@ -37,6 +39,24 @@ it("ranks many documents like few", async () => {
     expect(logit).toBe(few.get(document));
     const before = ranked[i - 1];
     if (before) expect(before.logit > logit || (before.logit === logit && before.index < index)).toBe(true);
+  }
+});
+
+it("refuses a vocabulary whose unknown token is no number, without ending the process", async () => {
+  const { loadNative } = await import("../../src/addon/native.js");
+  const { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } = await import("node:fs");
+  const folder = mkdtempSync(join(tmpdir(), "bge-unknown-token-"));
+  try {
+    const file = join(folder, "model.gguf");
+    copyFileSync(await goldenGguf("bert-reranker", "f32"), file);
+    const bytes = readFileSync(file);
+    const key = "tokenizer.ggml.unknown_token_id";
+    const at = bytes.indexOf(key) + key.length;
+    bytes.writeUInt32LE(6, at); // u32 becomes f32
+    writeFileSync(file, bytes);
+    await expect(loadNative().readLeanGguf(file)).rejects.toMatchObject({ code: "MODEL_INVALID" });
+  } finally {
+    rmSync(folder, { recursive: true });
   }
 });
 

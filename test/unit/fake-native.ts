@@ -98,6 +98,7 @@ export function fakeNative(options: FakeOptions = {}): FakeNative {
   const calls = { requests: [] as FakeRequest[], specs: [] as ModelSpec[], closed: [] as string[], cancelled: [] as string[] };
   const addon = {
     readGguf: () => options.header ?? MODELS.encoder,
+    readLeanGguf: async () => options.header ?? MODELS.encoder,
     cpu: () => ({ isa: "avx2", physicalCores: 4 }),
     loadModel: async (_: string, spec: ModelSpec) => {
       calls.specs.push(spec);
