@@ -17,7 +17,7 @@ export async function answer(question, abortSignal) {
     documents: found,
     query: question,
     topN: 3,
-    providerOptions: { bgeReranker: { minScore: 0.3 } }, // below, a note says nothing about the question
+    providerOptions: { bgeReranker: { minScore: 0.2 } }, // below, a note says nothing about the question
     abortSignal,
   });
   const sources = ranking.map(({ document, score }) => ({ id: document.id, text: document.text, score }));

@@ -68,17 +68,19 @@ async function readInOrder<R>(
   }
 }
 
-/** As many as the time left takes, going by how fast those before were read. */
+/** As many as half the time left takes, going by how fast those before were read: a group that is late is lost. At last all. */
 function nextGroup(sizes: readonly number[], candidates: readonly number[], msPerSize: number | undefined, leftMs: number): number[] {
   if (msPerSize === undefined) return candidates.slice(0, FIRST);
-  const group: number[] = [];
-  let ms = 0;
-  for (const hit of candidates) {
-    ms += sizeOf(sizes, hit) * msPerSize;
-    if (ms > leftMs) break;
-    group.push(hit);
-  }
-  return group;
+  const fill = (limitMs: number) => {
+    let ms = 0;
+    const end = candidates.findIndex((hit) => {
+      ms += sizeOf(sizes, hit) * msPerSize;
+      return ms > limitMs;
+    });
+    return end < 0 ? [...candidates] : candidates.slice(0, end);
+  };
+  const half = fill(leftMs / 2);
+  return half.length >= FIRST ? half : fill(leftMs);
 }
 
 function sizeOf(sizes: readonly number[], hit: number): number {

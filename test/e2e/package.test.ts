@@ -99,6 +99,44 @@ describe("the packed package", () => {
     }
   });
 
+  it("has every adapter, through import and require, without their frameworks", () => {
+    const names = ["ai-sdk", "langchain", "lancedb", "mastra", "mcp"];
+    const wanted = {
+      "ai-sdk": "bgeRerankingModel",
+      langchain: "BgeRerank",
+      lancedb: "BgeHybridReranker",
+      mastra: "BgeRelevanceScorer",
+      mcp: "mcpHandler",
+    };
+    const check = `console.log(JSON.stringify(names.map((name, i) => typeof modules[i][wanted[name]])));`;
+    const head = `const names = ${JSON.stringify(names)}; const wanted = ${JSON.stringify(wanted)};`;
+    const esm = script(
+      "adapters.mjs",
+      `${head} const modules = await Promise.all(names.map((name) => import("bge-reranker/" + name))); ${check}`,
+    );
+    const cjs = script("adapters.cjs", `${head} const modules = names.map((name) => require("bge-reranker/" + name)); ${check}`);
+    for (const { stdout, stderr } of [esm, cjs]) {
+      expect(stderr).toBe("");
+      expect(JSON.parse(stdout)).toEqual(names.map(() => "function"));
+    }
+  });
+
+  it("writes a report: its script is in the package", () => {
+    const { status, stderr } = run(
+      "node_modules/bge-reranker/lib/cli.js",
+      "bench",
+      "--documents",
+      "2",
+      "--runs",
+      "1",
+      "--report",
+      "report.html",
+    );
+    expect(stderr).toBe("");
+    expect(status).toBe(0);
+    expect(readFileSync(path.join(app, "report.html"), "utf8")).toContain("Latency of a call against its documents");
+  });
+
   it("has types for import and for require", () => {
     const use =
       "const load: (file: string) => Promise<FlagReranker> = (file) => FlagReranker.load(file, { maxLength: 512 });\nvoid load;\n";

@@ -48,7 +48,7 @@ describe.skipIf(why)("bge-reranker/langchain", () => {
   });
 
   it("drops what scores less than the threshold", async () => {
-    const { retriever } = await retrieverOf(new BgeRerank({ model: reranker, minScore: 0.5 }));
+    const { retriever } = await retrieverOf(new BgeRerank({ model: reranker, minScore: 0.2 }));
     expect(await retriever.invoke("what is a panda?")).toHaveLength(1);
   });
 
@@ -84,6 +84,23 @@ describe.skipIf(why)("bge-reranker/langchain", () => {
     if (long) long.pageContent = "panda ".repeat(3000);
     const [ranked] = await new BgeRerank({ model: reranker }).compressDocuments([long as NonNullable<typeof long>], "panda");
     expect(ranked?.metadata).toMatchObject({ i: 1, truncated: true });
+  });
+
+  it("is one to LangChain 0.3 too: documents, callbacks, types", async () => {
+    const { BaseDocumentCompressor: Base } = await import("@langchain/core-0/retrievers/document_compressors");
+    const { Document } = await import("@langchain/core-0/documents");
+    const { CallbackManager } = await import("@langchain/core-0/callbacks/manager");
+    const compressor: InstanceType<typeof Base> = new BgeRerank({ model: reranker });
+    expect(Base.isBaseDocumentCompressor(compressor)).toBe(true);
+    const ended: number[] = [];
+    const manager = CallbackManager.fromHandlers({
+      handleChainEnd: (outputs: { documents?: unknown[] }) => void ended.push(outputs.documents?.length ?? 0),
+    });
+    const documents = TEXTS.map((pageContent) => new Document({ pageContent }));
+    const [best] = await compressor.compressDocuments(documents, "what is a panda?", manager);
+    expect(best).toBeInstanceOf(Document);
+    expect(best?.pageContent).toBe(TEXTS[1]);
+    expect(ended).toEqual([3]);
   });
 
   it("is a compressor to LangChain's own check and types", async () => {

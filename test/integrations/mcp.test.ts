@@ -1,4 +1,5 @@
 // bge-reranker mcp, by the clients of the SDK's second and first generation, over stdio and streamable HTTP.
+import { spawn } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -215,6 +216,27 @@ describe.skipIf(why)("bge-reranker mcp", () => {
     const result = await client.callTool({ name: "rerank", arguments: { query: "panda", files: ["."] } });
     expect(JSON.stringify(result.content)).toContain("No folder is open to this server");
     await client.close();
+  });
+
+  it("serves HTTP from the command line until it is told to end", async () => {
+    const [program = "", ...args] = command("--http", "--port", "0", "--root", notes);
+    const child = spawn(program, args, { stdio: ["ignore", "ignore", "pipe"] });
+    const ended = new Promise((resolve) => child.once("exit", resolve));
+    const url = await new Promise<string>((resolve, reject) => {
+      let printed = "";
+      child.stderr.on("data", (chunk) => {
+        printed += chunk;
+        const found = /MCP at (\S+)/.exec(printed)?.[1];
+        if (found) resolve(found);
+      });
+      child.once("exit", () => reject(new Error(printed)));
+    });
+    const client = await second("auto")({ url });
+    const result = await client.callTool({ name: "rerank", arguments: { query: "giant panda", files: ["deep"] } });
+    expect((result.structuredContent as Ranked).results).toMatchObject([{ file: "deep/panda.md" }]);
+    await client.close();
+    child.kill("SIGTERM");
+    await ended;
   });
 
   it("over HTTP refuses other hosts' pages, and callers without the key", async () => {
