@@ -39,7 +39,7 @@ export interface ResidentBytes {
 }
 
 // Tensors that are looked up row by row, where the file is mapped; all other matrices are linear layers.
-const TABLES = new Set(["token_embd.weight", "position_embd.weight", "token_types.weight", "reranker.head.weight"]);
+const TABLES = new Set(["token_embd.weight", "position_embd.weight", "token_types.weight", "relative_embd.weight", "reranker.head.weight"]);
 // Of an output matrix at most one row is read.
 const NOT_LOADED = new Set(["output.weight", "rope_freqs.weight"]);
 // Pieces and merges as text, as trie nodes and hash slots: what a vocabulary of 250,000 takes, divided.

@@ -48,6 +48,22 @@ const MILLIONS: Readonly<Record<string, number>> = {
   "zerank-1-small": 1721,
   "zerank-1": 4022,
   "zerank-2": 4022,
+  "gte-reranker-modernbert-base": 150,
+  "gte-multilingual-reranker-base": 306,
+  "ettin-reranker-17m-v1": 17,
+  "ettin-reranker-32m-v1": 32,
+  "ettin-reranker-68m-v1": 68,
+  "ettin-reranker-150m-v1": 150,
+  "ettin-reranker-400m-v1": 396,
+  "ettin-reranker-1b-v1": 1031,
+  "ms-marco-tinybert-l2-v2": 4,
+  "ms-marco-minilm-l6-v2": 23,
+  "ms-marco-minilm-l12-v2": 33,
+  "ms-marco-electra-base": 109,
+  "mxbai-rerank-xsmall-v1": 71,
+  "mxbai-rerank-base-v1": 184,
+  "mxbai-rerank-large-v1": 435,
+  "bce-reranker-base_v1": 278,
 };
 
 /** @param cacheDir - Folder of converted models, as given at load. */

@@ -16,6 +16,22 @@ export const HUB_IDS: Readonly<Record<string, string>> = {
   "zerank-1-small": "zeroentropy/zerank-1-small",
   "zerank-1": "zeroentropy/zerank-1",
   "zerank-2": "zeroentropy/zerank-2",
+  "gte-reranker-modernbert-base": "Alibaba-NLP/gte-reranker-modernbert-base",
+  "gte-multilingual-reranker-base": "Alibaba-NLP/gte-multilingual-reranker-base",
+  "ettin-reranker-17m-v1": "cross-encoder/ettin-reranker-17m-v1",
+  "ettin-reranker-32m-v1": "cross-encoder/ettin-reranker-32m-v1",
+  "ettin-reranker-68m-v1": "cross-encoder/ettin-reranker-68m-v1",
+  "ettin-reranker-150m-v1": "cross-encoder/ettin-reranker-150m-v1",
+  "ettin-reranker-400m-v1": "cross-encoder/ettin-reranker-400m-v1",
+  "ettin-reranker-1b-v1": "cross-encoder/ettin-reranker-1b-v1",
+  "ms-marco-tinybert-l2-v2": "cross-encoder/ms-marco-TinyBERT-L2-v2",
+  "ms-marco-minilm-l6-v2": "cross-encoder/ms-marco-MiniLM-L6-v2",
+  "ms-marco-minilm-l12-v2": "cross-encoder/ms-marco-MiniLM-L12-v2",
+  "ms-marco-electra-base": "cross-encoder/ms-marco-electra-base",
+  "mxbai-rerank-xsmall-v1": "mixedbread-ai/mxbai-rerank-xsmall-v1",
+  "mxbai-rerank-base-v1": "mixedbread-ai/mxbai-rerank-base-v1",
+  "mxbai-rerank-large-v1": "mixedbread-ai/mxbai-rerank-large-v1",
+  "bce-reranker-base_v1": "maidalun1020/bce-reranker-base_v1",
 };
 
 export interface HubName {
