@@ -29,9 +29,13 @@ export async function copyGolden(name: string): Promise<string> {
 }
 
 export async function editConfig(folder: string, change: Record<string, unknown>): Promise<void> {
-  const path = join(folder, "config.json");
-  const config = { ...JSON.parse(await readFile(path, "utf8")), ...change };
-  await writeFile(path, JSON.stringify(config));
+  await editJson(folder, "config.json", change);
+}
+
+export async function editJson(folder: string, name: string, change: Record<string, unknown>): Promise<void> {
+  const path = join(folder, name);
+  const json = { ...JSON.parse(await readFile(path, "utf8")), ...change };
+  await writeFile(path, JSON.stringify(json));
 }
 
 export interface TestTensor {
