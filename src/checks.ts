@@ -43,6 +43,27 @@ export const string: Check = (name, value) => {
   if (typeof value !== "string") throw new TypeError(expected(name, "a string", value));
 };
 
+/** A text that is not empty, such as a path. */
+export const name: Check = (option, value) => {
+  string(option, value);
+  if (value === "") throw new RangeError(expected(option, "a text that is not empty", value));
+};
+
+/** A plain object of texts. */
+export const texts: Check = (option, value) => {
+  throwUnlessPlain(`\`${option}\``, value);
+  for (const each of Object.values(value))
+    if (typeof each !== "string") throw new TypeError(expected(option, "an object of strings", value));
+};
+
+/** A Map, whose values `check` looks at where one is given. */
+export function mapOf(check?: Check): Check {
+  return (option, value) => {
+    if (!(value instanceof Map)) throw new TypeError(expected(option, "a Map", value));
+    if (check) for (const [key, each] of value) check(`${option} of ${show(key)}`, each);
+  };
+}
+
 export const callback: Check = (name, value) => {
   if (typeof value !== "function") throw new TypeError(expected(name, "a function", value));
 };
@@ -86,17 +107,30 @@ export function checkOptions(
   checks: Readonly<Record<string, Check>>,
   elsewhere: (name: string) => string | undefined,
 ): void {
-  if (typeof options !== "object" || options === null || Array.isArray(options)) {
-    throw new TypeError(`Expected the options of ${caller} to be an object, got \`${show(options)}\``);
-  }
-  for (const [name, value] of Object.entries(options)) {
+  throwUnlessPlain(`the options of ${caller}`, options);
+  for (const [name, { value }] of Object.entries(Object.getOwnPropertyDescriptors(options))) {
     const check = Object.hasOwn(checks, name) ? checks[name] : undefined;
-    if (!check) throw new TypeError(`Unknown option \`${name}\` of ${caller}. ${elsewhere(name) ?? nearest(name, Object.keys(checks))}`);
+    if (!check)
+      throw new TypeError(`Unknown option \`${cutToLine(name)}\` of ${caller}. ${elsewhere(name) ?? nearest(name, Object.keys(checks))}`);
     if (value !== undefined && value !== null) check(name, value);
   }
 }
 
+/**
+ * A plain object, whose values are what they are: a Map, a class's instance or a getter would be passed over, or read twice and
+ * give two values.
+ */
+export function throwUnlessPlain(what: string, value: unknown): asserts value is object {
+  const prototype: unknown = typeof value === "object" && value !== null ? Object.getPrototypeOf(value) : undefined;
+  // Object.prototype, of whatever realm.
+  const isPlain = prototype === null || (typeof prototype === "object" && prototype !== null && Object.getPrototypeOf(prototype) === null);
+  if (!isPlain) throw new TypeError(`Expected ${what} to be an object, got \`${show(value)}\``);
+  const getter = Object.entries(Object.getOwnPropertyDescriptors(value as object)).find(([, { get, set }]) => get ?? set);
+  if (getter) throw new TypeError(`Expected ${what} to hold values, got a getter for \`${cutToLine(getter[0])}\``);
+}
+
 function nearest(name: string, candidates: readonly string[]): string {
+  if (name.length > 64) return `Known options: ${[...candidates].sort().join(", ")}`;
   const camel = name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
   const [best] = candidates
     .map((candidate) => ({ candidate, distance: editDistance(camel.toLowerCase(), candidate.toLowerCase()) }))

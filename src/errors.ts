@@ -42,9 +42,50 @@ export class RerankerError extends Error {
   }
 }
 
-/** A value from a file as a message shows it, in JSON: strangers write long ones. */
+const SHOWN = 80;
+
+/** A value from a file as a message shows it, in JSON: strangers write long ones. No value is too large or too odd for it. */
 export function shown(value: unknown): string {
-  return cutToLine(typeof value === "string" ? JSON.stringify(value.slice(0, 81)) : (JSON.stringify(value) ?? "nothing"));
+  return cutToLine(spell(value, SHOWN + 1, []) ?? "nothing");
+}
+
+/** JSON as far as `room` goes, with words for what JSON does not know. */
+function spell(value: unknown, room: number, within: readonly object[]): string | undefined {
+  if (typeof value === "string") return JSON.stringify(value.slice(0, SHOWN + 1));
+  if (typeof value === "bigint") return value > -(2n ** 256n) && value < 2n ** 256n ? `${value}n` : "a huge bigint";
+  if (typeof value === "function") return "a function";
+  if (typeof value === "symbol" || typeof value === "number" || typeof value === "boolean") return String(value);
+  if (typeof value !== "object" || value === null) return value === null ? "null" : undefined;
+  if (within.includes(value)) return "(itself)";
+  try {
+    return Array.isArray(value) || ArrayBuffer.isView(value)
+      ? spellList(value as ArrayLike<unknown>, room, within)
+      : spellObject(value, room, within);
+  } catch (error) {
+    return `(${error instanceof Error ? cutToLine(error.message) : "unreadable"})`; // a getter or a proxy that throws
+  }
+}
+
+function spellList(list: ArrayLike<unknown>, room: number, within: readonly object[]): string {
+  let text = "[";
+  for (let i = 0; i < list.length && text.length < room; i++) {
+    text += `${i > 0 ? "," : ""}${spell(list[i], room - text.length, [...within, list]) ?? "undefined"}`;
+  }
+  return `${text}]`;
+}
+
+function spellObject(object: object, room: number, within: readonly object[]): string {
+  const name = Object.getPrototypeOf(object)?.constructor?.name as unknown;
+  const plain = name === undefined || name === "Object" || typeof name !== "string";
+  let text = plain ? "{" : `${name} {`;
+  let isFirst = true;
+  for (const key in object) {
+    if (text.length >= room) break;
+    if (!Object.hasOwn(object, key)) continue;
+    text += `${isFirst ? "" : ","}${JSON.stringify(key.slice(0, SHOWN))}:${spell((object as Record<string, unknown>)[key], room - text.length, [...within, object]) ?? "undefined"}`;
+    isFirst = false;
+  }
+  return `${text}}`;
 }
 
 export function cutToLine(text: string): string {

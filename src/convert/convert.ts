@@ -4,8 +4,10 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { loadNative } from "../addon/native.js";
+import * as is from "../checks.js";
 import { absolute } from "../files/absolute.js";
 import { createOutput, outputError, throwIfInput } from "../files/output-file.js";
+import { reporting } from "../reporting.js";
 import { readVocabulary } from "../tokenizer/vocabulary.js";
 import { type Checkpoint, readCheckpoint } from "./checkpoint.js";
 import { quantity } from "./config.js";
@@ -27,8 +29,23 @@ import { writeModel } from "./write-model.js";
  *   is full or writing fails. Nothing is left behind then, nor after an abort.
  */
 export async function convert(source: string, options: ConvertOptions = {}): Promise<ConvertResult> {
-  return convertCheckpoint(source, undefined, options);
+  is.name("source", source);
+  is.checkOptions("convert", options, optionChecks, () => undefined);
+  const own = { ...options, ...(options.tensorTypes && { tensorTypes: { ...options.tensorTypes } }) };
+  return reporting(own, (guarded) => convertCheckpoint(source, undefined, { ...own, ...guarded }));
 }
+
+const optionChecks = {
+  output: is.name,
+  outtype: is.string,
+  tensorTypes: is.texts,
+  lora: is.name,
+  class: is.string,
+  name: is.name,
+  overwrite: is.boolean,
+  onProgress: is.callback,
+  signal: is.abortSignal,
+} as const satisfies Record<keyof ConvertOptions, unknown>;
 
 /**
  * Converts a checkpoint while its weights arrive. The file is that which `convert` writes.

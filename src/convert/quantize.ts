@@ -2,12 +2,14 @@
 
 import { type FileHandle, open } from "node:fs/promises";
 import { type GgufHeader, type GgufTensor, loadNative, type NativeAddon, type TensorType, type TensorTypeInfo } from "../addon/native.js";
+import * as is from "../checks.js";
 import { asRerankerError, RerankerError } from "../errors.js";
 import { absolute } from "../files/absolute.js";
 import { createOutput, outputError, throwIfDiskFull, throwIfInput } from "../files/output-file.js";
 import { throwUnlessRegular } from "../files/regular-file.js";
 import type { MetadataEntry } from "../gguf/metadata-entry.js";
 import { findProfile, type ModelProfile } from "../models/index.js";
+import { reporting } from "../reporting.js";
 import { quantizationEntries } from "./metadata.js";
 import { type RowJob, streamRows } from "./row-stream.js";
 import { keepsF32, rowBytes, type TypeFallback, tensorTypeChooser, writableType } from "./tensor-type.js";
@@ -40,6 +42,19 @@ export interface QuantizeResult {
  *   output exists, the disk is full or writing fails. Nothing is left behind then, nor after an abort.
  */
 export async function quantize(input: string, output: string, type: string, options: QuantizeOptions = {}): Promise<QuantizeResult> {
+  for (const [name, value] of Object.entries({ input, output, type })) is.name(name, value);
+  is.checkOptions("quantize", options, optionChecks, () => undefined);
+  const own = { ...options };
+  return reporting(own, (guarded) => quantizeFile(input, output, type, { ...own, ...guarded }));
+}
+
+const optionChecks = {
+  overwrite: is.boolean,
+  onProgress: is.callback,
+  signal: is.abortSignal,
+} as const satisfies Record<keyof QuantizeOptions, unknown>;
+
+async function quantizeFile(input: string, output: string, type: string, options: QuantizeOptions): Promise<QuantizeResult> {
   options.signal?.throwIfAborted();
   const addon = await loadNative();
   const types = addon.tensorTypes();

@@ -1,5 +1,5 @@
 // BM25 over an inverted index of its own: candidates when a data set brings none.
-import { show } from "../checks.js";
+import * as is from "../checks.js";
 import { type Ranked, TopDocuments } from "./run.js";
 
 export interface Bm25Options {
@@ -33,9 +33,10 @@ export class Bm25 {
   #totalLength = 0;
 
   constructor(options: Bm25Options = {}) {
-    const { k1 = 0.9, b = 0.4 } = options;
-    if (!(k1 >= 0 && Number.isFinite(k1))) throw new RangeError(`Expected \`k1\` to be a number from 0, got \`${show(k1)}\``);
-    if (!(b >= 0 && b <= 1)) throw new RangeError(`Expected \`b\` to be a number from 0 to 1, got \`${show(b)}\``);
+    is.checkOptions("Bm25", options, { k1: is.finite, b: is.finite }, () => undefined);
+    const { k1, b } = { k1: options.k1 ?? 0.9, b: options.b ?? 0.4 };
+    if (!(k1 >= 0 && Number.isFinite(k1))) throw new RangeError(`Expected \`k1\` to be a number from 0, got \`${is.show(k1)}\``);
+    if (!(b >= 0 && b <= 1)) throw new RangeError(`Expected \`b\` to be a number from 0 to 1, got \`${is.show(b)}\``);
     this.#k1 = k1;
     this.#b = b;
   }
@@ -47,7 +48,9 @@ export class Bm25 {
 
   /** @throws {RangeError} An id that was added before. */
   add(id: string, text: string): void {
-    if (this.#known.has(id)) throw new RangeError(`Document ${show(id)} was added before`);
+    is.string("id", id);
+    is.string("text", text);
+    if (this.#known.has(id)) throw new RangeError(`Document ${is.show(id)} was added before`);
     const document = this.#ids.length;
     const words = wordsOf(text);
     for (const [word, count] of countWords(words)) {
@@ -63,6 +66,8 @@ export class Bm25 {
 
   /** The best `limit` documents that share a word with the query, best first; equal scores by id, descending. */
   search(query: string, limit: number): Ranked[] {
+    is.string("query", query);
+    is.integer(0)("limit", limit);
     const scores = new Map<number, number>();
     for (const [word, count] of countWords(wordsOf(query))) this.#addScores(scores, word, count);
     const top = new TopDocuments<Ranked>(limit);

@@ -1,7 +1,7 @@
 // A retrieval data set on disk, read down to what a reranker is asked: queries, their candidates, the candidates' texts.
 import { basename, resolve } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { abortSignal, boolean, callback, checkOptions, integer, string } from "../checks.js";
+import { abortSignal, boolean, callback, checkOptions, integer, name, string } from "../checks.js";
 import { RerankerError } from "../errors.js";
 import { badLine, parseId, readRows, type Where } from "../records/index.js";
 import { Bm25 } from "./bm25.js";
@@ -72,6 +72,7 @@ export interface Dataset {
  * @throws {RerankerError} `IO`: a file is missing, or a line is not what it should be; the message names file and line.
  */
 export async function loadDataset(folder: string, options: DatasetOptions = {}): Promise<Dataset> {
+  name("folder", folder);
   checkOptions("loadDataset", options, optionChecks, () => undefined);
   const { signal, candidates: limit = 50 } = options;
   const files = await findFiles(folder, options);

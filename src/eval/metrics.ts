@@ -1,5 +1,5 @@
 // The figures of a ranking, by the definitions of NIST's trec_eval.
-import { show } from "../checks.js";
+import * as is from "../checks.js";
 import { compareRanked, type Qrels, type Ranked, type Run } from "./run.js";
 
 /** What a grade is worth to nDCG: 2^grade - 1, or the grade itself as in trec_eval. With grades 0 and 1 they are the same. */
@@ -47,6 +47,9 @@ export interface Evaluation {
  * @see https://github.com/usnistgov/trec_eval m_ndcg_cut.c, m_map.c, m_recip_rank.c, m_recall.c, m_P.c, m_success.c
  */
 export function evaluate(run: Run, qrels: Qrels, options: EvaluateOptions = {}): Evaluation {
+  is.mapOf(is.mapOf())("run", run);
+  is.mapOf(is.mapOf())("qrels", qrels);
+  is.checkOptions("evaluate", options, optionChecks, () => undefined);
   const metrics = parseMetrics(options.metrics ?? ["nDCG@10", "MRR@10", "MAP", "Recall@100"]);
   const gain = gainOf(options.gain ?? "exponential");
   const perQuery = new Map<string, Figures>();
@@ -62,8 +65,16 @@ export function evaluate(run: Run, qrels: Qrels, options: EvaluateOptions = {}):
   return { means: meansOf(metrics, perQuery), perQuery };
 }
 
+const optionChecks = {
+  metrics: () => undefined, // parseMetrics says more
+  gain: is.oneOf("exponential", "linear"),
+  complete: is.boolean,
+  judgedOnly: is.boolean,
+} as const satisfies Record<keyof EvaluateOptions, unknown>;
+
 /** Documents best first. */
 export function rank(scores: ReadonlyMap<string, number>): Ranked[] {
+  is.mapOf()("scores", scores);
   return Array.from(scores, ([id, score]) => ({ id, score })).sort(compareRanked);
 }
 
@@ -110,7 +121,7 @@ const NEED_CUTOFF: readonly string[] = ["Recall", "P", "Success"];
 /** Reads names such as `ndcg@10`. A metric named twice counts once. */
 export function parseMetrics(names: readonly string[]): readonly Metric[] {
   if (!Array.isArray(names) || names.length === 0)
-    throw new TypeError(`Expected \`metrics\` to be an array of names, got \`${show(names)}\``);
+    throw new TypeError(`Expected \`metrics\` to be an array of names, got \`${is.show(names)}\``);
   const metrics = names.map((name) => parseMetric(name));
   return metrics.filter((metric, i) => metrics.findIndex((other) => other.name === metric.name) === i);
 }
@@ -119,7 +130,7 @@ function parseMetric(text: unknown): Metric {
   const [, word = "", digits] = /^([a-z]+)(?:@([1-9]\d{0,8}))?$/i.exec(String(text)) ?? [];
   const kind = (Object.keys(KINDS) as (keyof typeof KINDS)[]).find((name) => name.toLowerCase() === word.toLowerCase());
   if (!kind || (digits === undefined && NEED_CUTOFF.includes(kind))) {
-    throw new RangeError(`Expected a metric such as nDCG@10, MRR@10, MAP, Recall@50, P@5 or Success@1, got \`${show(text)}\``);
+    throw new RangeError(`Expected a metric such as nDCG@10, MRR@10, MAP, Recall@50, P@5 or Success@1, got \`${is.show(text)}\``);
   }
   return digits === undefined
     ? { name: kind, kind, cutoff: Number.POSITIVE_INFINITY }
@@ -154,7 +165,7 @@ function gainOf(gain: Gain): (grade: number) => number {
     case "linear":
       return (grade) => grade;
     default:
-      throw new RangeError(`Expected \`gain\` to be "exponential" or "linear", got \`${show(gain satisfies never)}\``);
+      throw new RangeError(`Expected \`gain\` to be "exponential" or "linear", got \`${is.show(gain satisfies never)}\``);
   }
 }
 

@@ -1,4 +1,5 @@
 // Runs - what a retriever found for each query - and the files that hold them.
+import * as is from "../checks.js";
 import { badLine, formatOf, type Line, parseId, type Row, readLines, readRows, unitOf } from "../records/index.js";
 
 /** Scores of the documents found for each query: query id to document id to score. */
@@ -140,6 +141,9 @@ function throwIfTwice(documents: readonly Candidate[], path: string): void {
  * @throws {RangeError} An id with blanks, which this format cannot hold.
  */
 export function formatRun(query: string, ranking: readonly Ranked[], tag: string): string {
+  is.string("query", query);
+  is.string("tag", tag);
+  if (!Array.isArray(ranking)) throw new TypeError(`Expected \`ranking\` to be an array, got \`${is.show(ranking)}\``);
   for (const id of [query, ...ranking.map((document) => document.id)]) {
     if (id === "" || /\s/.test(id)) throw new RangeError(`A TREC run cannot hold the id ${JSON.stringify(id)}: it has blanks`);
   }

@@ -2,6 +2,7 @@
 
 import { bestOf, loadGpuModules, type MissingDevice, missingDevices } from "../addon/gpu-modules.js";
 import { type GgufHeader, type GgufTensor, type GgufType, type GgufValue, loadNative, type NativeDevice } from "../addon/native.js";
+import * as is from "../checks.js";
 import { asRerankerError, RerankerError } from "../errors.js";
 import { throwUnlessRegular } from "../files/regular-file.js";
 import { residentBytes, workBytes } from "./memory.js";
@@ -33,6 +34,7 @@ export interface MemoryEstimate {
 
 /** @throws {RerankerError} `MODEL_NOT_FOUND`, `MODEL_INVALID` when it is no sound GGUF file. */
 export async function inspectModel(path: string): Promise<ModelFile> {
+  is.name("path", path);
   await throwUnlessRegular(path);
   try {
     const addon = loadNative();

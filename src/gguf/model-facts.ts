@@ -33,6 +33,8 @@ export interface ModelFacts {
   readonly headCount: number;
   /** Tokens the model was made for. */
   readonly contextLength: number;
+  /** Most tokens one pair may have, where positions are a table; null where they are computed. */
+  readonly positions: number | null;
   /** Legal cutoff layers, ascending; empty for classes without cutoffs. */
   readonly cutoffLayers: readonly number[];
   readonly headSelection: "rank" | "layer";
@@ -114,6 +116,7 @@ export function describeModel(header: GgufHeader, file: string): ModelFacts {
     feedForwardSize: metadata.optionalCount(`${architecture}.feed_forward_length`) ?? 0,
     headCount: metadata.count(`${architecture}.attention.head_count`),
     contextLength: metadata.count(`${architecture}.context_length`),
+    positions: header.tensors.some(({ name }) => name === "position_embd.weight") ? metadata.count(`${architecture}.context_length`) : null,
     cutoffLayers,
     headSelection,
     scoreHeadCount,

@@ -25,7 +25,7 @@ export function checkTextSource({ field, text }: TextSource): void {
 /** @throws {TypeError} `documents` is no array, or one of them has no text; the message names it. */
 export function textsOf(documents: unknown, source: TextSource = {}): string[] {
   if (!Array.isArray(documents)) throw new TypeError(`Expected \`documents\` to be an array, got \`${show(documents)}\``);
-  return documents.map((document: unknown, i) => textOf(document, i, source));
+  return Array.from(documents, (document: unknown, i) => textOf(document, i, source)); // holes too
 }
 
 /** @param index - Place of the document. */

@@ -7,6 +7,7 @@ import { asRerankerError, RerankerError } from "../errors.js";
 import { budgetWithin, type MemoryBudget, parseBytes, residentBytes, UNLIMITED } from "../gguf/memory.js";
 import { describeModel, type ModelFacts } from "../gguf/model-facts.js";
 import { type RerankClass, templateText } from "../models/index.js";
+import { reporting } from "../reporting.js";
 import { convertForCache } from "../sources/convert-for-cache.js";
 import { type Converter, resolveModelSource } from "../sources/model-source.js";
 import { tokenizerSpecOf } from "../tokenizer/tokenizer-spec.js";
@@ -55,8 +56,27 @@ export async function openModel(
     throw new TypeError(`Expected \`modelNameOrPath\` to be a path, a Hugging Face id or a short name, got \`${show(modelNameOrPath)}\``);
   }
   checkLoadOptions(options);
+  const own = ownOptions(options);
+  own.signal?.throwIfAborted();
+  return reporting(own, (guarded) => openChecked(modelNameOrPath, { ...own, ...guarded }, own, wanted, environment));
+}
+
+/** The caller's options and arrays may change while files are read. */
+function ownOptions(options: LoadOptions): LoadOptions {
+  return Object.fromEntries(
+    Object.entries(options).map(([name, value]) => [name, Array.isArray(value) ? [...(value as unknown[])] : value]),
+  ) as LoadOptions;
+}
+
+/** @param kept - What calls go by later; the load's own signal and progress are over then. */
+async function openChecked(
+  modelNameOrPath: string,
+  options: LoadOptions,
+  kept: LoadOptions,
+  wanted: RerankClass | undefined,
+  environment: Environment,
+): Promise<LoadedModel> {
   const { signal } = options;
-  signal?.throwIfAborted();
   const path = await findFile(modelNameOrPath, options, wanted, environment);
   signal?.throwIfAborted();
   try {
@@ -70,7 +90,7 @@ export async function openModel(
     const budget = (device: string) => memoryBudget(device, maxLength, header, facts, options, addon);
     const cache = options.cache ? await ScoreCache.create(options.cache) : undefined;
     const models = await loadOnDevices(addon, path, facts, tokenizer, options, environment, budget);
-    const loaded = { facts, options, path, models, cache };
+    const loaded = { facts, options: kept, path, models, cache };
     await closeUnless(loaded, () => {
       signal?.throwIfAborted();
       throwIfTokenizerDrifted(loaded);

@@ -4,6 +4,7 @@ import type { EncodedPair, EncodeSpec, NativeModel, NativeTemplatePart, ScoreRes
 import { show } from "../checks.js";
 import { asRerankerError, RerankerError } from "../errors.js";
 import type { ChatTemplate } from "../models/index.js";
+import { reporting } from "../reporting.js";
 import type { Progress } from "../sources/progress.js";
 import { type CalibratedCall, calibratedScore } from "./calibration.js";
 import { handOver } from "./crossing.js";
@@ -249,16 +250,17 @@ export class Reranker implements AsyncDisposable {
     const { keep, budgetMs, ...rest } = checkTopOptions(options);
     const settings = resolveRerankOptions(this.#loaded.facts, this.#loaded.options, rest);
     const texts = textsOf(hits, rest);
+    const given = [...hits];
     const { field: _field, text: _text, minScore: _minScore, calibration: _calibration, ...scoring } = rest;
     const rerank = (documents: readonly string[], layer: number | undefined, signal: AbortSignal | undefined) =>
       this.#rerankAll(query, documents, { ...scoring, normalize: false, cutoffLayers: layer, signal });
     const layers = budgetLayers(this.#loaded.facts.cutoffLayers, settings.cutoffs.at(-1)?.layer);
     const { best, ...counts } = await readTop({ texts, layers, budgetMs, signal: settings.signal, rerank });
-    const results = best.map((result) => ({ ...result, ...this.#judge(result.logit, settings), document: hits[result.index] as D }));
+    const results = best.map((result) => ({ ...result, ...this.#judge(result.logit, settings), document: given[result.index] as D }));
     return {
       results: results.filter(({ score }) => score >= settings.minScore).slice(0, keep),
       ...counts,
-      rest: counts.rest.map((hit) => hits[hit] as D),
+      rest: counts.rest.map((hit) => given[hit] as D),
     };
   }
 
@@ -546,16 +548,17 @@ export class Reranker implements AsyncDisposable {
   }
 
   async #score(count: number, pairOf: (i: number) => Pair, settings: ScoreSettings, ranking?: RerankSettings): Promise<ScoreResult> {
-    const { signal, onProgress } = settings;
-    signal?.throwIfAborted();
+    settings.signal?.throwIfAborted();
     if (count === 0) return { logits: new Float32Array(), tokens: new Int32Array(), truncated: new Uint8Array() };
     const request = this.#requestSettings(settings, ranking);
     const { models, cache } = this.#loaded;
-    return this.#calls.count(signal, { pairs: count, tokens: count * TOKENS_OF_A_PAIR }, async (onSubmit) => {
-      const pairs: Pair[] = [];
-      await new Pace(signal).times(count, (i) => pairs.push(this.#instructed(pairOf(i), settings)));
-      return scoreDistinct(models, pairs, { settings: request, signal, onProgress, onSubmit }, cache);
-    });
+    return reporting(settings, ({ signal, onProgress }) =>
+      this.#calls.count(signal, { pairs: count, tokens: count * TOKENS_OF_A_PAIR }, async (onSubmit) => {
+        const pairs: Pair[] = [];
+        await new Pace(signal).times(count, (i) => pairs.push(this.#instructed(pairOf(i), settings)));
+        return scoreDistinct(models, pairs, { settings: request, signal, onProgress, onSubmit }, cache);
+      }),
+    );
   }
 
   #requestSettings(settings: ScoreSettings, ranking: RerankSettings | undefined): RequestSettings {

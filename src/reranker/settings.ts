@@ -78,7 +78,7 @@ export function resolveRerankOptions(facts: ModelFacts, atLoad: LoadOptions, opt
       `rerank() ranks by one layer, got cutoffLayers \`${show(score.cutoffs.map(({ layer }) => layer))}\`; computeScore() gives the scores of several`,
     );
   }
-  const cascade = options.cascade ?? [];
+  const cascade = (options.cascade ?? []).map(({ layer, keep }) => ({ layer, keep })); // the caller's may change while we wait
   const topN = options.topN ?? Number.POSITIVE_INFINITY;
   if (cascade.length > 0 && (options.overflow === "chunk" || options.overflow === "window")) {
     throw new RangeError(`\`cascade\` and \`overflow: "${options.overflow}"\` do not combine: a cascade keeps documents, not windows`);
@@ -104,6 +104,7 @@ function decideScore(facts: ModelFacts, atLoad: LoadOptions, options: ScoreOptio
   throwIfForeign(facts, options);
   const maxLength = withinPositions(facts, options.maxLength ?? atLoad.maxLength ?? facts.defaults.maxLength);
   const truncation = options.truncation ?? atLoad.truncation ?? facts.defaults.truncation;
+  throwIfBeyondPositions(facts, maxLength);
   if (truncation === "longest_first") throwIfNoRoom(facts, maxLength);
   const headSelection = options.headSelection ?? atLoad.headSelection ?? facts.headSelection;
   const cutoffs = decideCutoffs(facts, headSelection, options.cutoffLayers ?? atLoad.cutoffLayers);
@@ -137,6 +138,12 @@ function withinPositions({ layout, contextLength, separatorIds, promptIds }: Mod
   if (layout.kind !== "prompt" || !layout.frameOnTop) return maxLength;
   const frame = layout.bos.length + (separatorIds?.length ?? 0) + (promptIds?.length ?? 0);
   return Math.max(1, Math.min(maxLength, contextLength - frame));
+}
+
+/** Told when options are resolved, not by the first document that is long enough. */
+function throwIfBeyondPositions({ positions }: ModelFacts, maxLength: number): void {
+  if (positions === null || maxLength <= positions) return;
+  throw new RangeError(`Expected \`maxLength\` to be at most ${positions}, the positions that the model has, got \`${maxLength}\``);
 }
 
 /** As the fast tokenizers refuse it, which cut nothing then. */

@@ -1,6 +1,7 @@
 // The models this package knows by name, and which of them are on this disk.
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { name } from "../checks.js";
 import { findCached } from "./hub/hub.js";
 import { HUB_IDS } from "./hub/names.js";
 import { hubCache } from "./hub/settings.js";
@@ -68,6 +69,7 @@ const MILLIONS: Readonly<Record<string, number>> = {
 
 /** @param cacheDir - Folder of converted models, as given at load. */
 export async function listModels(cacheDir: string = defaultCacheDir()): Promise<ModelList> {
+  name("cacheDir", cacheDir);
   const known = Object.entries(HUB_IDS).map(([name, id]) => knownModel(name, id));
   const files = (await readdir(cacheDir).catch((): string[] => []))
     .filter((file) => file.endsWith(".gguf") && !file.startsWith("."))

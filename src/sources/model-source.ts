@@ -4,7 +4,7 @@ import { mkdir, readdir, realpath, rm, stat } from "node:fs/promises";
 import { basename, dirname, join, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 import { packageVersion } from "../addon/native.js";
-import { show } from "../checks.js";
+import * as is from "../checks.js";
 import type { ArrivingWeights } from "../convert/weight-file.js";
 import { RerankerError } from "../errors.js";
 import { absolute } from "../files/absolute.js";
@@ -12,6 +12,7 @@ import { userCacheFolder } from "../files/cache-folder.js";
 import { readJsonObject } from "../files/json.js";
 import { kindOfFile } from "../files/regular-file.js";
 import type { RerankClass } from "../models/index.js";
+import { reporting } from "../reporting.js";
 import type { WeightConsumer } from "./hub/download.js";
 import { asFileError } from "./hub/download-file.js";
 import { fetchModel, type HubOptions, type Snapshot } from "./hub/hub.js";
@@ -55,14 +56,14 @@ export async function resolveModelSource(modelNameOrPath: string, options: Sourc
   if (modelNameOrPath === "default") return embeddedModel(options);
   const kind = await kindOf(modelNameOrPath);
   if (kind !== undefined && options.revision !== undefined) {
-    throw new TypeError(`\`revision\` is for models on the hub; ${show(modelNameOrPath)} is a ${kind} here`);
+    throw new TypeError(`\`revision\` is for models on the hub; ${is.show(modelNameOrPath)} is a ${kind} here`);
   }
   if (kind === "file") {
     const part = /\.(safetensors|bin|json|onnx|pt|pth|model)$/i.test(modelNameOrPath);
     if (part)
       throw new RerankerError(
         "MODEL_NOT_FOUND",
-        `${show(modelNameOrPath)} is one file of a checkpoint; give its folder ${show(dirname(modelNameOrPath))}`,
+        `${is.show(modelNameOrPath)} is one file of a checkpoint; give its folder ${is.show(dirname(modelNameOrPath))}`,
       );
     return ggufFile(modelNameOrPath, options);
   }
@@ -91,11 +92,18 @@ export interface FindOptions {
  * @throws {RerankerError} `MODEL_NOT_FOUND` saying what is missing, `DOWNLOAD_FAILED`, `IO`
  */
 export async function findCheckpoint(folderOrId: string, options: FindOptions = {}): Promise<string> {
+  is.name("folderOrId", folderOrId);
+  is.checkOptions("findCheckpoint", options, findChecks, () => undefined);
   if ((await kindOf(folderOrId)) === "folder") return folderOrId;
-  const snapshot = await fetchModel(hubName(folderOrId), hubOptions(options));
+  const snapshot = await reporting(options, (guarded) => fetchModel(hubName(folderOrId), hubOptions({ ...options, ...guarded })));
   if (snapshot.gguf === undefined) return snapshot.folder;
   throw new RerankerError("MODEL_NOT_FOUND", `${snapshot.id} holds a GGUF file already: ${snapshot.gguf}`);
 }
+
+const findChecks = { revision: is.name, signal: is.abortSignal, onProgress: is.callback } as const satisfies Record<
+  keyof FindOptions,
+  unknown
+>;
 
 function hubName(name: string): HubName {
   const parsed = parseHubName(name);
@@ -103,7 +111,7 @@ function hubName(name: string): HubName {
   const known = Object.keys(HUB_IDS).join(", ");
   throw new RerankerError(
     "MODEL_NOT_FOUND",
-    `There is no file or folder ${show(name)}, nor a model known by that name. Known: ${known}; others as organisation/name`,
+    `There is no file or folder ${is.show(name)}, nor a model known by that name. Known: ${known}; others as organisation/name`,
   );
 }
 
@@ -125,13 +133,13 @@ async function embeddedModel(options: SourceOptions): Promise<string> {
 /** A GGUF has its weights and type already, so options about converting would be ignored. */
 function ggufFile(path: string, options: SourceOptions): string {
   const given = options.outtype !== undefined ? "outtype" : options.lora !== undefined ? "peftPath" : undefined;
-  if (given) throw new TypeError(`\`${given}\` applies when a checkpoint is converted; ${show(path)} is a GGUF file already`);
+  if (given) throw new TypeError(`\`${given}\` applies when a checkpoint is converted; ${is.show(path)} is a GGUF file already`);
   return path;
 }
 
 async function fromFolder(folder: string, options: SourceOptions, convert: Converter): Promise<string> {
   const files = await readdir(folder).catch((cause: Error) => {
-    throw new RerankerError("IO", `Cannot read the folder ${show(folder)}: ${cause.message}`, { cause });
+    throw new RerankerError("IO", `Cannot read the folder ${is.show(folder)}: ${cause.message}`, { cause });
   });
   if (files.includes("config.json")) return convertCached(folder, options, convert);
   const ggufs = files.filter((file) => file.endsWith(".gguf"));
@@ -142,26 +150,26 @@ async function fromFolder(folder: string, options: SourceOptions, convert: Conve
 /** What a folder is that people take for a model, and the call that works. */
 async function whyNoModel(folder: string, files: readonly string[]): Promise<string> {
   const ggufs = files.filter((file) => file.endsWith(".gguf"));
-  if (ggufs.length > 1) return `Folder ${show(folder)} has several .gguf files: ${ggufs.join(", ")}; name one`;
+  if (ggufs.length > 1) return `Folder ${is.show(folder)} has several .gguf files: ${ggufs.join(", ")}; name one`;
   if (files.includes("adapter_config.json")) {
     const config = await readJsonObject(join(folder, "adapter_config.json")).catch(() => undefined);
     const base = config?.["base_model_name_or_path"];
-    return `Folder ${show(folder)} holds a LoRA adapter, not a model: load ${typeof base === "string" && base !== "" ? show(base) : "its base model"} with \`peftPath\` set to this folder (\`convert --lora\`)`;
+    return `Folder ${is.show(folder)} holds a LoRA adapter, not a model: load ${typeof base === "string" && base !== "" ? is.show(base) : "its base model"} with \`peftPath\` set to this folder (\`convert --lora\`)`;
   }
   const repository = /^models--(.+?)--(.+)$/.exec(basename(absolute(folder)));
   if (repository) {
     const snapshots = await readdir(join(folder, "snapshots")).catch((): string[] => []);
     const [first] = snapshots;
-    const path = first === undefined ? "" : `, or ${show(join(folder, "snapshots", first))}`;
-    return `Folder ${show(folder)} is where the Hugging Face cache keeps a repository: name it ${show(`${repository[1]}/${repository[2]}`)}${path}`;
+    const path = first === undefined ? "" : `, or ${is.show(join(folder, "snapshots", first))}`;
+    return `Folder ${is.show(folder)} is where the Hugging Face cache keeps a repository: name it ${is.show(`${repository[1]}/${repository[2]}`)}${path}`;
   }
   const cached = files.filter((file) => file.startsWith("models--"));
   if (cached.length > 0)
-    return `Folder ${show(folder)} is a Hugging Face cache; name one of its models: ${cached
+    return `Folder ${is.show(folder)} is a Hugging Face cache; name one of its models: ${cached
       .slice(0, 10)
       .map((file) => file.slice(8).replace("--", "/"))
       .join(", ")}`;
-  return `Folder ${show(folder)} has neither config.json nor a .gguf file`;
+  return `Folder ${is.show(folder)} has neither config.json nor a .gguf file`;
 }
 
 /**
@@ -244,9 +252,9 @@ async function kindOf(path: string): Promise<"file" | "folder" | undefined> {
   const stats = await stat(path).catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT" || error.code === "ENOTDIR" || error.code === "ENAMETOOLONG" || error.code === "ERR_INVALID_ARG_VALUE")
       return undefined;
-    throw new RerankerError("IO", `Cannot read ${show(path)}: ${error.message}`, { cause: error });
+    throw new RerankerError("IO", `Cannot read ${is.show(path)}: ${error.message}`, { cause: error });
   });
   if (!stats || stats.isFile()) return stats && "file";
   if (stats.isDirectory()) return "folder";
-  throw new RerankerError("IO", `Cannot read ${show(path)}: it is ${kindOfFile(stats)}, no regular file`);
+  throw new RerankerError("IO", `Cannot read ${is.show(path)}: it is ${kindOfFile(stats)}, no regular file`);
 }

@@ -1,6 +1,6 @@
 // Getting a model ahead of its first use: downloaded, converted, ready to load.
-
-import { show } from "../checks.js";
+import * as is from "../checks.js";
+import { reporting } from "../reporting.js";
 import { convertForCache } from "./convert-for-cache.js";
 import { resolveModelSource } from "./model-source.js";
 import type { Progress } from "./progress.js";
@@ -24,8 +24,20 @@ export interface PullOptions {
  * @throws {RerankerError} `MODEL_NOT_FOUND`, `DOWNLOAD_FAILED`, `CONVERT_FAILED`, `IO`
  */
 export async function pullModel(name: string, options: PullOptions = {}): Promise<string> {
-  if (typeof name !== "string" || name === "") throw new TypeError(`Expected \`name\` to be a model's name, got \`${show(name)}\``);
-  const { outtype, revision, cacheDir, signal, onProgress } = options;
-  signal?.throwIfAborted();
-  return resolveModelSource(name, { outtype, revision, cacheDir, lora: undefined, refresh: true, signal, onProgress }, convertForCache);
+  if (typeof name !== "string" || name === "") throw new TypeError(`Expected \`name\` to be a model's name, got \`${is.show(name)}\``);
+  is.checkOptions("pullModel", options, optionChecks, () => undefined);
+  const { outtype, revision, cacheDir } = options;
+  options.signal?.throwIfAborted();
+  const given = { outtype: outtype ?? undefined, revision: revision ?? undefined, cacheDir: cacheDir ?? undefined };
+  return reporting(options, (guarded) =>
+    resolveModelSource(name, { ...given, lora: undefined, refresh: true, ...guarded }, convertForCache),
+  );
 }
+
+const optionChecks = {
+  outtype: is.string,
+  revision: is.name,
+  cacheDir: is.name,
+  signal: is.abortSignal,
+  onProgress: is.callback,
+} as const satisfies Record<keyof PullOptions, unknown>;

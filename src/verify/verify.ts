@@ -1,6 +1,6 @@
 // Does a file give the scores it should? Against published numbers of the known models, or cases in the golden format.
 
-import { show } from "../checks.js";
+import * as is from "../checks.js";
 import { RerankerError } from "../errors.js";
 import { FlagAutoReranker } from "../reranker/flag-rerankers.js";
 import type { LoadOptions, ScoreOptions } from "../reranker/options.js";
@@ -25,6 +25,17 @@ export interface VerifyOptions {
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: LoadOptions["onProgress"];
 }
+
+const optionChecks = {
+  cases: is.name,
+  tolerance: is.finite,
+  devices: is.names,
+  threads: is.integer(1),
+  revision: is.name,
+  cacheDir: is.name,
+  signal: is.abortSignal,
+  onProgress: is.callback,
+} as const satisfies Record<keyof VerifyOptions, unknown>;
 
 /** One comparison. */
 export interface VerifyCheck {
@@ -57,6 +68,8 @@ export interface Verification {
  * @throws {RerankerError} `MODEL_NOT_FOUND` when there are no cases for the model, `IO` when the file of cases is not one.
  */
 export async function verifyModel(modelNameOrPath: string, options: VerifyOptions = {}): Promise<Verification> {
+  is.name("modelNameOrPath", modelNameOrPath);
+  is.checkOptions("verifyModel", options, optionChecks, () => undefined);
   const { cases, devices, threads, revision, cacheDir, signal, onProgress } = options;
   const load = (more: LoadOptions = {}) =>
     FlagAutoReranker.fromFinetuned(modelNameOrPath, { devices, threads, revision, cacheDir, signal, onProgress, ...more });
@@ -88,7 +101,7 @@ function referenceOf(name: string | null, path: string): ReferenceModel {
   if (reference) return reference;
   throw new RerankerError(
     "MODEL_NOT_FOUND",
-    `No scores are published for ${path}, which calls itself ${show(name)}. Known: ${Object.keys(referenceModels).join(", ")}. Give a file of cases`,
+    `No scores are published for ${path}, which calls itself ${is.show(name)}. Known: ${Object.keys(referenceModels).join(", ")}. Give a file of cases`,
   );
 }
 
