@@ -61,7 +61,7 @@ async function bench(options: Options, signal: AbortSignal): Promise<void> {
   const loadMs = performance.now() - start;
 
   const words = documentWords(reranker, options.tokens);
-  const documents = Array.from({ length: options.documents }, (_, i) => rotate(words, i).join(" "));
+  const documents = Array.from({ length: options.documents }, (_, i) => `${rotate(words, i).join(" ")} ${i}`); // all different
   const one = documents.slice(0, 1);
   await reranker.rerank(QUERY, documents.slice(0, 8), { signal }); // pages in the weights
 

@@ -18,7 +18,7 @@ import {
 import { addModelOptions, loadOptionsOf, type ModelOptions, parseInteger, UsageError } from "./arguments.js";
 import { loadingLine } from "./loading.js";
 import { checkOutput, Output } from "./output.js";
-import { type Comparison, type ComparisonWork, compare, parseComparisons } from "./report/comparison.js";
+import { type Comparison, type ComparisonWork, checkComparisons, compare, parseComparisons } from "./report/comparison.js";
 import { evalReport } from "./report/eval-report.js";
 import { writeReport } from "./report/page.js";
 import { oneLine, painter, progressLine, write } from "./terminal.js";
@@ -105,6 +105,7 @@ async function runEval(folder: string, options: Options, signal: AbortSignal): P
   }
   // A model that does not load is told before a large corpus is read.
   await using reranker = options.rerank ? await load(options, signal) : undefined;
+  if (reranker) checkComparisons(options.compare ?? [], reranker);
   const dataset = await read(folder, options, signal);
   const firstStage = measure(dataset.firstStage.run, dataset);
   if (!reranker) return print({ dataset, options, firstStage });

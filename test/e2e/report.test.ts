@@ -95,6 +95,12 @@ describe("--report", () => {
   it.each([
     ["without a reranker", ["eval", dataset, "--no-rerank", "--report", "x.html"], 2, "--report needs a reranker"],
     ["compared with nothing to show it", ["eval", dataset, "--compare", "2"], 2, "--compare needs --report"],
+    [
+      "with a layer that is not there",
+      ["eval", dataset, "--report", path.join(folder, "x.html"), "--compare", "16"],
+      2,
+      "has no cutoff layers",
+    ],
     ["over the data", ["eval", dataset, "--report", path.join(dataset, "qrels.tsv")], 1, "qrels.tsv"],
   ])("is refused %s", (_, args, code, message) => {
     const { status, stderr } = run(...args);

@@ -1,4 +1,4 @@
-// The code of docs/recipes.md as files, so that it can be compiled and run.
+// The code of docs/recipes.md and docs/ranking.md as files, so that it can be compiled and run.
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
@@ -10,7 +10,8 @@ export function writeRecipes(): { names: string[]; json: unknown[] } {
   const folder = path.join(here, "build", "recipes");
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
-  const text = readFileSync(path.join(here, "..", "..", "docs", "recipes.md"), "utf8");
+  const docs = ["recipes.md", "ranking.md"].map((name) => readFileSync(path.join(here, "..", "..", "docs", name), "utf8"));
+  const text = docs.join("\n");
   const blocks = [...text.matchAll(/^```(ts|json)\n(.*?)^```$/gms)];
   const names: string[] = [];
   const json: unknown[] = [];

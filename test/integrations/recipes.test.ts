@@ -1,4 +1,4 @@
-// docs/recipes.md, run as written.
+// docs/recipes.md and docs/ranking.md, run as written.
 import { EventEmitter } from "node:events";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -37,6 +37,35 @@ describe.skipIf(why)("recipes", () => {
     const found = await search(reranker, QUERY, notes, [...notes].reverse());
     expect(found[0]).toBe(notes[1]);
     expect(found).toHaveLength(3);
+  });
+
+  test("ranking", async () => {
+    const { byField, relevantOnes, within, learn } = await recipe("ranking");
+    const hits = DOCUMENTS.map((pageContent, i) => ({ id: String(i), pageContent, title: "note" }));
+    expect(await byField(reranker, QUERY, hits)).toEqual([hits[1]]);
+    const seen: unknown[] = [];
+    async function* arriving() {
+      yield* hits;
+    }
+    for await (const hit of relevantOnes(reranker, "The giant panda is a bear", arriving())) seen.push(hit);
+    expect(seen).toEqual([hits[1]]);
+    const [first, ...others] = await within(reranker, QUERY, 10_000, hits, [...hits].reverse());
+    expect(first).toBe(hits[1]);
+    expect(others).toHaveLength(2);
+    const judged = DOCUMENTS.map((document, i) => ({ query: QUERY, document, relevant: i === 1 }));
+    const calibration = await learn(reranker, judged);
+    expect(calibration.threshold).toMatchObject({ precision: 1, recall: 1 });
+    const ranked = await reranker.rerank(QUERY, DOCUMENTS, { calibration: JSON.parse(JSON.stringify(calibration)) });
+    expect(ranked.map(({ relevant }) => relevant)).toEqual([true, false, false]);
+    // Adapters take it among their options.
+    const { bgeRerankingModel } = await import("bge-reranker/ai-sdk");
+    const call = {
+      documents: { type: "text" as const, values: DOCUMENTS },
+      query: QUERY,
+      providerOptions: { bgeReranker: { calibration } },
+    };
+    const { ranking } = await bgeRerankingModel(reranker).doRerank(call);
+    expect(ranking[0]?.relevanceScore).toBe(ranked[0]?.score);
   });
 
   test("rag", async () => {

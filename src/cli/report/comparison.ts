@@ -36,6 +36,15 @@ export function parseComparisons(text: string): Setting[] {
   });
 }
 
+/** @throws {UsageError} A layer that the model does not have: told before the work, not after it. */
+export function checkComparisons(settings: readonly Setting[], { model }: Pick<Reranker, "model">): void {
+  for (const setting of settings) {
+    if (setting.kind === "model" || model.cutoffLayers.includes(setting.layer)) continue;
+    const layers = model.cutoffLayers.length > 0 ? `has ${model.cutoffLayers[0]} to ${model.cutoffLayers.at(-1)}` : "has no cutoff layers";
+    throw new UsageError(`--compare names layer ${setting.layer}; ${model.name ?? model.path} ${layers}`);
+  }
+}
+
 export interface ComparisonWork {
   readonly dataset: Dataset;
   readonly reranker: Reranker;
