@@ -136,6 +136,43 @@ const minicpmTokens: readonly ReferenceTokens[] = [
   },
 ];
 
+const berlin = "How many people live in Berlin?";
+const inhabitants = (verb: string) =>
+  `Berlin ${verb} a population of 3,520,031 registered inhabitants in an area of 891.82 square kilometers.`;
+const quickSort = "how to implement quick sort in python?";
+const miniLm6: ReferenceModel = {
+  gate: 2e-3, // float32; printed to six digits
+  cases: [
+    {
+      id: "Berlin",
+      pairs: [
+        [berlin, inhabitants("had")],
+        [berlin, "Berlin is well known for its museums."],
+      ],
+      options: {},
+      scores: [8.607138, -4.320078],
+      float32: true,
+    },
+  ],
+  tokens: [],
+};
+const miniLm12: ReferenceModel = {
+  gate: 2e-3,
+  cases: [
+    {
+      id: "Berlin, New York",
+      pairs: [
+        [berlin, inhabitants("has")],
+        [berlin, "New York City is famous for the Metropolitan Museum of Art."],
+      ],
+      options: {},
+      scores: [9.450557708740234, -11.160483360290527],
+      float32: true,
+    },
+  ],
+  tokens: [],
+};
+
 const lightweight = { cutoffLayers: 28, compressRatio: 2, compressLayers: [24, 40] };
 
 /** By the name that the file says. */
@@ -207,5 +244,42 @@ export const referenceModels: Readonly<Record<string, ReferenceModel>> = {
       { id: "capital, population", pairs: four, options: lightweight, scores: [25.375, 8.734375, 9.8359375, 26.15625] },
     ],
     tokens: [gemmaTokens(ANSWER_GEMMA)],
+  },
+  // The cards of cross-encoder, of its copy by Xenova, and of Alibaba-NLP.
+  "ms-marco-MiniLM-L6-v2": miniLm6,
+  "ms-marco-MiniLM-L-6-v2": miniLm6,
+  "ms-marco-MiniLM-L12-v2": miniLm12,
+  "ms-marco-MiniLM-L-12-v2": miniLm12,
+  "gte-reranker-modernbert-base": {
+    gate: 0.02,
+    cases: [
+      {
+        id: "capital, quick sort",
+        pairs: [
+          ["what is the capital of China?", "Beijing"],
+          [quickSort, "Introduction of quick sort"],
+          [quickSort, "The weather is nice today"],
+        ],
+        options: {},
+        scores: [2.1387, 2.4609, -1.6729],
+      },
+    ],
+    tokens: [],
+  },
+  "gte-multilingual-reranker-base": {
+    gate: 0.02,
+    cases: [
+      {
+        id: "capital, quick sort",
+        pairs: [
+          ["中国的首都在哪儿", "北京"],
+          ["what is the capital of China?", "北京"],
+          [quickSort, "Introduction of quick sort"],
+        ],
+        options: {},
+        scores: [1.2315, 0.5923, 0.3041],
+      },
+    ],
+    tokens: [],
   },
 };

@@ -76,6 +76,7 @@ describe("verify with the published scores", () => {
   it("has cases whose texts have ids, and as many scores as pairs", () => {
     for (const [name, { cases, tokens }] of Object.entries(referenceModels)) {
       for (const { id, pairs, scores } of cases) expect(scores.length, `${name}, ${id}`).toBe(pairs.length);
+      if (tokens.length === 0) continue; // published without the ids
       const known = Object.keys(tokens[0]?.texts ?? {});
       const unknown = cases.flatMap(({ pairs }) => pairs.flat()).filter((text) => !known.includes(text));
       expect(new Set(unknown).size, name).toBeLessThanOrEqual(2);
