@@ -100,60 +100,89 @@ export async function layOut(
 }
 
 /** @param devices - The loaded models' own facts, one a device. */
-export function planRerank(
+export async function planRerank(
   pairs: readonly LaidOutPair[],
   limits: BatchLimits,
   facts: ModelFacts,
   devices: readonly NativeModelInfo[],
-): RerankPlan {
+  signal: AbortSignal | undefined,
+): Promise<RerankPlan> {
+  const pace = new Pace(signal);
   // Scoring, which does not know the tokens yet, shares out by the length of the texts: much the same.
-  const shares = shareOut(pairs, ({ tokens }) => tokens, devices.length);
-  const batches = devices.flatMap((info, i) => splitBatches(shares[i] ?? [], limits, info));
-  const planned = pairs.map(({ index, tokens, cut, chunk }) => ({
-    index,
-    tokens,
-    truncated: cut !== 0,
-    queryTruncated: (cut & 1) !== 0,
-    ...(chunk && { chunk }),
-  }));
+  const shares = devices.length > 1 ? shareOut(pairs, ({ tokens }) => tokens, devices.length) : [pairs];
+  const batches: PlannedBatch[] = [];
+  for (const [i, info] of devices.entries()) await splitBatches(shares[i] ?? [], limits, info, batches, pace);
+  const planned: PlannedPair[] = [];
+  let totalTokens = 0;
+  let truncatedCount = 0;
+  let longest = 0;
+  await pace.times(pairs.length, (i) => {
+    const { index, tokens, cut, chunk } = pairs[i] as LaidOutPair;
+    planned.push({ index, tokens, truncated: cut !== 0, queryTruncated: (cut & 1) !== 0, ...(chunk && { chunk }) });
+    totalTokens += tokens;
+    truncatedCount += cut === 0 ? 0 : 1;
+    longest = Math.max(longest, tokens);
+  });
+  const largestOf = ({ device }: NativeModelInfo) => largest(batches, (batch) => (batch.device === device ? batch.tokens : 0));
+  const workOf = (info: NativeModelInfo) => workBytes(largestOf(info), Math.min(longest, largestOf(info)), facts, info.isa !== "");
   return {
     pairs: planned,
     batches,
-    totalTokens: sum(pairs.map((pair) => pair.tokens)),
-    computedTokens: sum(batches.map((batch) => batch.tokens)),
-    truncatedCount: planned.filter((pair) => pair.truncated).length,
-    memory: {
-      weightsBytes: Math.max(...devices.map((info) => info.weightsSizeBytes)),
-      workBytes: Math.max(0, ...devices.map((info) => largestWork(batches, pairs, info, facts))),
-    },
+    totalTokens,
+    computedTokens: batches.reduce((sum, batch) => sum + batch.tokens, 0),
+    truncatedCount,
+    memory: { weightsBytes: largest(devices, (info) => info.weightsSizeBytes), workBytes: largest(devices, workOf) },
   };
 }
 
 /** Longest first, filled up to the budget: TokenBudget of native/batch.cpp, for pairs that all have the same query. */
-function splitBatches(pairs: readonly LaidOutPair[], limits: BatchLimits, info: NativeModelInfo): PlannedBatch[] {
+async function splitBatches(
+  pairs: readonly LaidOutPair[],
+  limits: BatchLimits,
+  info: NativeModelInfo,
+  batches: PlannedBatch[],
+  pace: Pace,
+): Promise<void> {
   const own = info.device === "cpu" ? CPU_BATCH_TOKENS : GPU_BATCH_TOKENS;
   const maxTokens = Math.min(...[own, limits.maxBatchTokens, info.maxGraphTokens].filter((tokens) => tokens > 0));
   const maxPairs = Math.min(limits.batchSize, info.isa === "" ? PAIRS_WITHOUT_KERNELS : Number.POSITIVE_INFINITY);
-  const batches: { device: string; pairs: number; tokens: number }[] = [];
-  for (const pair of [...pairs].sort((a, b) => b.tokens - a.tokens)) {
-    const last = batches.at(-1);
+  const order = await longestFirst(pairs, pace);
+  let last: { device: string; pairs: number; tokens: number } | undefined;
+  await pace.times(order.length, (i) => {
+    const pair = pairs[order[i] as number] as LaidOutPair;
     const more = pair.tokens - (limits.sharePrefix ? pair.queryTokens : 0);
     if (last && last.tokens < maxTokens && last.tokens + more <= maxTokens && last.pairs < maxPairs) {
       last.tokens += more;
       last.pairs++;
     } else {
-      batches.push({ device: info.device, pairs: 1, tokens: pair.tokens });
+      last = { device: info.device, pairs: 1, tokens: pair.tokens };
+      batches.push(last);
     }
-  }
-  return batches;
+  });
 }
 
-function largestWork(batches: readonly PlannedBatch[], pairs: readonly LaidOutPair[], info: NativeModelInfo, facts: ModelFacts): number {
-  const tokens = Math.max(0, ...batches.filter(({ device }) => device === info.device).map((batch) => batch.tokens));
-  const longest = pairs.reduce((most, pair) => Math.max(most, pair.tokens), 0);
-  return workBytes(tokens, Math.min(longest, tokens), facts, info.isa !== "");
+/** Places of the pairs, those of one length in order: counted, since to sort a million takes a second. */
+async function longestFirst(pairs: readonly LaidOutPair[], pace: Pace): Promise<Int32Array> {
+  const tokensOf = (i: number) => (pairs[i] as LaidOutPair).tokens;
+  let longest = 0;
+  await pace.times(pairs.length, (i) => {
+    longest = Math.max(longest, tokensOf(i));
+  });
+  const next = new Int32Array(longest + 2); // where the next pair of a length goes, longer ones before it
+  await pace.times(pairs.length, (i) => {
+    const at = longest - tokensOf(i) + 1;
+    next[at] = (next[at] as number) + 1;
+  });
+  for (let at = 1; at < next.length; at++) next[at] = (next[at] as number) + (next[at - 1] as number);
+  const order = new Int32Array(pairs.length);
+  await pace.times(pairs.length, (i) => {
+    const at = longest - tokensOf(i);
+    order[next[at] as number] = i;
+    next[at] = (next[at] as number) + 1;
+  });
+  return order;
 }
 
-function sum(numbers: readonly number[]): number {
-  return numbers.reduce((total, n) => total + n, 0);
+function largest<T>(items: readonly T[], sizeOf: (item: T) => number): number {
+  return items.reduce((most, item) => Math.max(most, sizeOf(item)), 0);
 }

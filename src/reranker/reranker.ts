@@ -342,7 +342,7 @@ export class Reranker implements AsyncDisposable {
         const { windows, around } = await this.#windows(query, texts, settings);
         const pairs = windows.map(({ index, start, end }) => ({ index, tokens: around + end - start, queryTokens: 0, cut: 0 }));
         const devices = models.map((model) => model.info);
-        return planRerank(pairs, { ...settings, sharePrefix: false }, facts, devices);
+        return planRerank(pairs, { ...settings, sharePrefix: false }, facts, devices, settings.signal);
       }
       const spec = this.#encodeSpec(settings);
       const chunks = settings.overflow === "chunk" ? await this.#chunk(query, texts, settings) : undefined;
@@ -351,12 +351,16 @@ export class Reranker implements AsyncDisposable {
         pair: this.#instructed([query, text], settings),
         ...(chunk && { chunk }),
       });
-      const items = chunks
-        ? chunks.map(({ index, start, end }) => itemOf(texts[index]?.slice(start, end) ?? "", index, { start, end }))
-        : texts.map((text, index) => itemOf(text, index));
+      const items: ReturnType<typeof itemOf>[] = [];
+      await new Pace(settings.signal).times(chunks?.length ?? texts.length, (i) => {
+        const chunk = chunks?.[i];
+        if (chunk)
+          items.push(itemOf(texts[chunk.index]?.slice(chunk.start, chunk.end) ?? "", chunk.index, { start: chunk.start, end: chunk.end }));
+        else items.push(itemOf(texts[i] ?? "", i));
+      });
       const pairs = await this.#native((model) => layOut(model, items, spec, settings.signal));
       const devices = (settings.cascade.length > 0 ? models.slice(0, 1) : models).map((model) => model.info);
-      return planRerank(pairs, { ...settings, sharePrefix: facts.layout.kind !== "pair" }, facts, devices);
+      return planRerank(pairs, { ...settings, sharePrefix: facts.layout.kind !== "pair" }, facts, devices, settings.signal);
     });
   }
 

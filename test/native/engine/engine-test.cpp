@@ -106,7 +106,7 @@ void test_calls(const std::shared_ptr<ModelFile> & file, int64_t keep_alive_ms) 
             for (int round = 0; round < 2; round++) {
                 Call same = submit(engine, 6, 10), cancelled = submit(engine, 16, 20), staged = submit(engine, 4, 5, staged_kind);
                 if ((round + caller) % 2) sleep_ms(caller);
-                cancelled.job->cancelled = true;
+                engine.cancel(*cancelled.job);
                 check(!engine.tokenizer().encode("beside the queue").empty(), "a text is encoded beside the queue");
                 check(engine.weights_size() > 0, "the size of weights is known, loaded or not");
                 check(close_to(same.answer.get().logits, wanted), "logits are the same beside other calls");
