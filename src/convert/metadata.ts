@@ -3,6 +3,7 @@
 import type { TensorType } from "../addon/native.js";
 import { RerankerError } from "../errors.js";
 import type { MetadataEntry } from "../gguf/metadata-entry.js";
+import { templateText } from "../models/index.js";
 import { type CheckpointConfig, quantity } from "./config.js";
 import { localLayers, namedValue } from "./config-values.js";
 import type { Cutting } from "./cutting.js";
@@ -87,7 +88,7 @@ function rerankerEntries({ config, name, promptIds, padPosition, cutting, form: 
     ["reranker.score", "string", score.kind],
     ["reranker.ffn.activation", "string", config.activation],
   ];
-  entries.push(...formEntries(checkpointForm, promptIds));
+  entries.push(...formEntries(checkpointForm, promptIds), ...llamaCppEntries(profile.architecture, checkpointForm));
   const maxLength = config.maxLength ?? cutting.maxLength;
   if (maxLength !== undefined) entries.push(["reranker.max_length", "u32", maxLength]);
   if (layout.kind === "pair") entries.push(["reranker.truncation", "string", cutting.truncation]);
@@ -116,6 +117,16 @@ function rerankerEntries({ config, name, promptIds, padPosition, cutting, form: 
     entries.push(["reranker.compress.layers", "u32[]", Uint32Array.from(layers)]);
   }
   return entries;
+}
+
+/** llama.cpp ranks by "yes" and "no" alone, and lays pairs out by this template. */
+function llamaCppEntries(architecture: string, { chat, instruction, labels, form }: CheckpointForm): MetadataEntry[] {
+  if (!chat || labels?.length !== 2 || form.form !== "qwen3-reranker") return [];
+  return [
+    [`${architecture}.pooling_type`, "u32", 4], // rank
+    [`${architecture}.classifier.output_labels`, "string[]", ["yes", "no"]],
+    ["tokenizer.chat_template.rerank", "string", templateText(chat.template, instruction ?? "", "{query}", "{document}")],
+  ];
 }
 
 /** What the model cards leave open, so that nothing about a pair is guessed from the architecture. */

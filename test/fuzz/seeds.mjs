@@ -191,6 +191,7 @@ async function smallGguf(addon, { metadata, tensors }, spec, type, output) {
   entries.push(["fuzz.tokenizer", "string[]", specLines({ ...spec, options, addedTokens })]);
 
   const changed = new Map([
+    [head, 8], // norms of heads
     [of("attention.head_count") * head, n_head * 8],
     [(of("attention.head_count_kv") ?? of("attention.head_count")) * head, n_head_kv * 8],
     [of("embedding_length"), sizes.embedding_length],

@@ -196,7 +196,9 @@ describe("a file that llama.cpp made of Qwen3-Reranker", () => {
   const template =
     '<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct provided. Note that the answer can only be "yes" or "no".<|im_end|>\n<|im_start|>user\n<Instruct>: Given a web search query, retrieve relevant passages that answer the query\n<Query>: {query}\n<Document>: {document}<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n';
   it("may say the official template", async () => {
-    const file = await foreign((entries) => entries.set("x", ["tokenizer.chat_template.rerank", "string", template]));
+    const file = await foreign((entries) =>
+      entries.set("tokenizer.chat_template.rerank", ["tokenizer.chat_template.rerank", "string", template]),
+    );
     await (await Reranker.load(file, { devices: "cpu" })).dispose();
   });
 
@@ -219,7 +221,7 @@ describe("a file that llama.cpp made of Qwen3-Reranker", () => {
     ["scaled positions", (entries) => entries.set("x", ["qwen3.rope.scaling.type", "string", "yarn"]), undefined, "yarn"],
     [
       "another template",
-      (entries) => entries.set("x", ["tokenizer.chat_template.rerank", "string", `${template} `]),
+      (entries) => entries.set("tokenizer.chat_template.rerank", ["tokenizer.chat_template.rerank", "string", `${template} `]),
       undefined,
       "chat_template.rerank",
     ],
