@@ -4,8 +4,8 @@ import type { ConvertRequest } from "./model-source.js";
 import type { Progress } from "./progress.js";
 
 /** Converts as loading does; a file that is there is of another time and replaced. */
-export async function convertForCache(folder: string, request: ConvertRequest): Promise<void> {
+export async function convertForCache(folder: string, { arriving, ...request }: ConvertRequest): Promise<void> {
   const onProgress = ({ done, total }: Progress) => request.onProgress?.({ done, total, stage: "convert" });
   const options = { ...request, onProgress, overwrite: true };
-  await (request.arriving ? convertArriving(folder, request.arriving, options) : convert(folder, options));
+  await (arriving ? convertArriving(folder, arriving, options) : convert(folder, options));
 }
