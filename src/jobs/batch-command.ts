@@ -60,7 +60,7 @@ function noteOf({ newRows, doneRows, totalRows, pairs, tokens, shard, shards }: 
   return `part ${shard + 1} of ${shards}, ${describeRate(pairs, tokens, seconds)}, ${formatTime(left)} left`;
 }
 
-function explain({ output, shards, made, skipped, complete, work }: BatchResult, seconds: number): string {
+function explain({ output, shards, made, skipped, complete, work, computedOn }: BatchResult, seconds: number): string {
   const number = (value: number) => value.toLocaleString("en");
   const parts = `${made} of ${shards} ${shards === 1 ? "part" : "parts"} made${skipped > 0 ? `, ${skipped} kept` : ""}`;
   const same = work.pairs - work.computedPairs;
@@ -71,6 +71,7 @@ function explain({ output, shards, made, skipped, complete, work }: BatchResult,
           `${number(work.rows)} rows, ${number(work.pairs)} pairs${same > 0 ? ` (${number(same)} equal to another)` : ""} in ${seconds.toFixed(1)} s: ${describeRate(work.computedPairs, work.tokens, seconds)}`,
         ]
       : []),
+    ...(computedOn.length > 1 ? [`computed on ${computedOn.join(", ")}: scores of quantized models may differ in the third digit`] : []),
     ...(work.truncatedPairs > 0 ? [`${number(work.truncatedPairs)} pairs were cut to fit`] : []),
   ];
   return `${lines.join("\n")}\n`;

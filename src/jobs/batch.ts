@@ -1,26 +1,19 @@
 // bge-reranker batch: all shards of a job, or every n-th, in this process.
-import { mkdir, realpath, rmdir, stat } from "node:fs/promises";
-import { basename, dirname, join, resolve } from "node:path";
-import { type Reranker, RerankerError } from "../index.js";
+import { mkdir, rmdir, stat } from "node:fs/promises";
+import { basename, dirname } from "node:path";
+import type { Reranker } from "../index.js";
+import { type Claim, claimOutput, removeParts, throwIfInput } from "./claim-output.js";
 import { InputReader } from "./input-reader.js";
-import { knownFiles, MANIFEST, type Manifest, readManifest, type Totals, throwIfOther, totalsOf, writeManifest } from "./manifest.js";
+import { knownFiles, type Manifest, readManifest, type Totals, totalsOf, writeManifest } from "./manifest.js";
 import { mergeParts } from "./merge.js";
 import { findPart, makePart, type PartRecord } from "./part.js";
 import { type JobWishes, type PreparedJob, prepareJob } from "./prepare.js";
 import type { OnWork } from "./score-window.js";
-import { partName, recordName, type Shard } from "./shard.js";
-import type { JobSpec } from "./spec.js";
+import type { Shard } from "./shard.js";
 import { FolderStorage } from "./storage/folder-storage.js";
 import type { Storage } from "./storage/storage.js";
 
-export interface BatchOptions {
-  /** A folder of parts, or one file. */
-  readonly output: string;
-  readonly isFile: boolean;
-  /** Only the shards whose number leaves this rest. */
-  readonly only?: { readonly index: number; readonly count: number } | undefined;
-  readonly resume: boolean;
-  readonly force: boolean;
+export interface BatchOptions extends Claim {
   /** Count and cut, write the manifest, score nothing. */
   readonly planOnly: boolean;
   readonly signal?: AbortSignal | undefined;
@@ -49,6 +42,8 @@ export interface BatchResult {
   readonly complete: boolean;
   /** Of the parts this run made. */
   readonly work: Totals;
+  /** Of all parts, once they are there. */
+  readonly computedOn: readonly string[];
 }
 
 export async function runBatch(wishes: JobWishes, reranker: Reranker, options: BatchOptions): Promise<BatchResult> {
@@ -62,7 +57,7 @@ export async function runBatch(wishes: JobWishes, reranker: Reranker, options: B
   await throwIfInput(output, folder, job);
   await claimOutput(before, job, options, storage, folder);
   if (isFile && before?.complete && options.resume && !options.force && (await isWhole(output, before))) {
-    return { ...resultOf(job, options, [], job.shards.length), complete: true };
+    return { ...resultOf(job, options, [], job.shards.length), complete: true, computedOn: before.totals?.computedOn ?? [] };
   }
   await storage.sweep();
   await finished?.sweep();
@@ -70,82 +65,25 @@ export async function runBatch(wishes: JobWishes, reranker: Reranker, options: B
     await writeManifest(storage, { job: job.spec, shards: job.shards, complete: false });
   }
   const mine = job.shards.filter(({ index }) => options.only === undefined || index % options.only.count === options.only.index);
-  if (options.planOnly) return { ...resultOf(job, options, [], 0), complete: false };
+  if (options.planOnly) return { ...resultOf(job, options, [], 0), complete: false, computedOn: [] };
   const made = await makeParts(mine, job, reranker, storage, options);
   const parts = await allParts(job, storage);
   if (parts) await complete(job, parts, storage, folder, options);
-  return { ...resultOf(job, options, made, mine.length - made.length), complete: parts !== undefined };
+  const computedOn = totalsOf(parts ?? []).computedOn;
+  return { ...resultOf(job, options, made, mine.length - made.length), complete: parts !== undefined, computedOn };
 }
 
-function resultOf(job: PreparedJob, options: BatchOptions, made: readonly PartRecord[], skipped: number): Omit<BatchResult, "complete"> {
+function resultOf(
+  job: PreparedJob,
+  options: BatchOptions,
+  made: readonly PartRecord[],
+  skipped: number,
+): Omit<BatchResult, "complete" | "computedOn"> {
   return { key: job.spec.key, output: options.output, shards: job.shards.length, made: made.length, skipped, work: totalsOf(made) };
 }
 
 function manifestName(output: string): string {
   return `${basename(output)}.manifest.json`;
-}
-
-/** An output must never be one of the inputs, nor be found by the pattern that names them. */
-async function throwIfInput(output: string, folder: string, { spec }: PreparedJob): Promise<void> {
-  const { input } = spec;
-  const inputs = input.kind === "table" ? input.files : [input.run, ...input.corpus, ...input.queries];
-  const real = (path: string) => realpath(path).catch(() => resolve(path));
-  const places = new Set(await Promise.all([output, folder].map(real)));
-  for (const path of inputs) {
-    const file = await real(path);
-    if (!places.has(file) && !places.has(dirname(file))) continue;
-    throw new RerankerError("IO", `The output ${output} would lie over its input ${path}. Name another output`);
-  }
-}
-
-async function claimOutput(
-  before: Manifest | undefined,
-  job: PreparedJob,
-  { output, isFile, force, resume, only }: BatchOptions,
-  storage: Storage,
-  folder: string,
-): Promise<void> {
-  if (force) {
-    if (only !== undefined) throw new RangeError("--force with --shard would remove the parts of the others: remove the output first");
-    if (before) await removeParts(before, storage, folder);
-    return;
-  }
-  // What another job left before its first part was whole is in nobody's way.
-  const isEmpty =
-    before !== undefined && !before.complete && only === undefined && (await findAny(before.job, before.shards, storage)) === undefined;
-  if (before && !isEmpty) {
-    throwIfOther(before, job, output);
-    // Tasks of an array share the folder; each looks at its own parts only.
-    const mine = only ? job.shards.filter(({ index }) => index % only.count === only.index) : job.shards;
-    const found = resume || (before.complete && only !== undefined) ? undefined : await findAny(job.spec, mine, storage);
-    if (!resume && (found !== undefined || (only === undefined && before.complete))) {
-      throw new RerankerError("IO", `${output} has parts of this job already: --resume keeps them and goes on, --force begins anew`);
-    }
-    return;
-  }
-  if (before) return;
-  const stats = await stat(output).catch(() => undefined);
-  if (isFile && stats)
-    throw new RerankerError("IO", `${output} exists and no manifest says what made it. Name another output, or remove it`);
-  if (!isFile && stats && !stats.isDirectory())
-    throw new RerankerError("IO", `${output} is a file; name a folder, or a file that ends in .jsonl, .parquet or .run`);
-}
-
-async function findAny(spec: JobSpec, shards: readonly Shard[], storage: Storage): Promise<PartRecord | undefined> {
-  for (const shard of shards) {
-    const part = await findPart(spec, shard, storage);
-    if (part) return part;
-  }
-  return undefined;
-}
-
-async function removeParts(before: Manifest, storage: Storage, folder: string): Promise<void> {
-  for (const { index } of before.shards) {
-    await storage.remove(partName(index, before.job.format));
-    await storage.remove(recordName(index));
-  }
-  await storage.remove(MANIFEST);
-  await rmdir(join(folder, "_parts")).catch(() => undefined);
 }
 
 async function makeParts(

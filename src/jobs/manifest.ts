@@ -26,6 +26,8 @@ export interface Totals {
   readonly bytes: number;
   /** Sum over parts, which may have been made at the same time. */
   readonly seconds: number;
+  /** Devices, and for CPUs their instruction sets, that computed parts. Several may differ in the third digit of quantized models. */
+  readonly computedOn: readonly string[];
 }
 
 export async function readManifest(storage: Storage, name = MANIFEST): Promise<Manifest | undefined> {
@@ -79,5 +81,6 @@ export function totalsOf(parts: readonly PartRecord[]): Totals {
     truncatedPairs: sum("truncatedPairs"),
     bytes: sum("bytes"),
     seconds: sum("seconds"),
+    computedOn: [...new Set(parts.map(({ device, isa }) => (isa === null ? device : `${device} ${isa}`)))].sort(),
   };
 }
