@@ -84,12 +84,16 @@ const worker = (queue) => ["worker", ...model, "--threads", "1", "--drain", "--q
 try {
   console.log(`${pairs} pairs, ${cpus()[0]?.model.trim()}, ${availableParallelism()} cores, load ${loadavg()[0]?.toFixed(1)}\n`);
   const single = await measure([["batch", at("pairs.jsonl"), ...model, "--threads", "1", "-o", at("single"), "-q"]]);
-  console.log("| workers | seconds | speed-up | of the ideal | CPU seconds | of one process's |\n|---|---|---|---|---|---|");
-  const row = (name, { wall, cpu }, ideal) =>
+  // A worker without work: what starting one costs.
+  const none = await measure([worker("nothing")]);
+  console.log(
+    "| workers | seconds | speed-up | of the ideal | CPU seconds | without start-ups, of one process's |\n|---|---|---|---|---|---|",
+  );
+  const row = (name, { wall, cpu }, ideal, starts) =>
     console.log(
-      `| ${name} | ${wall.toFixed(1)} | ${(single.wall / wall).toFixed(2)} | ${((100 * single.wall) / wall / ideal).toFixed(0)} % | ${cpu.toFixed(1)} | ${((100 * cpu) / single.cpu).toFixed(0)} % |`,
+      `| ${name} | ${wall.toFixed(1)} | ${(single.wall / wall).toFixed(2)} | ${((100 * single.wall) / wall / ideal).toFixed(0)} % | ${cpu.toFixed(1)} | ${((100 * (cpu - starts * none.cpu)) / (single.cpu - none.cpu)).toFixed(0)} % |`,
     );
-  row("one process, no queue", single, 1);
+  row("one process, no queue", single, 1, 1);
   for (const count of values.workers.split(",").map(Number)) {
     run(
       "enqueue",
@@ -103,7 +107,7 @@ try {
       String(Math.ceil(pairs / (count * 8))),
       "-q",
     );
-    row(count, await measure(Array.from({ length: count }, () => worker(`w${count}`))), Math.min(count, availableParallelism()));
+    row(count, await measure(Array.from({ length: count }, () => worker(`w${count}`))), Math.min(count, availableParallelism()), count);
   }
 
   // Parts that are there already cost the queue and the look at what is there, and nothing else.
@@ -115,10 +119,9 @@ try {
   const beforeEnqueue = performance.now();
   run("enqueue", ...small, "--queue", "small", "--resume", "-q");
   const enqueued = performance.now() - beforeEnqueue;
-  const none = await measure([worker("nothing")]);
   const skipped = await measure([worker("small")]);
   console.log(
-    `\n${parts} parts that were done: ${(((skipped.wall - none.wall) * 1000) / parts).toFixed(1)} ms a part by one worker (${(((skipped.cpu - none.cpu) * 1000) / parts).toFixed(1)} ms CPU); enqueued in ${(enqueued / 1000).toFixed(1)} s`,
+    `\n${parts} parts that were done: ${(((skipped.wall - none.wall) * 1000) / parts).toFixed(1)} ms a part by one worker (${(((skipped.cpu - none.cpu) * 1000) / parts).toFixed(1)} ms CPU); enqueued in ${(enqueued / 1000).toFixed(1)} s; a worker starts in ${none.wall.toFixed(1)} s (${none.cpu.toFixed(1)} s CPU)`,
   );
 } finally {
   redis.kill("SIGKILL");
