@@ -55,7 +55,10 @@ function tooLate(stage: Stage, timeoutMs: number): HttpError {
 export function within<T>(signal: AbortSignal, promise: Promise<T>): Promise<T> {
   return new Promise((resolve, reject) => {
     const onAbort = () => reject(signal.reason);
-    if (signal.aborted) return onAbort();
+    if (signal.aborted) {
+      promise.catch(() => {}); // nobody waits for it, and an unhandled rejection would end the process
+      return onAbort();
+    }
     signal.addEventListener("abort", onAbort, { once: true });
     promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
   });

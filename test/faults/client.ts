@@ -47,13 +47,13 @@ export function post(url: string, body: string, agent: Agent, leaving?: Leaving)
 
 /** As post(), coming again when the server is full, as it asks. */
 export async function postPatiently(url: string, body: string, agent: Agent): Promise<{ status: number; text: string }> {
-  for (let tries = 0; tries < 100; tries++) {
+  for (let tries = 0; tries < 2000; tries++) {
     const outcome = await post(url, body, agent);
     if (outcome.kind === "left") throw new Error("nobody left");
     if (outcome.status !== 429) return outcome;
     await wait(outcome.retryMs);
   }
-  throw new Error("refused a hundred times");
+  throw new Error("refused two thousand times");
 }
 
 /** Metrics by name, summed over their labels. */
