@@ -265,6 +265,8 @@ describe.skipIf(process.platform === "win32")("server under faults", () => {
     const idle = Array.from({ length: 200 }, () => connect(Number(port), hostname).on("error", () => {}));
     await wait(500);
     for (const socket of idle) socket.destroy();
+    const isThere = () => fetch(`${server.url}/healthz/live`).then(({ status }) => status, () => undefined); // biome-ignore format: one line
+    await expect.poll(isThere, { timeout: 20_000 }).toBe(200);
     await expectRight(server, 1);
     expect(await server.stop()).toEqual({ code: 0, signal: null });
   });
