@@ -15,20 +15,25 @@ namespace {
 // Shutting down is safe because the engine's thread is joined before the thread-safe function it calls can go: at
 // close(), at collection, and at the end of the environment by a hook that is added after (so runs before) its own.
 class Model : public Napi::ObjectWrap<Model> {
+    // A method whose C++ exceptions become JavaScript's.
+    template <Napi::Value (Model::*method)(const Napi::CallbackInfo &)> Napi::Value safe(const Napi::CallbackInfo & call) {
+        return guarded(call.Env(), [&] { return (this->*method)(call); });
+    }
+
 public:
     static Napi::Function define(Napi::Env env) {
         return DefineClass(env, "NativeModel", {
             InstanceAccessor<&Model::info>("info"),
-            InstanceMethod<&Model::encode>("encode"),
-            InstanceMethod<&Model::encode_pair>("encodePair"),
-            InstanceMethod<&Model::encode_async>("encodeAsync"),
-            InstanceMethod<&Model::encode_pair_async>("encodePairAsync"),
-            InstanceMethod<&Model::measure>("measure"),
-            InstanceMethod<&Model::texts>("texts"),
-            InstanceMethod<&Model::ranked>("ranked"),
-            InstanceMethod<&Model::score>("score"),
-            InstanceMethod<&Model::stats>("stats"),
-            InstanceMethod<&Model::close>("close"),
+            InstanceMethod<&Model::safe<&Model::encode>>("encode"),
+            InstanceMethod<&Model::safe<&Model::encode_pair>>("encodePair"),
+            InstanceMethod<&Model::safe<&Model::encode_async>>("encodeAsync"),
+            InstanceMethod<&Model::safe<&Model::encode_pair_async>>("encodePairAsync"),
+            InstanceMethod<&Model::safe<&Model::measure>>("measure"),
+            InstanceMethod<&Model::safe<&Model::texts>>("texts"),
+            InstanceMethod<&Model::safe<&Model::ranked>>("ranked"),
+            InstanceMethod<&Model::safe<&Model::score>>("score"),
+            InstanceMethod<&Model::safe<&Model::stats>>("stats"),
+            InstanceMethod<&Model::safe<&Model::close>>("close"),
         });
     }
 
@@ -124,7 +129,7 @@ private:
     }
 
     Napi::Value encode(const Napi::CallbackInfo & call) {
-        return guarded(call.Env(), [&] { return ids_to_js(call.Env(), engine(call.Env()).tokenizer().encode(text(call[0]), {call[1].ToBoolean(), SIZE_MAX})); });
+        return ids_to_js(call.Env(), engine(call.Env()).tokenizer().encode(text(call[0]), {call[1].ToBoolean(), SIZE_MAX}));
     }
 
     static Napi::Object to_js(Napi::Env env, const EncodedPair & pair) {
@@ -142,10 +147,8 @@ private:
 
     Napi::Value encode_pair(const Napi::CallbackInfo & call) {
         const Napi::Env env = call.Env();
-        return guarded(env, [&] {
-            const auto spec = call[2].As<Napi::Object>();
-            return to_js(env, engine(env).encode(text(call[0]), text(call[1]), length_limits(spec), boolean(spec, "parseSpecial")));
-        });
+        const auto spec = call[2].As<Napi::Object>();
+        return to_js(env, engine(env).encode(text(call[0]), text(call[1]), length_limits(spec), boolean(spec, "parseSpecial")));
     }
 
     // The same off the JS thread. They keep the engine, and so hold its end.

@@ -18,14 +18,18 @@ public:
 private:
     // Whole texts.
     Napi::Value add(const Napi::CallbackInfo & call) {
-        for (std::string & text : texts(call[0])) texts_.push_back(std::move(text));
-        return call.Env().Undefined();
+        return guarded(call.Env(), [&] {
+            for (std::string & text : texts(call[0])) texts_.push_back(std::move(text));
+            return call.Env().Undefined();
+        });
     }
     // What the last text goes on with.
     Napi::Value append(const Napi::CallbackInfo & call) {
-        if (texts_.empty()) texts_.emplace_back();
-        texts_.back() += text(call[0]);
-        return call.Env().Undefined();
+        return guarded(call.Env(), [&] {
+            if (texts_.empty()) texts_.emplace_back();
+            texts_.back() += text(call[0]);
+            return call.Env().Undefined();
+        });
     }
 
     std::vector<std::string> texts_;
