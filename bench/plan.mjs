@@ -8,6 +8,14 @@ export const ENGINES = {
   "ours-f32": { title: "ours F32", module: "ours", file: "F32", arithmetic: "f32", families: ["encoder"] },
   "ours-f16": { title: "ours F16", module: "ours", file: "F16", arithmetic: "f32", families: ["encoder"] },
   "ours-q8_0": { title: "ours Q8_0", module: "ours", file: "Q8_0", arithmetic: "int8", families: ["encoder", "decoder"] },
+  "ours-fast": {
+    title: 'ours Q8_0, "fast"',
+    module: "ours",
+    file: "Q8_0",
+    arithmetic: "int8",
+    families: ["encoder", "decoder"],
+    weightMode: "fast",
+  },
   "ours-rows": { title: "ours row-int8", module: "ours", file: "F16", arithmetic: "int8", families: ["encoder"], weightMode: "row-int8" },
   "ours-rows-q8_0": {
     title: "ours row-int8 (from Q8_0)",
