@@ -126,6 +126,7 @@ async function rerank(server: McpServer, settings: ToolSettings, input: RerankIn
   const read = input.files ? await readTextFiles(roots, input.files, context.mcpReq.signal) : undefined;
   const items: readonly TextFile[] = read?.files ?? (input.documents ?? []).map((text) => ({ name: "", text }));
   const reranker = await settings.lazy.get();
+  const progress = progressOf(context);
   const results = await reranker.rerank(input.query, items, {
     normalize: true,
     overflow: "chunk",
@@ -133,8 +134,9 @@ async function rerank(server: McpServer, settings: ToolSettings, input: RerankIn
     topN: input.topN ?? 10,
     minScore: input.minScore,
     signal: context.mcpReq.signal,
-    onProgress: progressOf(context),
+    onProgress: progress.onProgress,
   });
+  await progress.sent();
   const warnings = warningsOf(results);
   return {
     structured: {
@@ -195,10 +197,12 @@ async function score(
 ): Promise<Output> {
   const reranker = await settings.lazy.get();
   const { topN: _, minScore: __, overflow: ___, maxChunks: ____, chunkOverlap: _____, cascade: ______, ...options } = settings.options;
+  const progress = progressOf(context);
   const scores = await reranker.computeScore(
     pairs.map(({ query, document }) => [query, document] as const),
-    { normalize: true, ...options, signal: context.mcpReq.signal, onProgress: progressOf(context) },
+    { normalize: true, ...options, signal: context.mcpReq.signal, onProgress: progress.onProgress },
   );
+  await progress.sent();
   return { structured: { model: reranker.model.name ?? settings.lazy.name, scores } };
 }
 
@@ -210,17 +214,26 @@ async function models({ lazy }: ToolSettings): Promise<Output> {
   };
 }
 
+interface Progressing {
+  readonly onProgress: ((progress: Progress) => void) | undefined;
+  /** Resolves when all was sent: what comes after the answer is lost. */
+  sent(): Promise<unknown>;
+}
+
 /** Tells of progress, where the client asked to hear of it. */
-function progressOf({ mcpReq }: ServerContext): ((progress: Progress) => void) | undefined {
+function progressOf({ mcpReq }: ServerContext): Progressing {
   const progressToken = mcpReq._meta?.progressToken;
-  if (progressToken === undefined) return undefined;
-  let last = 0;
-  return ({ done, total }) => {
+  if (progressToken === undefined) return { onProgress: undefined, sent: async () => {} };
+  let last = Number.NEGATIVE_INFINITY;
+  let sending: Promise<unknown> = Promise.resolve();
+  const onProgress = ({ done, total }: Progress) => {
     if (done < total && performance.now() - last < PROGRESS_MS) return;
     last = performance.now();
+    const params = { progressToken, progress: done, total };
     // A client that has gone is no reason to fail: the call ends by its signal.
-    mcpReq.notify({ method: "notifications/progress", params: { progressToken, progress: done, total } }).catch(() => {});
+    sending = Promise.all([sending, mcpReq.notify({ method: "notifications/progress", params }).catch(() => {})]);
   };
+  return { onProgress, sent: () => sending };
 }
 
 /** Mistakes that the caller can mend are answers; anything else too, as the error's own words: there is nobody else to hear it. */

@@ -116,13 +116,20 @@ describe.skipIf(why)("bge-reranker mcp", () => {
       for (const { outputSchema } of tools) expect(outputSchema).toMatchObject({ type: "object" });
     });
 
-    it("ranks texts, as structure and as text, with progress", async () => {
+    it("tells of progress", async () => {
       const progress: number[] = [];
+      const documents = Array.from({ length: 200 }, (_each, i) => `${"panda bear ".repeat(30)}${i}`);
+      const call = { name: "rerank", arguments: { query: "panda", documents, topN: 1 } };
+      await client.callTool(call, { onprogress: (each) => progress.push(each.progress) });
+      // The last may come with the answer, and clients drop what they hear then.
+      expect(progress.length).toBeGreaterThan(0);
+      expect(progress).toEqual([...progress].sort((a, b) => a - b));
+      expect(progress.at(-1)).toBeLessThanOrEqual(200);
+    });
+
+    it("ranks texts, as structure and as text", async () => {
       const documents = ["hi", "The giant panda is a bear.", "Bread keeps in a bag."];
-      const result = await client.callTool(
-        { name: "rerank", arguments: { query: "what is a panda?", documents, topN: 2 } },
-        { onprogress: (each) => progress.push(each.progress) },
-      );
+      const result = await client.callTool({ name: "rerank", arguments: { query: "what is a panda?", documents, topN: 2 } });
       const { results } = result.structuredContent as Ranked;
       expect(results).toHaveLength(2);
       expect(results[0]).toMatchObject({ index: 1, excerpt: documents[1], start: 0, truncated: false });
@@ -131,7 +138,6 @@ describe.skipIf(why)("bge-reranker mcp", () => {
         type: "text",
         text: JSON.stringify(result.structuredContent),
       });
-      expect(progress.at(-1)).toBe(3);
     });
 
     it("ranks files of a folder and quotes the passage that fits", async () => {
