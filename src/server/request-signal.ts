@@ -51,15 +51,12 @@ function tooLate(stage: Stage, timeoutMs: number): HttpError {
   }
 }
 
-/** Waits for a promise no longer than the signal allows. The promise goes on. */
+/** Waits for a promise no longer than the signal allows. The promise goes on; if it fails later, nobody hears of it. */
 export function within<T>(signal: AbortSignal, promise: Promise<T>): Promise<T> {
   return new Promise((resolve, reject) => {
     const onAbort = () => reject(signal.reason);
-    if (signal.aborted) {
-      promise.catch(() => {}); // nobody waits for it, and an unhandled rejection would end the process
-      return onAbort();
-    }
     signal.addEventListener("abort", onAbort, { once: true });
     promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
+    if (signal.aborted) onAbort();
   });
 }

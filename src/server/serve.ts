@@ -57,7 +57,7 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
 
 async function createServer(handler: Handler, requestTimeoutMs: number): Promise<HttpServer> {
   const { createAdaptorServer } = await import("@hono/node-server");
-  return createAdaptorServer({
+  const http = createAdaptorServer({
     fetch: handler,
     overrideGlobalObjects: false,
     serverOptions: {
@@ -67,6 +67,17 @@ async function createServer(handler: Handler, requestTimeoutMs: number): Promise
       connectionsCheckingInterval: 1000,
     },
   }) as HttpServer;
+  http.prependListener("request", surviveErrors);
+  return http;
+}
+
+/**
+ * A connection that breaks makes its request emit an error, once the adapter may have stopped listening: nobody's to hear, but
+ * unheard it would end the process. The request's signal tells.
+ */
+function surviveErrors(request: IncomingMessage, response: ServerResponse): void {
+  request.on("error", () => {});
+  response.on("error", () => {});
 }
 
 function listen(http: HttpServer, port: number, host: string): Promise<void> {
@@ -100,6 +111,7 @@ function urlOf({ address, family, port }: AddressInfo, host: string): string {
 export function toNodeHandler(handler: Handler): (request: IncomingMessage, response: ServerResponse) => Promise<void> {
   let listener: Promise<(request: IncomingMessage, response: ServerResponse) => unknown> | undefined;
   return async (request, response) => {
+    surviveErrors(request, response);
     listener ??= import("@hono/node-server").then(({ getRequestListener }) =>
       getRequestListener(handler, { overrideGlobalObjects: false }),
     );
