@@ -1,11 +1,10 @@
 // Where the addon may lie, and which one this machine takes.
 import { existsSync, lstatSync, type Stats } from "node:fs";
 import path from "node:path";
-import { fileURLToPath } from "node:url";
 import { userCacheFolder } from "../files/cache-folder.js";
+import { packageRoot } from "./own-folder.js";
 
-/** Folder of this package, in a checkout or installed. */
-export const packageRoot = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..", "..");
+export { packageRoot };
 
 /** What the prebuilt addons and the prebuilt ggml libraries for Linux need. */
 export const MINIMUM_GLIBC = "2.34";

@@ -1,10 +1,9 @@
 // Finds the prebuilt ggml libraries of the @node-llama-cpp packages on disk. Their packages export only ".", so the
 // folder is reached from there; file names carry version and variant, so they are matched, not spelled.
 import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import path from "node:path";
-import { fileURLToPath } from "node:url";
 import { RerankerError } from "../errors.js";
+import { ownFile, requireFrom } from "./own-folder.js";
 
 const systems: Partial<Record<NodeJS.Platform, string>> = { linux: "linux", darwin: "mac", win32: "win" };
 const extensions: Partial<Record<NodeJS.Platform, readonly string[]>> = { linux: [".so"], darwin: [".dylib", ".so"], win32: [".dll"] };
@@ -41,11 +40,11 @@ export function onDisk(file: string): string {
  * script sees it; never from the current directory, which may be anybody's.
  */
 export function librariesOf(packageName: string): string | undefined {
-  const bases = [fileURLToPath(import.meta.url)];
+  const bases = ownFile === undefined ? [] : [ownFile];
   if (process.argv[1] && path.isAbsolute(process.argv[1])) bases.push(process.argv[1]);
   for (const base of bases) {
     try {
-      const main = createRequire(base).resolve(packageName);
+      const main = requireFrom(base).resolve(packageName);
       const bins = onDisk(path.join(path.dirname(main), "..", "bins"));
       const first = readdirSync(bins, { withFileTypes: true }).find((entry) => entry.isDirectory());
       if (first) return path.join(bins, first.name);

@@ -1,12 +1,15 @@
 // Finds and loads the addon and the prebuilt ggml libraries it runs on. The types here are the edge between
 // TypeScript and native/binding/: change both together.
-import { existsSync, readFileSync } from "node:fs";
-import { createRequire } from "node:module";
+import { existsSync } from "node:fs";
 import path from "node:path";
 import { RerankerError, type RerankerErrorCode } from "../errors.js";
-import { localAddon, ownCachedAddon, packageRoot, prebuiltAddon, whyNotPrebuilt } from "./addon-files.js";
+import { localAddon, ownCachedAddon, prebuiltAddon, whyNotPrebuilt } from "./addon-files.js";
 import { findGgml, type GgmlLibraries, modulesIn, onDisk } from "./ggml-libraries.js";
 import { canIsolate, inPlace, type Placement, privateCopies, privateRoots } from "./isolate.js";
+import { ownFile, requireFrom, throwIfBundled } from "./own-folder.js";
+import { ggmlPrebuilt, ggmlVersion, packageVersion } from "./versions.js";
+
+export { ggmlPrebuilt, packageVersion } from "./versions.js";
 
 /** A ggml tensor type by its own name in capitals: F32, F16, BF16, Q8_0, Q4_K ... */
 export type TensorType = string;
@@ -300,17 +303,6 @@ export interface NativeAddon {
   loadModel(ggufPath: string, spec: ModelSpec): Promise<NativeModel>;
 }
 
-const manifest = JSON.parse(readFileSync(path.join(packageRoot, "package.json"), "utf8")) as {
-  readonly version: string;
-  readonly ggml: { readonly version: string; readonly prebuilt: string };
-};
-
-/** Version of the packages that carry ggml. */
-export const ggmlPrebuilt = manifest.ggml.prebuilt;
-
-/** Version of this package. */
-export const packageVersion = manifest.version;
-
 interface Loaded {
   readonly addon: NativeAddon;
   readonly folder: string | undefined;
@@ -320,13 +312,14 @@ interface Loaded {
 let loaded: Loaded | undefined;
 
 function requireAddon(): NativeAddon {
+  throwIfBundled();
   const remedy = "Run `npx bge-reranker build` to compile one on this machine (in a checkout: npm run build).";
   const found = findAddon(remedy);
   if (!found) {
     throw new RerankerError("ADDON_NOT_FOUND", `This package has no prebuilt addon for ${process.platform}-${process.arch}. ${remedy}`);
   }
   try {
-    return createRequire(import.meta.url)(found) as NativeAddon;
+    return requireFrom(ownFile ?? found)(found) as NativeAddon;
   } catch (cause) {
     const unfit = whyNotPrebuilt();
     const why = unfit ? `the prebuilt files do not run here: ${unfit}` : (cause as Error).message;
@@ -338,7 +331,7 @@ function requireAddon(): NativeAddon {
 function findAddon(remedy: string): string | undefined {
   if (existsSync(onDisk(localAddon))) return onDisk(localAddon);
   try {
-    return ownCachedAddon(manifest.version) ?? [onDisk(prebuiltAddon)].find((file) => existsSync(file));
+    return ownCachedAddon(packageVersion) ?? [onDisk(prebuiltAddon)].find((file) => existsSync(file));
   } catch (cause) {
     throw new RerankerError("ADDON_NOT_FOUND", `${(cause as Error).message} ${remedy}`, { cause });
   }
@@ -349,7 +342,7 @@ function findAddon(remedy: string): string | undefined {
  * Private even when nobody else has ggml, since who comes later would run on our version of it.
  */
 function openGgml(addon: NativeAddon, libraries: GgmlLibraries): Placement {
-  const { version } = manifest.ggml;
+  const version = ggmlVersion;
   const open = (placement: Placement) => {
     addon.open({ base: placement.base, ggml: placement.ggml, version });
     return placement;
@@ -406,10 +399,10 @@ export function loadNative(): NativeAddon {
   const addon = requireAddon();
   try {
     if (addon.builtin) {
-      addon.open({ base: "", ggml: "", version: manifest.ggml.version });
+      addon.open({ base: "", ggml: "", version: ggmlVersion });
       loaded = { addon, folder: undefined, placement: undefined };
     } else {
-      const libraries = findGgml(manifest.ggml.prebuilt);
+      const libraries = findGgml(ggmlPrebuilt);
       const placement = openGgml(addon, libraries);
       if (!addon.devices().some((d) => d.kind === "cpu")) loadCpuModule(addon, libraries.folder, placement);
       loaded = { addon, folder: libraries.folder, placement };

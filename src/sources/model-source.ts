@@ -2,8 +2,8 @@
 import { createHash } from "node:crypto";
 import { mkdir, readdir, realpath, rm, stat } from "node:fs/promises";
 import { basename, dirname, join, sep } from "node:path";
-import { fileURLToPath } from "node:url";
 import { packageVersion } from "../addon/native.js";
+import { packageRoot, throwIfBundled } from "../addon/own-folder.js";
 import * as is from "../checks.js";
 import type { ArrivingWeights } from "../convert/weight-file.js";
 import { RerankerError } from "../errors.js";
@@ -120,10 +120,11 @@ function hubOptions({ revision, refresh, signal, onProgress }: FindOptions & { r
 }
 
 /** The model that comes with this package. */
-export const embeddedModelPath = fileURLToPath(new URL("../../models/default.gguf", import.meta.url));
+export const embeddedModelPath = join(packageRoot, "models", "default.gguf");
 
 async function embeddedModel(options: SourceOptions): Promise<string> {
   if ((await kindOf(embeddedModelPath)) === "file") return ggufFile(embeddedModelPath, options);
+  throwIfBundled();
   throw new RerankerError(
     "MODEL_NOT_FOUND",
     "This build has no embedded default model (models/default.gguf). Name a model: a .gguf file, a checkpoint folder or a Hugging Face id",

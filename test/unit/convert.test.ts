@@ -1,6 +1,9 @@
 // Whole conversions of the golden checkpoints, and what is in the files.
+
+import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { readdir, readFile, stat, writeFile } from "node:fs/promises";
+import { readdirSync } from "node:fs";
+import { readdir, readFile, stat, symlink, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { type GgufHeader, loadNative } from "../../src/addon/native.js";
@@ -46,6 +49,39 @@ async function sourceFloats(name: string, tensor: string): Promise<Float32Array>
   const tensors = await readTestTensors(join(GOLDEN, name, "model.safetensors"));
   return new Float32Array((tensors[tensor]?.bytes ?? new Uint8Array()).slice().buffer);
 }
+
+describe("the output", () => {
+  it("is never a file that is read to make it", async () => {
+    const source = await copyGolden("bert-reranker");
+    const before = await readFile(join(source, "model.safetensors"));
+    const link = join(await temporaryFolder(), "link.gguf");
+    await symlink(join(source, "model.safetensors"), link);
+    for (const output of [join(source, "model.safetensors"), join(source, "config.json"), link])
+      await expect(convert(source, { output, overwrite: true })).rejects.toMatchObject({
+        code: "IO",
+        message: expect.stringContaining("is read to make it"),
+      });
+    expect(await readFile(join(source, "model.safetensors"))).toEqual(before);
+    const file = join(await temporaryFolder(), "model.gguf");
+    await convert(source, { output: file, outtype: "f32" });
+    await expect(quantize(file, file, "q8_0", { overwrite: true })).rejects.toMatchObject({ code: "IO" });
+  });
+
+  it("sweeps what a killed process left, and nothing of one that lives", async () => {
+    const source = await copyGolden("bert-reranker");
+    const folder = await temporaryFolder();
+    const killed = spawnSync(process.execPath, ["-e", ""]).pid;
+    let tag = "";
+    await convert(source, { output: join(folder, "a.gguf"), onProgress: () => { tag ||= readdirSync(folder).find((name) => name.endsWith(".tmp")) ?? ""; } }); // biome-ignore format: one line
+    expect(tag).toMatch(/^\.a\.gguf\.\d+-[0-9a-f]{8}\.[0-9a-f]{12}\.tmp$/);
+    const mine = tag.replace(/^\.a/, ".b");
+    const theirs = tag.replace(/^\.a/, ".c").replace(/\.\d+-/, `.${killed}-`);
+    const elsewhere = theirs.replace(/-[0-9a-f]{8}\./, "-00000000.");
+    for (const name of [mine, theirs, elsewhere]) await writeFile(join(folder, name), "");
+    await convert(source, { output: join(folder, "d.gguf") });
+    expect((await readdir(folder)).sort()).toEqual([mine, elsewhere, "a.gguf", "d.gguf"].sort());
+  });
+});
 
 describe("convert", () => {
   it.each(GOLDEN_NAMES)("%s to F32 says what it is", async (name) => {
