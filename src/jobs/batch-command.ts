@@ -71,7 +71,7 @@ function explain({ output, shards, made, skipped, complete, work, computedOn }: 
           `${number(work.rows)} rows, ${number(work.pairs)} pairs${same > 0 ? ` (${number(same)} equal to another)` : ""} in ${seconds.toFixed(1)} s: ${describeRate(work.computedPairs, work.tokens, seconds)}`,
         ]
       : []),
-    ...(computedOn.length > 1 ? [`computed on ${computedOn.join(", ")}: scores of quantized models may differ in the third digit`] : []),
+    ...(computedOn.length > 1 ? [`computed on ${computedOn.join(", ")}: scores of quantized models may differ by hundredths`] : []),
     ...(work.truncatedPairs > 0 ? [`${number(work.truncatedPairs)} pairs were cut to fit`] : []),
   ];
   return `${lines.join("\n")}\n`;

@@ -26,7 +26,7 @@ export interface Totals {
   readonly bytes: number;
   /** Sum over parts, which may have been made at the same time. */
   readonly seconds: number;
-  /** Devices, and for CPUs their instruction sets, that computed parts. Several may differ in the third digit of quantized models. */
+  /** Devices, and for CPUs their instruction sets, that computed parts. Scores of quantized models differ by hundredths between some. */
   readonly computedOn: readonly string[];
 }
 

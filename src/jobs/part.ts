@@ -20,7 +20,7 @@ export interface PartRecord extends Readonly<Work> {
   readonly sha256: string;
   readonly seconds: number;
   readonly device: string;
-  /** Instruction set of the CPU kernels: scores of quantized models differ in the third digit between some. */
+  /** Instruction set of the CPU kernels: scores of quantized models differ by hundredths between some. */
   readonly isa: string | null;
   readonly version: string;
 }
