@@ -78,8 +78,8 @@ function longestPart(text: string, side: "left" | "right", fits: (part: string) 
   return part(fitting);
 }
 
-export function encodeOptionsOf({ maxLength, queryMaxLength, prompt, parseSpecialTokens }: RerankOptions) {
-  return { maxLength, queryMaxLength, prompt, parseSpecialTokens };
+export function encodeOptionsOf({ maxLength, queryMaxLength, truncation, prompt, instruction, parseSpecialTokens }: RerankOptions) {
+  return { maxLength, queryMaxLength, truncation, prompt, instruction, parseSpecialTokens };
 }
 
 function pacer(signal: AbortSignal): <T>(work: () => T) => Promise<T> {

@@ -171,11 +171,11 @@ async function checkCase(each: GivenCase, reranker: Reranker, options: VerifyOpt
     found.skipped.push({ id: each.id, why });
     return;
   }
-  const { maxLength, queryMaxLength, prompt } = each.call;
+  const { maxLength, queryMaxLength, prompt, instruction } = each.call;
+  const lengths = { maxLength, queryMaxLength, prompt, instruction };
   for (const [i, pair] of each.pairs.entries()) {
-    if (each.inputIds) found.checks.push(compareTokens(each.id, pair, each.inputIds, reranker, { maxLength, queryMaxLength, prompt }));
-    else if (each.counts)
-      found.checks.push(compareCount(each.id, pair, each.counts[i] ?? 0, reranker, { maxLength, queryMaxLength, prompt }));
+    if (each.inputIds) found.checks.push(compareTokens(each.id, pair, each.inputIds, reranker, lengths));
+    else if (each.counts) found.checks.push(compareCount(each.id, pair, each.counts[i] ?? 0, reranker, lengths));
   }
   if (!each.scores) return;
   const got = await reranker.computeScore([...each.pairs], { ...each.call, normalize: false, signal: options.signal });
@@ -184,7 +184,7 @@ async function checkCase(each: GivenCase, reranker: Reranker, options: VerifyOpt
 
 // --- comparing
 
-type Lengths = Pick<ScoreOptions, "maxLength" | "queryMaxLength" | "prompt">;
+type Lengths = Pick<ScoreOptions, "maxLength" | "queryMaxLength" | "prompt" | "instruction">;
 
 function encode(reranker: Reranker, [query, document]: Pair, options: Lengths): Int32Array {
   // An option of another class is an error even as undefined's neighbour, so only what is set is given.
