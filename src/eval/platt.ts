@@ -17,7 +17,7 @@ export function fitPlatt(examples: readonly LabelledLogit[]): Extract<Calibratio
   const otherCount = examples.length - relevantCount;
   const high = (relevantCount + 1) / (relevantCount + 2);
   const low = 1 / (otherCount + 2);
-  const scale = Math.max(1, ...examples.map(({ logit }) => Math.abs(logit)));
+  const scale = examples.reduce((most, { logit }) => Math.max(most, Math.abs(logit)), 1);
   const points = examples.map(({ logit, relevant }) => ({ x: logit / scale, target: relevant ? high : low }));
   const fit = minimize(points, Math.log((relevantCount + 1) / (otherCount + 1)));
   if (fit.slope > 0) return { kind: "platt", slope: fit.slope / scale, intercept: fit.intercept };

@@ -67,6 +67,11 @@ describe("fitCalibration", () => {
     expect(fitCalibration(mixed, { precision: 0.5 }).threshold).toMatchObject({ logit: 0, precision: 0.5, recall: 1, pairs: 4 });
   });
 
+  it("takes as many pairs as there are", () => {
+    const many = Array.from({ length: 300_000 }, (_, i) => example((i % 1000) / 100, i % 1000 > 500));
+    for (const method of ["platt", "isotonic"] as const) expect(fitCalibration(many, { method }).threshold?.logit).toBeGreaterThan(4);
+  });
+
   it("never falls: scores that are the wrong way round say nothing", () => {
     const reversed = [example(2, false), example(1, false), example(-1, true), example(-2, true)];
     for (const method of ["platt", "isotonic"] as const) {
