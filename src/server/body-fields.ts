@@ -33,7 +33,10 @@ const COMMON = {
   normalize: flag("Scores are 0 to 1, the sigmoid of the logits."),
   use_activation: flag("As `normalize` (vLLM)."),
   truncate: any({ description: 'false or "NONE": refuse texts that are too long instead of cutting them.', type: ["boolean", "string"] }),
-  truncation: any({ description: "As `truncate` (Voyage).", type: ["boolean", "string"] }),
+  truncation: any({
+    description: "As `truncate` (Voyage); or the rule that cuts a pair, only_second or longest_first, as in the library.",
+    type: ["boolean", "string"],
+  }),
   truncation_direction: word("The end that a text which is too long loses.", ["left", "right"]),
   truncation_side: word("As `truncation_direction` (vLLM).", ["left", "right"]),
   truncate_prompt_tokens: integer("Most tokens of a pair; -1: as many as the model takes (vLLM).", -1),

@@ -173,6 +173,7 @@ function libraryOptions(values: BodyValues): RerankOptions {
     options["overflow"] = "chunk";
     options["maxChunks"] ??= Math.min(values.max_chunks_per_doc ?? 0, MAX_CHUNKS);
   }
+  if (isRule(values.truncation)) options["truncation"] = values.truncation;
   const cut = readTruncate(values);
   if (cut === false && options["overflow"] === undefined) options["overflow"] = "error";
   return options;
@@ -181,11 +182,16 @@ function libraryOptions(values: BodyValues): RerankOptions {
 // The library's own limit.
 const MAX_CHUNKS = 4096;
 
+/** The library's own `truncation`, which rule cuts a pair, beside Voyage's, whether it is cut. */
+function isRule(value: unknown): boolean {
+  return value === "only_second" || value === "longest_first";
+}
+
 /** Voyage and TEI send booleans, others END and NONE. */
 function readTruncate(values: BodyValues): boolean | undefined {
   for (const name of ["truncate", "truncation"] as const) {
     const value = values[name];
-    if (value === undefined) continue;
+    if (value === undefined || (name === "truncation" && isRule(value))) continue;
     if (typeof value === "boolean") return value;
     const word = typeof value === "string" ? value.toLowerCase() : undefined;
     if (word === "true" || word === "end") return true;

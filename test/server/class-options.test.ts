@@ -10,6 +10,7 @@ const MODELS = {
   gemma: "gemma-reranker",
   minicpm: "minicpm-layerwise-reranker",
   light: "gemma2-lightweight-reranker",
+  qwen: "qwen3-reranker",
 } as const;
 type Name = keyof typeof MODELS;
 
@@ -38,6 +39,8 @@ test.each<[Name, (layers: readonly number[]) => object, (layers: readonly number
   ["m3", () => ({}), () => ({})],
   ["m3", () => ({ max_length: 24, query_max_length: 6 }), () => ({ maxLength: 24, queryMaxLength: 6 })],
   ["m3", () => ({ maxLength: 24, batchSize: 3 }), () => ({ maxLength: 24, batchSize: 3 })],
+  ["qwen", () => ({ instruct: "Find the river." }), () => ({ instruction: "Find the river." })],
+  ["m3", () => ({ truncation: "longest_first", max_length: 16 }), () => ({ truncation: "longest_first", maxLength: 16 })],
   [
     "m3",
     () => ({ overflow: "chunk", max_length: 24, chunk_overlap: 0.25, max_chunks: 3 }),
