@@ -29,7 +29,7 @@ template <int kind, int bits> inline void factors(const uint8_t * factor, const 
         if (kind == LowBit::symmetric) {
             const int signed_factor = static_cast<int8_t>(factor[c]);
             f[c]      = uint16_t(signed_factor);
-            addend[c] = uint16_t((1 << (bits - 2)) - (signed_factor << (bits - 1)));
+            addend[c] = uint16_t((1 << (bits - 2)) - signed_factor * (1 << (bits - 1)));
         } else {
             f[c]      = factor[c];
             addend[c] = uint16_t((1 << (bits - 1)) + static_cast<int8_t>(offset[c]) * (1 << bits));
