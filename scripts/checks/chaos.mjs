@@ -221,7 +221,10 @@ async function terminate() {
     const worker = startWorker({ graceMs });
     worker.special = true;
     await until(share, 60_000);
-    await sleep(1500);
+    // It is at work once it has loaded the model: before that a signal ends it like any program that has just begun.
+    for (let waited = 0; !worker.output.includes("digest") && waited < 60_000 && partsDone() < totalParts; waited += 50) await sleep(50);
+    const isAtWork = worker.output.includes("digest");
+    await sleep(200);
     worker.expected = true;
     worker.kill("SIGTERM");
     const { code, signal } = await worker.ended;
@@ -229,7 +232,7 @@ async function terminate() {
     const [, givenBack = "0"] = /(\d+) given back/.exec(worker.output) ?? [];
     counts.termsGivenBack += Number(givenBack);
     say(`a worker told to stop ended with ${code ?? signal}: ${worker.output.trim().split("\n").at(-1)}`);
-    if (code !== 0) counts.deaths.push(`SIGTERM gave ${code ?? signal}`);
+    if (code !== 0 && isAtWork) counts.deaths.push(`SIGTERM gave ${code ?? signal}`);
   }
 }
 
