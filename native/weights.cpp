@@ -272,9 +272,10 @@ void Weights::finish() {
     }
     for (const Pending & p : pending_) {
         throw_if_stopped();
-        if (p.tensor->buffer) continue; // copied
-        if (p.on_host) ggml_backend_tensor_alloc(mapped_.get(), p.tensor, file_->data_of(p.name));
-        else {
+        if (p.on_host) {
+            const bool copied = p.tensor->buffer != nullptr;
+            if (!copied) ggml_backend_tensor_alloc(mapped_.get(), p.tensor, file_->data_of(p.name));
+        } else {
             ggml_backend_tensor_set(p.tensor, file_->data_of(p.name), 0, ggml_nbytes(p.tensor));
             drop(p.name);
         }
