@@ -21,8 +21,9 @@ const folder = path.join(root, "build", `vulkan-${ggml.prebuilt}`);
 const EXACT = { GGML_VK_DISABLE_F16: "1" };
 
 async function inProcess<T>(source: string, env: Record<string, string> = {}): Promise<T> {
-  const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "-e", source], {
-    cwd: folder, // the package is found from there
+  const entry = path.join(folder, "application.mjs"); // GPU packages are found as the entry script sees them
+  const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "-e", source, entry], {
+    cwd: folder,
     env: { ...process.env, GGML_VK_VISIBLE_DEVICES: "0", ...env },
     maxBuffer: 1 << 26,
     timeout: 300_000,
