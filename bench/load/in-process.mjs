@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url";
 import { Reranker } from "../../lib/index.js";
 import { makeCalls } from "./texts.mjs";
 
-/** @returns {Promise<{ seconds: number, latencies: number[], rssBytes: number }>} Latencies in ms. */
+/** @returns {Promise<{ seconds: number, cpuSeconds: number, latencies: number[], rssBytes: number }>} Latencies in ms. */
 export function runInProcess(request) {
   return new Promise((resolve, reject) => {
     const child = fork(fileURLToPath(import.meta.url), { serialization: "advanced" });
@@ -21,6 +21,7 @@ async function run({ model, threads, callers, calls: count, seed }) {
   await reranker.rerank(warmUp.query, warmUp.documents);
   const latencies = [];
   const started = performance.now();
+  const cpu = process.cpuUsage();
   await Promise.all(
     Array.from({ length: callers }, async () => {
       for (let call = calls.pop(); call; call = calls.pop()) {
@@ -31,9 +32,10 @@ async function run({ model, threads, callers, calls: count, seed }) {
     }),
   );
   const seconds = (performance.now() - started) / 1000;
+  const { user, system } = process.cpuUsage(cpu);
   const rssBytes = process.memoryUsage.rss();
   await reranker.dispose();
-  return { seconds, latencies, rssBytes };
+  return { seconds, cpuSeconds: (user + system) / 1e6, latencies, rssBytes };
 }
 
 if (process.send && process.argv[1] === fileURLToPath(import.meta.url)) {

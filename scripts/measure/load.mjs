@@ -60,7 +60,9 @@ async function measure({ model, title, callers, calls, seconds }, rounds) {
       const flags = ["--model", model, "--log", "off", ...values.serve.split(" ").filter(Boolean)];
       const server = await startServer(threads === undefined ? flags : [...flags, "--threads", String(threads)]);
       await runOverHttp({ url: server.url, callers: 1, calls: 1, seed: seed + 500, polite: false });
+      const before = server.cpuSeconds();
       http = await runOverHttp({ url: server.url, callers, calls, seed, polite: seconds > 1.5 });
+      http.cpuSeconds = server.cpuSeconds() - before;
       http.rssBytes = server.peakRssBytes();
       const { code } = await server.stop();
       if (code !== 0) throw new Error(`serve ended with ${code}:\n${server.log()}`);
@@ -74,6 +76,7 @@ async function measure({ model, title, callers, calls, seconds }, rounds) {
     log(`${title}, ${callers} callers: ${perSecond(http).toFixed(0)} documents/s over HTTP, ${perSecond(inProcess).toFixed(0)} in process`);
   }
   const rate = (run) => (run.latencies.length * DOCUMENTS) / run.seconds;
+  const perDocument = (run) => run.cpuSeconds / (run.latencies.length * DOCUMENTS);
   const all = (way) => runs.flatMap((run) => run[way].latencies);
   const middle = (of) => median(runs.map(of));
   return {
@@ -83,6 +86,10 @@ async function measure({ model, title, callers, calls, seconds }, rounds) {
     documentsPerSecond: middle(({ http }) => rate(http)),
     inProcessPerSecond: middle(({ inProcess }) => rate(inProcess)),
     ratio: middle(({ http, inProcess }) => rate(http) / rate(inProcess)),
+    // Of all that the process does: HTTP, JSON, admission, scoring. Steadier than the clock where others compute too.
+    cpuRatio: middle(({ http, inProcess }) => perDocument(inProcess) / perDocument(http)),
+    cpuMsPerDocument: 1000 * middle(({ http }) => perDocument(http)),
+    inProcessCpuMsPerDocument: 1000 * middle(({ inProcess }) => perDocument(inProcess)),
     p50Ms: percentile(all("http"), 0.5),
     p99Ms: percentile(all("http"), 0.99),
     inProcessP50Ms: percentile(all("inProcess"), 0.5),
@@ -103,6 +110,8 @@ function table(rows) {
     row.documentsPerSecond.toFixed(0),
     row.inProcessPerSecond.toFixed(0),
     `${(100 * row.ratio).toFixed(0)} %`,
+    `${row.cpuMsPerDocument.toFixed(1)} / ${row.inProcessCpuMsPerDocument.toFixed(1)} ms`,
+    `${(100 * row.cpuRatio).toFixed(0)} %`,
     `${ms(row.p50Ms)} / ${ms(row.p99Ms)}`,
     `${ms(row.inProcessP50Ms)} / ${ms(row.inProcessP99Ms)}`,
     row.refused,
@@ -114,6 +123,8 @@ function table(rows) {
     "callers",
     "documents/s",
     "in process",
+    "of it",
+    "CPU a document / in process",
     "of it",
     "p50 / p99",
     "in process",
