@@ -3,8 +3,9 @@ import { setImmediate } from "node:timers/promises";
 
 // One step. An event loop that is held so long still serves everybody else.
 const STEP_MS = 8;
-// Items between two looks at the clock, where an item is little work.
-const ITEMS = 512;
+// Most items between two looks at the clock, where an item is little work: a text of megabytes is not.
+const MOST_ITEMS = 512;
+const LITTLE_MS = 0.5;
 
 export class Pace {
   readonly #signal: AbortSignal | undefined;
@@ -29,9 +30,16 @@ export class Pace {
 
   /** Calls `each` for 0 to `count` - 1. */
   async times(count: number, each: (i: number) => void): Promise<void> {
-    for (let i = 0; i < count; i++) {
+    let every = 1;
+    let looked = performance.now();
+    for (let i = 0, next = 0; i < count; i++) {
       each(i);
-      if (i % ITEMS === ITEMS - 1 && this.isDue) await this.rest();
+      if (i < next) continue;
+      if (this.isDue) await this.rest();
+      const now = performance.now();
+      every = now - looked < LITTLE_MS ? Math.min(MOST_ITEMS, 2 * every) : Math.max(1, every >> 2);
+      looked = now;
+      next = i + every;
     }
   }
 }
