@@ -62,7 +62,7 @@ async function score(options: Options, signal: AbortSignal): Promise<void> {
     await using reranker = await FlagAutoReranker.fromFinetuned(options.model, loadOptionsOf(options, { signal, onProgress })).finally(end);
     const maker = path === undefined ? undefined : await makerOf(reranker, options);
     const kept = path !== undefined && maker && resume && (await exists(path)) ? await keepWholeLines(path, maker) : [];
-    if (path !== undefined && maker && kept.length === 0) await writeMaker(path, maker);
+    if (path !== undefined && maker && kept.length === 0 && (await isPlain(path))) await writeMaker(path, maker);
     const output = path === undefined ? undefined : new Output(path, kept.length > 0 ? "a" : "w");
     const print = output ? (text: string) => output.write(text) : (text: string) => write(process.stdout, text);
     await scoreAll(reranker, print, kept, withFirst(first, lines), options, signal).finally(() => output?.close());
@@ -75,6 +75,12 @@ async function* withFirst(first: IteratorResult<Line>, rest: AsyncIterable<Line>
   if (first.done) return;
   yield first.value;
   yield* rest;
+}
+
+/** Nothing is written beside a device or a pipe. */
+async function isPlain(path: string): Promise<boolean> {
+  const stats = await stat(path).catch(() => undefined);
+  return stats === undefined || stats.isFile();
 }
 
 function exists(path: string): Promise<boolean> {

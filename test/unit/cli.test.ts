@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, describe, expect, it, vi } from "vitest";
@@ -273,6 +273,12 @@ describe("score", () => {
     const result = await cli("score", "-m", model, "-p", join(folder, "absent.jsonl"), "-o", output, "--force");
     expect(result).toMatchObject({ code: 1, stderr: expect.stringContaining("absent.jsonl") });
     expect(readFileSync(output, "utf8")).toBe("kept");
+  });
+
+  it.skipIf(process.platform !== "linux")("tells in one line that there is no room, and leaves nothing beside a device", async () => {
+    const { code, stderr } = await cli("score", "-m", model, "-p", file("one.jsonl", pairs(1)), "-o", "/dev/full");
+    expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringMatching(/^error: Cannot write \/dev\/full: ENOSPC.* \(IO\)\n$/) });
+    expect(existsSync("/dev/.full.resume.json")).toBe(false);
   });
 
   it("gives ids back byte for byte", async () => {
