@@ -39,7 +39,8 @@ export {
 } from "./reranker/options.js";
 export type { TextSpan } from "./reranker/overflow.js";
 export type { PlannedBatch, PlannedPair, RerankPlan } from "./reranker/plan.js";
-export { type EncodedInput, type RankedTop, Reranker, type RerankResult, type ScoreDetails } from "./reranker/reranker.js";
+export { Reranker } from "./reranker/reranker.js";
+export type { EncodedInput, RankedTop, RerankResult, ScoreDetails } from "./reranker/results.js";
 export type { CacheOptions, CacheStats } from "./reranker/score-cache.js";
 export type { Pair } from "./reranker/scoring.js";
 export type { RerankerStats } from "./reranker/stats.js";

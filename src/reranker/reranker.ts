@@ -1,16 +1,12 @@
 // Reranker: a loaded model, its calls, its end.
 
-import type { EncodedPair, EncodeSpec, NativeModel, NativeTemplatePart, ScoreResult } from "../addon/native.js";
+import type { EncodedPair, NativeModel } from "../addon/native.js";
 import { show } from "../checks.js";
-import { asRerankerError, RerankerError } from "../errors.js";
-import type { ChatTemplate } from "../models/index.js";
-import { reporting } from "../reporting.js";
+import { RerankerError } from "../errors.js";
 import type { Progress } from "../sources/progress.js";
 import { type CalibratedCall, calibratedScore } from "./calibration.js";
 import { handOver } from "./crossing.js";
-import { scoreDistinct } from "./distinct.js";
 import { type RerankDocument, type TextOf, type TextSource, textOf, textsOf } from "./documents.js";
-import { compileInstruction, type Instruct } from "./instruction.js";
 import { Life } from "./life.js";
 import { type LoadedModel, openModel } from "./load.js";
 import { describeLoaded, type RerankerModel } from "./model-description.js";
@@ -26,80 +22,18 @@ import {
   type ScoreOptions,
   type StreamOptions,
 } from "./options.js";
-import { bestChunks, type Chunk, chunkDocuments, type TextSpan } from "./overflow.js";
+import type { TextSpan } from "./overflow.js";
 import { Pace } from "./pace.js";
+import { PairEncoder } from "./pair-encoder.js";
 import { layOut, planRerank, type RerankPlan } from "./plan.js";
+import type { EncodedInput, RankedTop, RerankResult, ScoreDetails } from "./results.js";
 import { NO_CACHE } from "./score-cache.js";
-import { type Pair, type RequestSettings, scorePairs, type WindowedPair } from "./scoring.js";
-import {
-  calibratedCall,
-  headOf,
-  type RerankSettings,
-  resolveEncodeOptions,
-  resolveRerankOptions,
-  resolveScoreOptions,
-  type ScoreSettings,
-} from "./settings.js";
+import type { Pair } from "./scoring.js";
+import { calibratedCall, resolveEncodeOptions, resolveRerankOptions, resolveScoreOptions, type ScoreSettings } from "./settings.js";
 import { CallCounter, type RerankerStats } from "./stats.js";
 import { scoreStream } from "./stream.js";
+import { DOCUMENT_CUT, QUERY_CUT, TextScorer } from "./text-scorer.js";
 import { budgetLayers, readTop } from "./top.js";
-import { bestWindows, type DocumentWindow, type TokenWindow, windowDocuments } from "./windows.js";
-
-/** One ranked document. */
-export interface RerankResult<D = RerankDocument> {
-  /** Place in the documents given. */
-  readonly index: number;
-  /** The logit, or its sigmoid with `normalize`, or its probability with `calibration`. */
-  readonly score: number;
-  readonly logit: number;
-  /** With a `calibration` that has a threshold: whether the logit reaches it. */
-  readonly relevant?: boolean;
-  readonly document: D;
-  /** Tokens the model read for this document (with chunks: for the one that won), the query and special tokens included. */
-  readonly tokens: number;
-  /** Whether the model did not read all of the query or the document. */
-  readonly truncated: boolean;
-  readonly queryTruncated: boolean;
-  /** With `overflow: "chunk"`: the window that won, as offsets into the text, and how many there were. */
-  readonly chunk?: TextSpan & { readonly count: number };
-  /** With `overflow: "window"`: the window that won, in tokens of the document, and how many there were. */
-  readonly window?: TokenWindow & { readonly count: number };
-}
-
-/** What `rerankTop` read in its time. */
-export interface RankedTop<D = RerankDocument> {
-  /** The best hits read up to the cutoff layer, at most `keep`, best first. `index` is the hit's place in the first stage. */
-  readonly results: RerankResult<D>[];
-  /** Hits that were not read so far, best first: those read up to the early layer, then those not read at all. */
-  readonly rest: D[];
-  /** Hits that the model read, and those of them that it read up to the cutoff layer; the same for models without layers. */
-  readonly read: number;
-  readonly readDeeply: number;
-  readonly elapsedMs: number;
-}
-
-/** What `computeScoreDetails` gives: all of it in the order of the pairs. */
-export interface ScoreDetails {
-  /** As `computeScore` returns them. */
-  readonly scores: number[] | number[][];
-  /** Tokens the model read of each pair, special tokens included. */
-  readonly tokens: Int32Array;
-  /** Whether the model did not read all of a pair's query or passage. */
-  readonly truncated: readonly boolean[];
-}
-
-/** What the model is fed for a pair. */
-export interface EncodedInput {
-  readonly inputIds: Int32Array;
-  readonly tokenTypeIds: Int32Array;
-  /** Whether the query or the document was cut. */
-  readonly truncated: boolean;
-  readonly queryTruncated: boolean;
-  readonly documentTruncated: boolean;
-}
-
-const QUERY_CUT = 1;
-const DOCUMENT_CUT = 2;
 
 /** Options that ask for several cutoff layers, and so for a list of scores for each. */
 type SeveralCutoffs = ScoreOptions & { readonly cutoffLayers: readonly [number, number, ...number[]] };
@@ -116,9 +50,9 @@ export class Reranker implements AsyncDisposable {
   /** Facts of the model and of where it runs. */
   readonly model: RerankerModel;
   readonly #loaded: LoadedModel;
-  readonly #asQuery: Instruct;
-  readonly #asDocument: Instruct;
   readonly #calls = new CallCounter();
+  readonly #pairs: PairEncoder;
+  readonly #texts: TextScorer;
   #life = new Life();
   /** Of a view of another reranker's model: that its own use has ended. */
   #ended: Promise<void> | undefined;
@@ -140,19 +74,10 @@ export class Reranker implements AsyncDisposable {
 
   /** @internal Use `load`. */
   constructor(loaded: LoadedModel) {
-    const { facts, options } = loaded;
     this.#loaded = loaded;
     this.model = describeLoaded(loaded);
-    this.#asQuery = compileInstruction(
-      "queryInstructionFormat",
-      options.queryInstructionFormat ?? "{}{}",
-      options.queryInstructionForRerank === undefined ? facts.defaults.queryInstruction : options.queryInstructionForRerank,
-    );
-    this.#asDocument = compileInstruction(
-      "passageInstructionFormat",
-      options.passageInstructionFormat ?? "{}{}",
-      options.passageInstructionForRerank === undefined ? facts.defaults.documentInstruction : options.passageInstructionForRerank,
-    );
+    this.#pairs = new PairEncoder(loaded);
+    this.#texts = new TextScorer(loaded, this.#pairs, this.#calls);
   }
 
   /**
@@ -180,7 +105,11 @@ export class Reranker implements AsyncDisposable {
     const count = texts.length / 2;
     const settings = resolveScoreOptions(this.#loaded.facts, this.#loaded.options, options);
     return this.#run(async () => {
-      const { logits, tokens, truncated } = await this.#score(count, (i) => [texts[2 * i] ?? "", texts[2 * i + 1] ?? ""], settings);
+      const { logits, tokens, truncated } = await this.#texts.scorePairs(
+        count,
+        (i) => [texts[2 * i] ?? "", texts[2 * i + 1] ?? ""],
+        settings,
+      );
       const pace = new Pace(undefined);
       const toScore = scoreOf(settings);
       const scores: number[] = [];
@@ -297,7 +226,7 @@ export class Reranker implements AsyncDisposable {
     const texts = textsOf(documents, options);
     const given = documents.slice(); // the caller's array may change while the call runs
     return this.#run(async () => {
-      const scored = await this.#scoreTexts(query, texts, settings);
+      const scored = await this.#texts.score(query, texts, settings);
       const pace = new Pace(undefined);
       const results: RerankResult<D>[] = [];
       const order = await rank(this.#loaded.models[0], scored.logits);
@@ -339,16 +268,16 @@ export class Reranker implements AsyncDisposable {
     const texts = textsOf(documents, options);
     return this.#run(async () => {
       if (settings.overflow === "window") {
-        const { windows, around } = await this.#windows(query, texts, settings);
+        const { windows, around } = await this.#texts.windows(query, texts, settings);
         const pairs = windows.map(({ index, start, end }) => ({ index, tokens: around + end - start, queryTokens: 0, cut: 0 }));
         const devices = models.map((model) => model.info);
         return planRerank(pairs, { ...settings, sharePrefix: false }, facts, devices, settings.signal);
       }
-      const spec = this.#encodeSpec(settings);
-      const chunks = settings.overflow === "chunk" ? await this.#chunk(query, texts, settings) : undefined;
+      const spec = this.#pairs.spec(settings);
+      const chunks = settings.overflow === "chunk" ? await this.#texts.chunks(query, texts, settings) : undefined;
       const itemOf = (text: string, index: number, chunk?: TextSpan) => ({
         index,
-        pair: this.#instructed([query, text], settings),
+        pair: this.#pairs.instructed([query, text], settings),
         ...(chunk && { chunk }),
       });
       const items: ReturnType<typeof itemOf>[] = [];
@@ -358,7 +287,7 @@ export class Reranker implements AsyncDisposable {
           items.push(itemOf(texts[chunk.index]?.slice(chunk.start, chunk.end) ?? "", chunk.index, { start: chunk.start, end: chunk.end }));
         else items.push(itemOf(texts[i] ?? "", i));
       });
-      const pairs = await this.#native((model) => layOut(model, items, spec, settings.signal));
+      const pairs = await this.#pairs.native((model) => layOut(model, items, spec, settings.signal));
       const devices = (settings.cascade.length > 0 ? models.slice(0, 1) : models).map((model) => model.info);
       return planRerank(pairs, { ...settings, sharePrefix: facts.layout.kind !== "pair" }, facts, devices, settings.signal);
     });
@@ -371,14 +300,14 @@ export class Reranker implements AsyncDisposable {
   tokenize(text: string): Int32Array {
     if (typeof text !== "string") throw new TypeError(`Expected \`text\` to be a string, got \`${show(text)}\``);
     this.#throwIfClosed();
-    return this.#call((model) => model.encode(text, this.#parseSpecial));
+    return this.#pairs.call((model) => model.encode(text, this.#parseSpecial));
   }
 
   /** As `tokenize`, off the event loop. */
   async tokenizeAsync(text: string): Promise<Int32Array> {
     if (typeof text !== "string") throw new TypeError(`Expected \`text\` to be a string, got \`${show(text)}\``);
     return this.#run(() =>
-      this.#native(async (model) => model.encodeAsync(await handOver(model, [text], new Pace(undefined)), this.#parseSpecial)),
+      this.#pairs.native(async (model) => model.encodeAsync(await handOver(model, [text], new Pace(undefined)), this.#parseSpecial)),
     );
   }
 
@@ -395,7 +324,7 @@ export class Reranker implements AsyncDisposable {
     const settings = resolveEncodeOptions(this.#loaded.facts, this.#loaded.options, options);
     this.#throwIfClosed();
     return encodedInput(
-      this.#call((model) => model.encodePair(...this.#instructed([query, passage], settings), this.#encodeSpec(settings))),
+      this.#pairs.call((model) => model.encodePair(...this.#pairs.instructed([query, passage], settings), this.#pairs.spec(settings))),
     );
   }
 
@@ -404,10 +333,10 @@ export class Reranker implements AsyncDisposable {
     checkPairs([query, passage]);
     const settings = resolveEncodeOptions(this.#loaded.facts, this.#loaded.options, options);
     return this.#run(async () => {
-      const texts = this.#instructed([query, passage], settings);
-      const spec = this.#encodeSpec(settings);
+      const texts = this.#pairs.instructed([query, passage], settings);
+      const spec = this.#pairs.spec(settings);
       return encodedInput(
-        await this.#native(async (model) => model.encodePairAsync(await handOver(model, texts, new Pace(undefined)), spec)),
+        await this.#pairs.native(async (model) => model.encodePairAsync(await handOver(model, texts, new Pace(undefined)), spec)),
       );
     });
   }
@@ -455,190 +384,6 @@ export class Reranker implements AsyncDisposable {
     return this.dispose();
   }
 
-  #scoreTexts(query: string, texts: readonly string[], settings: RerankSettings): Promise<ScoredTexts> {
-    switch (settings.overflow) {
-      case "chunk":
-        return this.#scoreChunks(query, texts, settings);
-      case "window":
-        return this.#scoreWindows(query, texts, settings);
-      case "truncate":
-      case "error":
-        return this.#scoreWhole(query, texts, settings);
-      default:
-        throw settings.overflow satisfies never;
-    }
-  }
-
-  async #scoreWhole(query: string, texts: readonly string[], settings: RerankSettings): Promise<ScoredTexts> {
-    const { logits, tokens, truncated } = await this.#score(texts.length, (i) => [query, texts[i] ?? ""], settings, settings);
-    const last = logits.subarray(logits.length - texts.length); // of the highest cutoff layer
-    return {
-      logits: last,
-      at: (index) => ({ index, logit: last[index] ?? Number.NaN, tokens: tokens[index] ?? 0, cut: truncated[index] ?? 0 }),
-    };
-  }
-
-  #chunk(query: string, texts: readonly string[], settings: RerankSettings): Promise<Chunk[]> {
-    const spec = this.#encodeSpec(settings);
-    const measure = {
-      countTokens: (text: string) => this.#call((model) => model.encode(text, settings.parseSpecialTokens)).length,
-      encodePair: (text: string) => {
-        const pair = this.#call((model) => model.encodePair(...this.#instructed([query, text], settings), spec));
-        return { documentLength: pair.documentLength, cut: (pair.truncated & DOCUMENT_CUT) !== 0 };
-      },
-      encodeLarge: (text: string, pace: Pace) =>
-        this.#native(async (model) => {
-          const texts = await handOver(model, this.#instructed([query, text], settings), pace);
-          const { documentLengths, truncated } = await model.measure({ ...spec, texts, pairs: Int32Array.of(0, 1) });
-          return { documentLength: documentLengths[0] ?? 0, cut: ((truncated[0] ?? 0) & DOCUMENT_CUT) !== 0 };
-        }),
-    };
-    return chunkDocuments(texts, measure, settings);
-  }
-
-  async #scoreChunks(query: string, texts: readonly string[], settings: RerankSettings): Promise<ScoredTexts> {
-    const chunks = await this.#chunk(query, texts, settings);
-    const pairOf = (i: number): Pair => {
-      const { index, start, end } = chunks[i] as Chunk;
-      return [query, texts[index]?.slice(start, end) ?? ""];
-    };
-    const best = bestChunks(chunks, await this.#score(chunks.length, pairOf, settings));
-    return {
-      logits: Float32Array.from(best, ({ logit }) => logit),
-      at: (i) => {
-        const { unread, ...text } = best[i] as (typeof best)[number];
-        return { ...text, cut: unread ? text.cut | DOCUMENT_CUT : text.cut };
-      },
-    };
-  }
-
-  /** `around`: tokens of a pair beside the document. */
-  async #windows(
-    query: string,
-    texts: readonly string[],
-    settings: RerankSettings,
-  ): Promise<{ windows: DocumentWindow[]; around: number }> {
-    const count = (text: string) => this.#native(async (model) => (await model.encodeAsync([text], settings.parseSpecialTokens)).length);
-    const [asRead] = this.#instructed([query, ""], settings);
-    const { layout } = this.#loaded.facts;
-    const specials = layout.kind === "pair" ? layout.before.length + layout.between.length + layout.after.length : 0;
-    const around = specials + Math.min(await count(asRead), settings.queryMaxLength);
-    const documents = texts.map((text) => this.#instructed([query, text], settings)[1]);
-    return { windows: await windowDocuments(documents, count, settings.maxLength - around, settings), around };
-  }
-
-  async #scoreWindows(query: string, texts: readonly string[], settings: RerankSettings): Promise<ScoredTexts> {
-    const { signal, onProgress } = settings;
-    const { windows, around } = await this.#windows(query, texts, settings);
-    if (windows.length === 0) return { logits: new Float32Array(), at: () => ({ index: 0, logit: Number.NaN, tokens: 0, cut: 0 }) };
-    const request = this.#requestSettings(settings, settings);
-    const tokens = windows.reduce((sum, { start, end }) => sum + around + end - start, 0);
-    const result = await this.#calls.count(signal, { pairs: windows.length, tokens }, async (onSubmit) => {
-      const pairs: WindowedPair[] = [];
-      await new Pace(signal).times(windows.length, (i) => {
-        const { index, start, end } = windows[i] as DocumentWindow;
-        pairs.push([...this.#instructed([query, texts[index] ?? ""], settings), { start, end }]);
-      });
-      return scorePairs(this.#loaded.models, pairs, { settings: request, signal, onProgress, onSubmit });
-    });
-    const best = bestWindows(windows, result);
-    return {
-      logits: Float32Array.from(best, ({ logit }) => logit),
-      at: (i) => {
-        const { unread, ...text } = best[i] as (typeof best)[number];
-        return { ...text, cut: unread ? text.cut | DOCUMENT_CUT : text.cut };
-      },
-    };
-  }
-
-  async #score(count: number, pairOf: (i: number) => Pair, settings: ScoreSettings, ranking?: RerankSettings): Promise<ScoreResult> {
-    settings.signal?.throwIfAborted();
-    if (count === 0) return { logits: new Float32Array(), tokens: new Int32Array(), truncated: new Uint8Array() };
-    const request = this.#requestSettings(settings, ranking);
-    const { models, cache } = this.#loaded;
-    return reporting(settings, ({ signal, onProgress }) =>
-      this.#calls.count(signal, { pairs: count, tokens: count * TOKENS_OF_A_PAIR }, async (onSubmit) => {
-        const pairs: Pair[] = [];
-        await new Pace(signal).times(count, (i) => pairs.push(this.#instructed(pairOf(i), settings)));
-        return scoreDistinct(models, pairs, { settings: request, signal, onProgress, onSubmit }, cache);
-      }),
-    );
-  }
-
-  #requestSettings(settings: ScoreSettings, ranking: RerankSettings | undefined): RequestSettings {
-    const cascade = ranking?.cascade ?? [];
-    // Every stage reads the head that a call with its layer alone would read.
-    const stages = cascade.map(({ layer }) => ({ layer, head: headOf(this.#loaded.facts, settings.headSelection, layer, 0) }));
-    const cutoffs = [...stages, ...settings.cutoffs];
-    return {
-      ...this.#encodeSpec(settings),
-      cutoffLayers: Int32Array.from(cutoffs, ({ layer }) => layer),
-      heads: Int32Array.from(cutoffs, ({ head }) => head),
-      compressLayers: Int32Array.from(settings.compressLayers),
-      compressRatio: settings.compressRatio,
-      attentionSoftcap: settings.attentionSoftcap,
-      sharePrefix: this.#loaded.facts.layout.kind !== "pair",
-      maxBatchTokens: settings.maxBatchTokens,
-      batchSize: settings.batchSize,
-      failOnTruncation: ranking?.overflow === "error",
-      cascade,
-    };
-  }
-
-  #encodeSpec(settings: ScoreSettings): EncodeSpec {
-    const { facts } = this.#loaded;
-    const ids = (text: string) => (facts.layout.kind === "prompt" ? this.#call((model) => model.encode(text, true)) : new Int32Array());
-    return {
-      maxLength: settings.maxLength,
-      queryMaxLength: settings.queryMaxLength,
-      truncation: settings.truncation,
-      parseSpecial: settings.parseSpecialTokens,
-      separator: ids(facts.defaults.separator),
-      prompt: ids(settings.prompt),
-      template: facts.template ? this.#template(facts.template, settings) : [],
-    };
-  }
-
-  /** @throws {RangeError} A `maxLength` that leaves no room for the texts. */
-  #template(template: ChatTemplate, { instruction, maxLength }: ScoreSettings): NativeTemplatePart[] {
-    const parts = template.map((part): NativeTemplatePart => {
-      if (typeof part === "string") return ["literal", part];
-      return part.slot === "instruction" ? ["given", this.#strip(instruction ?? "")] : [part.slot, ""];
-    });
-    const lastText = template.findLastIndex((part) => typeof part !== "string");
-    const closing = template.slice(lastText + 1).join("");
-    const frame = this.#call((model) => model.encode(parts[0]?.[1] ?? "", true).length + model.encode(closing, true).length);
-    if (maxLength > frame) return parts;
-    throw new RangeError(`Expected \`maxLength\` to be above ${frame}, the tokens around the texts of a pair, got \`${maxLength}\``);
-  }
-
-  /** The texts of a pair as they are laid out. */
-  #instructed([query, document]: Pair, { instruction }: ScoreSettings): Pair {
-    const [before, after] = this.#loaded.facts.instructionFormat ?? [];
-    const instructed = before !== undefined && instruction ? `${before}${instruction}${after}` : "";
-    return [instructed + this.#strip(this.#asQuery(query)), this.#strip(this.#asDocument(document))];
-  }
-
-  #strip(text: string): string {
-    return this.#loaded.facts.stripsTexts ? stripped(text) : text;
-  }
-
-  #call<T>(work: (model: NativeModel) => T): T {
-    try {
-      return work(this.#loaded.models[0]);
-    } catch (error) {
-      throw asRerankerError(error, "COMPUTE_FAILED");
-    }
-  }
-
-  async #native<T>(work: (model: NativeModel) => Promise<T>): Promise<T> {
-    try {
-      return await work(this.#loaded.models[0]);
-    } catch (error) {
-      throw asRerankerError(error, "COMPUTE_FAILED");
-    }
-  }
-
   /** A call that dispose() waits for. */
   async #run<T>(call: () => Promise<T>): Promise<T> {
     this.#throwIfClosed();
@@ -648,24 +393,6 @@ export class Reranker implements AsyncDisposable {
   #throwIfClosed(): void {
     if (this.#ended || this.#life.isEnding) throw new RerankerError("CLOSED", "This reranker was disposed of; load the model again");
   }
-}
-
-// For calls whose texts are not looked at yet.
-const TOKENS_OF_A_PAIR = 128;
-
-interface RankedText {
-  readonly index: number;
-  readonly logit: number;
-  readonly tokens: number;
-  readonly cut: number;
-  readonly chunk?: TextSpan & { readonly count: number };
-  readonly window?: TokenWindow & { readonly count: number };
-}
-
-/** Of texts in order, each one's logit, and what else there is of one when it is wanted. NaN: dropped by a cascade. */
-interface ScoredTexts {
-  readonly logits: Float32Array;
-  readonly at: (i: number) => RankedText;
 }
 
 // Sorting more takes too long for the JS thread.
@@ -690,20 +417,6 @@ function encodedInput(pair: EncodedPair): EncodedInput {
 
 function isAsyncIterable<D>(documents: readonly D[] | AsyncIterable<D>): documents is AsyncIterable<D> {
   return typeof (documents as Partial<AsyncIterable<D>> | null)?.[Symbol.asyncIterator] === "function";
-}
-
-// Python's str.isspace.
-const WHITE_SPACE = new Set(
-  "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000",
-);
-
-/** Python's str.strip(), which the templates of Jinja call. */
-function stripped(text: string): string {
-  let begin = 0;
-  let end = text.length;
-  while (begin < end && WHITE_SPACE.has(text.charAt(begin))) begin++;
-  while (end > begin && WHITE_SPACE.has(text.charAt(end - 1))) end--;
-  return text.slice(begin, end);
 }
 
 /** In double on the float32 logit, as the reference. A large exp() is Infinity here, so both ends are exact. */

@@ -5,7 +5,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, describe, expect, expectTypeOf, it } from "vitest";
 import { openModel } from "../../src/reranker/load.js";
 import type { LoadOptions } from "../../src/reranker/options.js";
-import { Reranker, type RerankResult } from "../../src/reranker/reranker.js";
+import { Reranker } from "../../src/reranker/reranker.js";
+import type { RerankResult } from "../../src/reranker/results.js";
 import { type FakeOptions, fakeNative, MODELS } from "./fake-native.js";
 
 const folder = mkdtempSync(join(tmpdir(), "bge-documents-"));
