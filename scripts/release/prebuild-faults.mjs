@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { readMachO } from "./mach-o.mjs";
 
-const MAX_BYTES = 1_500_000;
+const MAX_BYTES = 2_500_000;
 // The oldest systems on which @node-llama-cpp's libraries run: RHEL 9, Ubuntu 22.04, Debian 12. The addon may not ask for more.
 const FLOORS = { GLIBC: "2.34", GLIBCXX: "3.4.29", CXXABI: "1.3.13" };
 const OLDEST_MACOS = "14.0"; // likewise
