@@ -43,6 +43,7 @@ static EncodedPair join_pair(const InputLayout & layout, const LengthLimits & li
                              const std::vector<int32_t> & document, size_t n_document, Longer longer) {
     if (limits.truncation == Truncation::longest_first) cut_longest_first(n_query, n_document, room_of(layout, limits), longer);
     else n_document = cut_second(n_query, n_document, count_specials(layout), size_t(limits.max_length));
+    const bool cut = n_document < document.size();
     EncodedPair out;
     append(out.ids, layout.before);
     append(out.ids, query, n_query);
@@ -50,10 +51,16 @@ static EncodedPair join_pair(const InputLayout & layout, const LengthLimits & li
     out.document_begin = int32_t(out.ids.size());
     append(out.ids, document, n_document);
     append(out.ids, layout.after);
+    // A causal classifier reads the last token that is not padding, be it spelled in the text: what follows decides nothing.
+    // Source: transformers modeling_layers.py, GenericForSequenceClassification.
+    while (layout.padding >= 0 && out.ids.size() > 1 && out.ids.back() == layout.padding) {
+        out.ids.pop_back();
+        if (n_document > 0) n_document--;
+    }
     if (layout.document_token_type == 0) out.document_begin = int32_t(out.ids.size());
     out.document_length = int32_t(n_document);
     if (n_query < query.size()) out.truncated |= 1;
-    if (n_document < document.size()) out.truncated |= 2;
+    if (cut) out.truncated |= 2;
     return out;
 }
 

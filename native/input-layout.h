@@ -12,6 +12,7 @@ struct InputLayout {
     enum class Kind { pair, prompt, chat } kind = Kind::pair; // chat: LengthLimits::parts, see pair-template.h
     std::vector<int32_t> before, between, after; // pair: before query between document after
     int32_t document_token_type = 0;
+    int32_t padding = -1; // pair: an id that is not read where the pair ends with it; -1 = none
     std::vector<int32_t> bos; // prompt: bos query separator document separator prompt
     bool frame_on_top = false; // prompt: max_length counts query, separator and document alone
 };

@@ -17,9 +17,6 @@ protected:
     CausalDecoder(Weights & w, const std::string & name, const ArchitectureOptions & options, const Options & own);
 
     ggml_tensor * build_layer(GraphBuilder & g, int32_t i, ggml_tensor * x, const Rows & rows, Pick pick, const ScoreParams & params) const override;
-
-private:
-    void load_labels(Weights & w, const std::vector<float> & weights);
 };
 
 } // namespace bge

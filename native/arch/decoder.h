@@ -41,6 +41,8 @@ protected:
 
     // `reranker.head.weight`: one row of n_embd weights a head.
     void load_heads(Weights & w);
+    // `cls.output.weight`: a row a label, of the language model's head or of a classifier, summed by their weights.
+    void load_labels(Weights & w, const std::vector<float> & weights);
 
     AttentionShape attn; // the scale is the architecture's to set
     float embedding_scale = 1.0f;

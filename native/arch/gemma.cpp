@@ -1,5 +1,5 @@
-// Gemma scored by the logit of one token, "Yes", at the last position: bge-reranker-v2-gemma.
-// Source: transformers modeling_gemma.py GemmaForCausalLM; FlagEmbedding inference/reranker/decoder_only/base.py.
+// Gemma scored at the last position by the logit of one token, "Yes", as bge-reranker-v2-gemma is, or by a classifier.
+// Source: transformers modeling_gemma.py GemmaForCausalLM, GemmaForSequenceClassification; FlagEmbedding inference/reranker/decoder_only/base.py.
 #include "decoder.h"
 #include <cmath>
 
@@ -10,6 +10,10 @@ struct Gemma : Decoder {
     Gemma(Weights & w, const ArchitectureOptions & options) : Decoder(w, "gemma", /*max_layer*/ 0, {"gelu_tanh", "neox"}) {
         attn.scale = 1.0f / std::sqrt(float(attn.head_dim));
         embedding_scale = std::sqrt(float(n_embd));
+        if (!options.label_weights.empty()) {
+            load_labels(w, options.label_weights);
+            return;
+        }
         const int64_t token = options.token_id >= 0 ? options.token_id : int64_t(w.file().u32("reranker.token_id"));
         if (token >= n_vocab) throw Error("MODEL_INVALID", w.file().path() + ": the scored token " + std::to_string(token) + " is not in the vocabulary");
         // A head of its own is stored as the scored token's row; else it is tied to the embeddings.

@@ -42,7 +42,10 @@ static InputLayout input_layout(const Napi::Object & o) {
     out.after = integers(o.Get("after"));
     out.bos = integers(o.Get("bos"));
     if (out.kind == InputLayout::Kind::prompt) out.frame_on_top = boolean(o, "frameOnTop");
-    if (out.kind == InputLayout::Kind::pair) out.document_token_type = integer(o, "documentTokenType");
+    if (out.kind == InputLayout::Kind::pair) {
+        out.document_token_type = integer(o, "documentTokenType");
+        out.padding = integer(o, "padding");
+    }
     return out;
 }
 

@@ -90,6 +90,8 @@ export type InputLayout =
       readonly after: readonly number[];
       /** Token type of everything from the document on: 1 for BERT, 0 for XLM-R. */
       readonly documentTokenType: 0 | 1;
+      /** Id that is not read where pairs end with it; -1: none. */
+      readonly padding: number;
     }
   | {
       readonly kind: "prompt"; // bos query separator document separator prompt

@@ -55,7 +55,8 @@ export function readConfig(json: JsonObject): CheckpointConfig {
   throwIfUnsupported(json, checkpoint);
   // Without reserved positions padding is the tokenizer's business alone, and null is a value.
   const padTokenId = checkpoint.reservedPositions === "none" ? 0 : wholeNumber(json, "pad_token_id", 1 << 24, 1);
-  const isClassifier = (profile.score.kind === "cls" && !checkpoint.modules) || (profile.score.kind === "labels" && !checkpoint.tied);
+  const isLanguageModel = profile.score.kind === "labels" || profile.score.kind === "token-logit";
+  const isClassifier = (profile.score.kind === "cls" && !checkpoint.modules) || (isLanguageModel && !checkpoint.tied);
   const labels = isClassifier ? readLabels(json) : undefined;
   const quantities = new Map<Quantity, number>();
   for (const [quantity, source] of Object.entries(checkpoint.fields) as [Quantity, ConfigField][]) {

@@ -5,6 +5,7 @@ import type { JsonObject } from "../files/json.js";
 import type { ChatTemplate, RerankClass, RerankerForm } from "../models/index.js";
 import { readChatTemplate } from "./chat-template.js";
 import type { CheckpointConfig } from "./config.js";
+import type { Labels } from "./labels.js";
 import { readModules } from "./modules.js";
 
 /** A form, with what the checkpoint's own files say of it. */
@@ -30,8 +31,10 @@ export async function readForm(
   wanted: RerankClass | undefined,
 ): Promise<CheckpointForm> {
   const { profile } = config;
-  const { forms } = profile;
-  if (!forms) return { form: profile, chat: undefined, instruction: null, labelWeights: [], labels: undefined };
+  const isPlain = profile.score.kind !== "labels" && config.labels === undefined;
+  if (!profile.forms || isPlain) return { form: profile, chat: undefined, instruction: null, labelWeights: [], labels: undefined };
+  const pairForm = profile.forms.find(isPairForm);
+  const forms = profile.forms.filter((form) => !isPairForm(form));
   const types = (await readModules(source))?.map(({ type }) => type);
   if (types && !["Transformer", "Transformer,LogitScore"].includes(types.join()))
     throw refused(`\`modules.json\` lists ${types.join(", ")}; a ${config.name} reranker has Transformer, or Transformer and LogitScore`);
@@ -40,6 +43,8 @@ export async function readForm(
     throw refused(
       "`modules.json` has LogitScore, so that this is sentence-transformers' reranker, not FlagLLMReranker's: use Reranker.load()",
     );
+  if (pairForm && config.labels)
+    return readPairClassifier(source, config, config.labels, pairForm, { wanted, hasLogits: tokens !== undefined });
   const form = choose(forms, wanted, name, tokens);
   if (tokens && form.class !== "cross-encoder" && wanted === undefined)
     throw refused(
@@ -63,6 +68,28 @@ export async function readForm(
     instruction: read ? read.instruction : (form.defaults.instruction ?? null),
     ...(isClassifier ? { labelWeights: [1], labels: undefined } : scoredBy(laidOut, tokens, isOwn)),
   };
+}
+
+const isPairForm = ({ class: of, layout }: RerankerForm): boolean => of === "cross-encoder" && layout.kind === "pair";
+
+/** A classifier whose pairs the tokenizer lays out, as AutoModelForSequenceClassification is used. */
+async function readPairClassifier(
+  source: string,
+  { name, profile }: CheckpointConfig,
+  labels: Labels,
+  form: RerankerForm,
+  { wanted, hasLogits }: { readonly wanted: RerankClass | undefined; readonly hasLogits: boolean },
+): Promise<CheckpointForm> {
+  if (wanted !== undefined && wanted !== form.class)
+    throw refused(`A ${name} is no model of the class ${shown(wanted)}: it has a classifier's head, and its class is ${form.class}`);
+  if (hasLogits) throw refused(`\`modules.json\` has LogitScore, and a ${name} has no language-model head that it could read`);
+  if (labels.count !== 1)
+    throw refused(`A ${name} of two labels is not supported: which sign its scores have is told for one label (\`num_labels\`: 1) only`);
+  if (await readChatTemplate(source))
+    throw refused(
+      `The checkpoint has a chat template with query and document, and ${profile.architecture} classifiers read pairs as the tokenizer joins them here: which of the two it was trained with is not known`,
+    );
+  return { form, chat: undefined, instruction: null, labelWeights: [1], labels: undefined };
 }
 
 interface LogitScore {

@@ -21,7 +21,7 @@ export async function proveTokenizer(
   addon: NativeAddon,
   config: CheckpointConfig,
   { form, chat, instruction, labels }: CheckpointForm,
-  { spec, pairs }: VocabularyFiles,
+  { spec, pairs, adds }: VocabularyFiles,
   metadata: readonly MetadataEntry[],
   path: string,
 ): Promise<PromptIds | undefined> {
@@ -30,8 +30,9 @@ export async function proveTokenizer(
     addon.writeGgufHeader(path, [["general.architecture", "string", profile.architecture], ...metadata], []);
     const tokenizer = addon.loadTokenizer(path, spec);
     if (form.layout.kind === "pair") {
-      const layout = inputLayoutOf(addon.readGguf(path), profile, "The checkpoint");
-      if (!pairs.own && profile.defaults.truncation !== "longest_first") throw nameless(config);
+      if (form.layout.readsBeforePadding) throwIfPairsAreOpen(config, pairs.postProcessor, adds, metadata);
+      const layout = inputLayoutOf(addon.readGguf(path), form, "The checkpoint");
+      if (!pairs.own && form.defaults.truncation !== "longest_first") throw nameless(config);
       if (layout.kind === "pair") throwIfJoinedOtherwise(layout, pairTemplateOf(pairs.postProcessor), pairs.own);
       if (layout.kind === "pair" && layout.documentTokenType >= (config.quantities.get("n_token_type") ?? 2)) throw fewTokenTypes(config);
       throwIfOtherPadding(config, metadata);
@@ -51,6 +52,32 @@ export async function proveTokenizer(
   } finally {
     await rm(path, { force: true });
   }
+}
+
+/** Where transformers 4 and 5 join pairs in different ways, or padding would be scored. */
+function throwIfPairsAreOpen(
+  { name, checkpoint, json }: CheckpointConfig,
+  postProcessor: unknown,
+  adds: VocabularyFiles["adds"],
+  metadata: readonly MetadataEntry[],
+): void {
+  const refused = (why: string) => new RerankerError("TOKENIZER_UNSUPPORTED", `${why}.`);
+  if (pairTemplateOf(postProcessor) === null)
+    throw refused(
+      `How a ${name} reads a pair is not known: tokenizer.json has no \`post_processor\` that joins two texts. Save the tokenizer as it was in training`,
+    );
+  const isOpen = (adds.bos !== undefined && adds.bos !== true) || (adds.eos !== undefined && (adds.eos !== false || adds.bos !== true));
+  if (isOpen)
+    throw refused(
+      `\`add_bos_token\` is ${shown(adds.bos ?? null)} and \`add_eos_token\` ${shown(adds.eos ?? null)} in tokenizer_config.json; a ${name} is read with true and false, which is how \`post_processor\` joins a pair`,
+    );
+  const given = json["pad_token_id"];
+  const wanted = given === undefined ? (checkpoint.padTokenId?.otherwise ?? null) : given;
+  const padding = metadata.find(([key]) => key === "tokenizer.ggml.padding_token_id")?.[2];
+  if (wanted === null || wanted !== padding)
+    throw refused(
+      `The score of a ${name} is read at the last token that is not padding: \`pad_token_id\` in config.json is ${shown(wanted)}, and the tokenizer pads with the id ${String(padding ?? "of no token")}. Name the same token in both`,
+    );
 }
 
 /** Without a token between, what closes the document would join it. */

@@ -249,6 +249,7 @@ function inputLayout(metadata: Metadata, profile: RerankerForm): InputLayout {
     between: ids(layout.between),
     after: ids(layout.after),
     documentTokenType: metadata.boolean(TOKEN_TYPES_KEY) === false ? 0 : layout.documentTokenType,
+    padding: profile.layout.readsBeforePadding ? metadata.count("tokenizer.ggml.padding_token_id") : -1,
   };
 }
 

@@ -104,6 +104,24 @@ export const flagLlm = {
   options: ["prompt"],
 } as const satisfies RerankerForm;
 
+/** A classifier on the pair as the tokenizer's own post-processor lays it out. */
+export const pairClassifier = {
+  form: "pair-classifier",
+  class: "cross-encoder",
+  layout: {
+    kind: "pair",
+    byTokenizer: {
+      llama: { before: ["cls"], between: ["cls"], after: [], documentTokenType: 0 },
+      gpt2: { before: ["cls"], between: ["cls"], after: [], documentTokenType: 0 },
+    },
+    readsBeforePadding: true,
+  },
+  score: { kind: "labels", labels: [{ token: "", weight: 1 }] },
+  defaults: { ...NO_PREFIXES, maxLength: 8192, batchSize: 128, truncation: "longest_first" },
+  prompts: {},
+  options: [],
+} as const satisfies RerankerForm;
+
 // --- checkpoints
 
 export const causalFields = {

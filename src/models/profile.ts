@@ -31,7 +31,12 @@ export interface PairLayout {
 
 export type ProfileLayout =
   /** The specials depend on the tokenizer: keyed by `tokenizer.ggml.model`. */
-  | { readonly kind: "pair"; readonly byTokenizer: Readonly<Record<string, PairLayout>> }
+  | {
+      readonly kind: "pair";
+      readonly byTokenizer: Readonly<Record<string, PairLayout>>;
+      /** The score is read at the last token that is not padding, be it spelled in the document. */
+      readonly readsBeforePadding?: true;
+    }
   /** bos query separator document separator prompt. */
   | {
       readonly kind: "prompt";
@@ -180,6 +185,8 @@ export interface CheckpointProfile {
   readonly modules?: readonly string[];
   /** How the official code cuts, where that is not the rule of the architecture. */
   readonly truncation?: Truncation;
+  /** Of classifiers that read the last token which is not padding: `pad_token_id` where config.json has none; null: no token. */
+  readonly padTokenId?: { readonly otherwise: number | null };
   readonly fields: Readonly<Partial<Record<Quantity, ConfigField>>>;
   readonly requires: readonly ConfigRequirement[];
   /** Field that names the activation, transformers' default, and what we call its values. */

@@ -36,7 +36,7 @@ export interface RerankerModel {
   readonly prompt: string | null;
   /** What the model looks for, where it can be told; null: none, or it cannot. */
   readonly instruction: string | null;
-  /** How a language model is used: `qwen3-reranker`, `zerank`, `mxbai-v2`, `flag-llm`; null for the others. */
+  /** How a language model is used: `qwen3-reranker`, `zerank`, `mxbai-v2`, `flag-llm`, `pair-classifier`; null for the others. */
   readonly form: string | null;
   /** The chat template, with `{instruction}`, `{query}` and `{document}` in their places; null: the model has none. */
   readonly template: string | null;

@@ -7,8 +7,8 @@ export interface PairTemplate {
   readonly before: readonly number[];
   readonly between: readonly number[];
   readonly after: readonly number[];
-  /** Token type of everything from the document on. */
-  readonly documentTokenType: number;
+  /** Token type of everything from the document on; null: that of tokens between the texts too, which only models without types read. */
+  readonly documentTokenType: number | null;
 }
 
 /**
@@ -61,14 +61,17 @@ function fromTemplate(template: JsonObject): PairTemplate | null {
   if (items.length === 2) return null;
   const type = items[document]?.type;
   const [first, second] = [items.slice(0, document), items.slice(document)];
-  if (typeof type !== "number" || first.some((item) => item.type !== 0) || second.some((item) => item.type !== type))
+  const between = items.slice(query + 1, document);
+  const isOf = (part: readonly Item[], wanted: unknown) => part.every((item) => item.type === wanted);
+  const isEarly = between.length > 0 && isOf(between, type) && type !== 0;
+  if (typeof type !== "number" || !isOf(isEarly ? items.slice(0, query + 1) : first, 0) || !isOf(second, type))
     throw unsupported("token types that change elsewhere than at the document");
   const idsOf = (part: readonly Item[]) => part.flatMap(({ ids }) => ids);
   return {
     before: idsOf(items.slice(0, query)),
-    between: idsOf(items.slice(query + 1, document)),
+    between: idsOf(between),
     after: idsOf(items.slice(document + 1)),
-    documentTokenType: type,
+    documentTokenType: isEarly ? null : type,
   };
 }
 
@@ -118,7 +121,7 @@ export function throwIfJoinedOtherwise(layout: PairTemplate, template: PairTempl
 }
 
 function spelled({ before, between, after, documentTokenType }: PairTemplate): string {
-  return `[${before.join(" ")}] query [${between.join(" ")}] document [${after.join(" ")}], token type ${documentTokenType}`;
+  return `[${before.join(" ")}] query [${between.join(" ")}] document [${after.join(" ")}], ${documentTokenType === null ? "token types that change before it" : `token type ${documentTokenType}`}`;
 }
 
 function unsupported(what: string, advice?: string): RerankerError {

@@ -26,6 +26,8 @@ export interface VocabularyFiles {
   idOf(token: string): number | undefined;
   /** How the tokenizer joins a pair: `post_processor` of tokenizer.json, and whether its class can do so by itself. */
   readonly pairs: { readonly postProcessor: unknown; readonly own: boolean };
+  /** `add_bos_token` and `add_eos_token` of tokenizer_config.json. */
+  readonly adds: { readonly bos: unknown; readonly eos: unknown };
 }
 
 const MAX_FILE_BYTES = 64 * 1024 * 1024; // the largest real one is gemma's tokenizer.json with 17 MB
@@ -69,6 +71,7 @@ export async function readVocabulary(folder: string, modelConfig?: JsonObject): 
     size: tokenizer.tokens.length,
     idOf,
     pairs: { postProcessor: source.json["post_processor"], own: of.joinsPairs },
+    adds: { bos: files.config["add_bos_token"], eos: files.config["add_eos_token"] },
     metadata: [
       ...vocabularyEntries(tokenizer, spec),
       ...specialTokenEntries(spec, idOf, files.config, tokenizer.named),

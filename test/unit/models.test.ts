@@ -52,6 +52,8 @@ describe("profiles", () => {
     ]);
     const forms = profiles.flatMap((profile) => profile.forms ?? []).map((form) => [form.form, ...defaultsOf(form)]);
     expect([...new Map(forms.map((form) => [form[0], form])).values()]).toEqual([
+      [undefined, ...decoder("decoder-only-base")],
+      ["pair-classifier", "cross-encoder", null, null, 8192],
       ["mxbai-v2", "cross-encoder", "query: ", "document: ", 8192],
       ["flag-llm", ...decoder("decoder-only-base")],
       ["qwen3-reranker", "cross-encoder", null, null, 8192],
