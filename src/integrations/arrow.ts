@@ -1,5 +1,6 @@
 // The few parts of apache-arrow that ours take, and where its copy is.
 import { createRequire } from "node:module";
+import path from "node:path";
 import { RerankerError } from "../index.js";
 
 export interface ArrowType {
@@ -49,14 +50,17 @@ export interface Arrow {
 
 /**
  * The apache-arrow that LanceDB itself uses, which is CommonJS: batches of another copy, or of its ESM build, are foreign to it
- * ("Unrecognized type").
+ * ("Unrecognized type"). Looked for beside us, then as the application's entry script sees it; never from the current directory,
+ * which may be anybody's.
  *
  * @throws {RerankerError} `IO` when there is none.
  */
 export function loadArrow(): Arrow {
-  const places = [import.meta.url, `${process.cwd()}/_`].map((from) => createRequire(from));
-  for (const require of places) {
+  const entry = process.argv[1];
+  const places = [import.meta.url, ...(entry !== undefined && path.isAbsolute(entry) ? [entry] : [])];
+  for (const place of places) {
     try {
+      const require = createRequire(place);
       return createRequire(require.resolve("@lancedb/lancedb"))("apache-arrow");
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== "MODULE_NOT_FOUND") throw error;
