@@ -30,10 +30,11 @@ async function ranking(model, contextSize, threads) {
   };
 }
 
-/** <s> query </s></s> passage </s>: rankAll puts the special tokens back at the same places. */
+/** <s> query </s></s> passage </s> or [CLS] query [SEP] passage [SEP]: rankAll puts the special tokens back at the same places. */
 function split(ids) {
-  const middle = ids.findIndex((id, i) => id === 2 && ids[i + 1] === 2);
-  return { query: ids.slice(1, middle), passage: ids.slice(middle + 2, -1) };
+  const separator = ids.at(-1);
+  const middle = ids.indexOf(separator);
+  return { query: ids.slice(1, middle), passage: ids.slice(ids[middle + 1] === separator ? middle + 2 : middle + 1, -1) };
 }
 
 async function promptProcessing(model, contextSize, threads) {

@@ -1,8 +1,8 @@
 // This package, as its users call it: texts in, so that tokenizing is part of the time (the peers get ready token ids).
 import { Reranker } from "../../lib/index.js";
 
-export async function load({ gguf, threads, weightMode }) {
-  const reranker = await Reranker.load(gguf, { threads, weightMode, devices: "cpu" });
+export async function load({ gguf, threads, weightMode, maxLength }) {
+  const reranker = await Reranker.load(gguf, { threads, weightMode, maxLength, devices: "cpu" });
   return {
     facts: reranker.model,
     score: async (pairs, { cutoffLayers, cascade }) => {

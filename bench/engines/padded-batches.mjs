@@ -1,20 +1,23 @@
 // Batches for engines that need equal lengths: sorted by length, padded to the longest of each batch.
 
-const PAD_ID = 1n; // of XLM-RoBERTa
+const PAD_ID = 1; // of XLM-RoBERTa
 const SIZES = [1, 2, 4, 8, 16];
 
 /**
- * Wraps `runBatch(ids, mask, [rows, columns]) -> logits` into an engine that finds its best batch size for each workload.
+ * Wraps `runBatch(ids, mask, [rows, columns], types) -> logits` into an engine that finds its best batch size for each workload.
  */
-export function paddedEngine(runBatch) {
+export function paddedEngine(runBatch, padId = PAD_ID) {
   const chosen = new Map();
   const scoreWith = async (pairs, size) => {
     const order = pairs.map((_, i) => i).sort((a, b) => pairs[b].ids.length - pairs[a].ids.length);
     const logits = [];
     for (let at = 0; at < order.length; at += size) {
       const rows = order.slice(at, at + size);
-      const batch = pad(rows.map((i) => pairs[i].ids));
-      const scores = await runBatch(batch.ids, batch.mask, batch.shape);
+      const batch = pad(
+        rows.map((i) => pairs[i]),
+        padId,
+      );
+      const scores = await runBatch(batch.ids, batch.mask, batch.shape, batch.types);
       for (const [row, i] of rows.entries()) logits[i] = scores[row];
     }
     return logits;
@@ -36,15 +39,17 @@ export function paddedEngine(runBatch) {
   };
 }
 
-function pad(sequences) {
-  const columns = Math.max(...sequences.map((ids) => ids.length));
-  const ids = new BigInt64Array(sequences.length * columns).fill(PAD_ID);
+function pad(pairs, padId) {
+  const columns = Math.max(...pairs.map(({ ids }) => ids.length));
+  const ids = new BigInt64Array(pairs.length * columns).fill(BigInt(padId));
   const mask = new BigInt64Array(ids.length);
-  for (const [row, sequence] of sequences.entries()) {
-    for (const [column, id] of sequence.entries()) {
+  const types = new BigInt64Array(ids.length);
+  for (const [row, pair] of pairs.entries()) {
+    for (const [column, id] of pair.ids.entries()) {
       ids[row * columns + column] = BigInt(id);
       mask[row * columns + column] = 1n;
+      types[row * columns + column] = BigInt(pair.types?.[column] ?? 0);
     }
   }
-  return { ids, mask, shape: [sequences.length, columns] };
+  return { ids, mask, types, shape: [pairs.length, columns] };
 }
