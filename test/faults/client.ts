@@ -8,7 +8,9 @@ export const leavings: readonly Leaving[] = ["half-body", "sent", "later", "answ
 
 export type Outcome =
   | { readonly kind: "answer"; readonly status: number; readonly text: string; readonly retryMs: number }
-  | { readonly kind: "left" };
+  | { readonly kind: "left" }
+  /** A connection that had been idle was closed under the request, which any client may send again. */
+  | { readonly kind: "closed" };
 
 /** @throws The error of a connection that failed though the client stayed. */
 export function post(url: string, body: string, agent: Agent, leaving?: Leaving): Promise<Outcome> {
@@ -21,7 +23,10 @@ export function post(url: string, body: string, agent: Agent, leaving?: Leaving)
       call.destroy();
       resolve({ kind: "left" });
     };
-    call.on("error", (error) => left || reject(error));
+    call.on("error", (error: NodeJS.ErrnoException) => {
+      if (call.reusedSocket && error.code === "ECONNRESET") return resolve({ kind: "closed" }); // no-op for one who left
+      if (!left) reject(error);
+    });
     call.on("response", (response) => {
       if (leaving === "answering") return leave();
       let text = "";
@@ -45,12 +50,13 @@ export function post(url: string, body: string, agent: Agent, leaving?: Leaving)
   });
 }
 
-/** As post(), coming again when the server is full, as it asks. */
-export async function postPatiently(url: string, body: string, agent: Agent): Promise<{ status: number; text: string }> {
+/** As post(), coming again when the server is full, as it asks, or was too slow where that is allowed. */
+export async function postPatiently(url: string, body: string, agent: Agent, mayBeSlow = false): Promise<{ status: number; text: string }> {
   for (let tries = 0; tries < 2000; tries++) {
     const outcome = await post(url, body, agent);
     if (outcome.kind === "left") throw new Error("nobody left");
-    if (outcome.status !== 429) return outcome;
+    if (outcome.kind === "closed") continue;
+    if (outcome.status !== 429 && !(mayBeSlow && outcome.status === 504)) return outcome;
     await wait(outcome.retryMs);
   }
   throw new Error("refused two thousand times");

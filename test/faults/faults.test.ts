@@ -28,7 +28,10 @@ describe.skipIf(process.platform === "win32")("server under faults", () => {
   beforeAll(async () => {
     calls = await makeCalls(100);
   });
-  afterEach(async () => {
+  afterEach(async ({ task }) => {
+    // What the servers said tells more than what their clients met.
+    if (task.result?.state === "fail")
+      for (const server of servers) console.error(server.log().split("\n").filter((line) => !line.includes('"level":"info"')).slice(-20).join("\n")); // biome-ignore format: one line
     await Promise.all(servers.splice(0).map((server) => server.stop("SIGKILL")));
   });
   afterAll(() => {
@@ -37,14 +40,15 @@ describe.skipIf(process.platform === "win32")("server under faults", () => {
   });
 
   async function start(args: string[] = [], options: Parameters<typeof startServer>[1] = {}): Promise<Server> {
-    const server = await startServer(["--log", "json", "--cache-size", "0", ...args], options);
+    // However busy or suspended the machine is: a call that takes longer than the server's limit is no fault.
+    const server = await startServer(["--log", "json", "--cache-size", "0", "--request-timeout", "600", ...args], options);
     servers.push(server);
     return server;
   }
   const callAt = (i: number) => calls[i % calls.length] as Call;
 
-  async function expectRight({ url }: { url: string }, i = 0): Promise<void> {
-    const { status, text } = await postPatiently(url, callAt(i).body, agent);
+  async function expectRight({ url }: { url: string }, i = 0, mayBeSlow = false): Promise<void> {
+    const { status, text } = await postPatiently(url, callAt(i).body, agent, mayBeSlow);
     expect(status, text).toBe(200);
     checkAnswer(callAt(i), text);
   }
@@ -117,7 +121,7 @@ describe.skipIf(process.platform === "win32")("server under faults", () => {
     // All of it computed would be 500 documents of 200 tokens for each of them: minutes.
     expect(performance.now() - started).toBeLessThan(20_000);
     expect((await readMetrics(server.url)).get("bge_cancelled_total")).toBeGreaterThan(0); // some leave before the server hears of them;
-  });
+  }, 600_000);
 
   it("ends clients that never finish their request, and answers the others meanwhile", async () => {
     const server = await start(["--request-timeout", "2"]);
@@ -140,10 +144,10 @@ describe.skipIf(process.platform === "win32")("server under faults", () => {
           socket.on("close", () => resolve(answer));
         }),
     );
-    await expectRight(server, 1);
+    await expectRight(server, 1, true);
     for (const answer of await Promise.all(ended)) expect(answer).toMatch(/^HTTP\/1\.1 40[08] /);
     await expectIdle(server);
-    await expectRight(server, 2);
+    await expectRight(server, 2, true);
   }, 120_000);
 
   it("answers what is no HTTP, bad lengths and a body above the limit, and goes on", async () => {
