@@ -3,14 +3,6 @@
 
 namespace bge {
 
-static cpu::Activation read_activation(const ModelFile & file, const std::string & fallback) {
-    const std::string name = file.text("reranker.ffn.activation", fallback);
-    if (name == "gelu_erf") return cpu::Activation::gelu_erf;
-    if (name == "gelu_tanh") return cpu::Activation::gelu_tanh;
-    if (name == "silu") return cpu::Activation::silu;
-    throw Error("MODEL_UNSUPPORTED", file.path() + ": unknown reranker.ffn.activation " + shortened(name));
-}
-
 static cpu::RopeStyle read_rope_layout(const ModelFile & file, const std::string & fallback) {
     const std::string name = file.text("reranker.rope.layout", fallback);
     if (name == "neox") return cpu::RopeStyle::halves;
@@ -50,7 +42,7 @@ Decoder::Decoder(Weights & w, const std::string & name, int32_t max_layer, const
     const float eps = read_positive(file, name + ".attention.layer_norm_rms_epsilon");
     rope_theta = file.has(name + ".rope.freq_base") ? read_positive(file, name + ".rope.freq_base") : 10000.0f;
     rope_style = read_rope_layout(file, defaults.rope_layout);
-    activation = read_activation(file, defaults.activation);
+    activation = read_activation(file, "reranker.ffn.activation", defaults.activation);
     n_vocab = read_rows(file, "token_embd.weight");
 
     token_embd = w.table("token_embd.weight", {n_embd, n_vocab});

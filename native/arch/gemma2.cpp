@@ -1,6 +1,6 @@
-// Gemma 2 with score heads and token compression: bge-reranker-v2.5-gemma2-lightweight.
+// Gemma 2 with score heads and token compression, as bge-reranker-v2.5-gemma2-lightweight is, or with a classifier.
 // Source: FlagEmbedding inference/reranker/decoder_only/models/gemma_model.py CostWiseGemmaForCausalLM over the layers
-// of transformers 4.46 modeling_gemma2.py.
+// of transformers 4.46 modeling_gemma2.py; Gemma2ForSequenceClassification of 4.57, which has no final cap.
 #include "decoder.h"
 #include <cmath>
 
@@ -25,7 +25,8 @@ struct Gemma2 : Decoder {
             const std::string blk = "blk." + std::to_string(i) + ".";
             post_norms.push_back({w.norm(blk + "post_attention_norm", n_embd, eps, false), w.norm(blk + "post_ffw_norm", n_embd, eps, false)});
         }
-        load_heads(w);
+        if (options.label_weights.empty()) load_heads(w);
+        else load_labels(w, options.label_weights);
     }
 
     static float cap(const ModelFile & file, const std::string & key) { return file.has(key) ? read_positive(file, key) : 0.0f; }

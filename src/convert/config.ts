@@ -55,8 +55,7 @@ export function readConfig(json: JsonObject): CheckpointConfig {
   throwIfUnsupported(json, checkpoint);
   // Without reserved positions padding is the tokenizer's business alone, and null is a value.
   const padTokenId = checkpoint.reservedPositions === "none" ? 0 : wholeNumber(json, "pad_token_id", 1 << 24, 1);
-  const isLanguageModel = profile.score.kind === "labels" || profile.score.kind === "token-logit";
-  const isClassifier = (profile.score.kind === "cls" && !checkpoint.modules) || (isLanguageModel && !checkpoint.tied);
+  const isClassifier = !checkpoint.modules && Object.values(checkpoint.tensors).some(({ name }) => name === "cls.output.weight");
   const labels = isClassifier ? readLabels(json) : undefined;
   const quantities = new Map<Quantity, number>();
   for (const [quantity, source] of Object.entries(checkpoint.fields) as [Quantity, ConfigField][]) {
@@ -140,6 +139,10 @@ function throwIfUnsupported(json: JsonObject, checkpoint: CheckpointProfile): vo
 }
 
 function isLegal(legal: unknown, value: unknown): boolean {
+  if (isObject(legal)) {
+    const items = legal["repeats"] as readonly string[];
+    return Array.isArray(value) && value.every((item, i) => item === items[i % items.length]);
+  }
   if (!Array.isArray(legal) || !Array.isArray(value)) return legal === value;
   return legal.length === value.length && legal.every((item) => value.includes(item));
 }

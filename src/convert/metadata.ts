@@ -111,7 +111,7 @@ function rerankerEntries({ config, name, promptIds, padPosition, cutting, form: 
       ["reranker.head.select", "string", score.select],
     );
   }
-  if (profile.compress) {
+  if (profile.compress && form.options.includes("compressLayers")) {
     entries.push(["reranker.compress.ratios", "u32[]", Uint32Array.from(profile.compress.ratios)]);
     const layers = profile.compress.layers.filter((layer) => layer <= quantity(config, "n_layer"));
     entries.push(["reranker.compress.layers", "u32[]", Uint32Array.from(layers)]);

@@ -2,7 +2,8 @@
 // and their fine-tunes, bce-reranker, the ms-marco cross-encoders of sentence-transformers.
 // Source: FlagEmbedding inference/reranker/encoder_only/base.py; transformers modeling_xlm_roberta.py, modeling_bert.py,
 // modeling_electra.py, modeling_distilbert.py.
-import { ACTIVATIONS, encoderDefaults, encoderMetadata, headDense, labels, plainEncoder, withBias } from "./encoder-tensors.js";
+import { ACTIVATIONS } from "./activations.js";
+import { encoderDefaults, encoderMetadata, headDense, labels, plainEncoder, withBias } from "./encoder-tensors.js";
 import type { CheckpointProfile, ModelProfile, TensorRule } from "./profile.js";
 
 // BERT and XLM-RoBERTa have the same defaults.

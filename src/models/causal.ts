@@ -1,6 +1,7 @@
 // Language models used as rerankers: the forms in use, and what the checkpoints of Qwen2, Qwen3 and Llama share.
 // Source: the model card of Qwen3-Reranker; mxbai-rerank mxbai_rerank_v2.py; zerank's chat template; FlagEmbedding
 // inference/reranker/decoder_only/base.py.
+import { ACTIVATIONS } from "./activations.js";
 import { decoderDefaults, decoderDropped, decoderFields, decoderRequires, decoderTensors, YES_NO_PROMPT } from "./decoder-tensors.js";
 import type { CheckpointProfile, RerankerForm, TensorRule } from "./profile.js";
 
@@ -137,7 +138,7 @@ export const causalRequires = [
   { field: "use_sliding_window", values: [false, null, undefined], advice: "Attention in a window is not supported." },
 ] as const satisfies CheckpointProfile["requires"];
 
-export const causalActivation = { field: "hidden_act", otherwise: "silu", names: { silu: "silu" } } as const;
+export const causalActivation = { field: "hidden_act", otherwise: "silu", names: ACTIVATIONS } as const;
 
 export function causalMetadata(architecture: string): CheckpointProfile["metadata"] {
   return [

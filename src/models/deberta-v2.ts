@@ -1,6 +1,7 @@
 // DeBERTa-v2 and -v3: mxbai-rerank-xsmall, -base and -large v1, and other classifiers of the v3 kind.
 // Source: transformers 4.57 modeling_deberta_v2.py DebertaV2ForSequenceClassification.
-import { ACTIVATIONS, encoderDefaults, encoderMetadata, headDense, labels, plainEncoder, withBias } from "./encoder-tensors.js";
+import { ACTIVATIONS } from "./activations.js";
+import { encoderDefaults, encoderMetadata, headDense, labels, plainEncoder, withBias } from "./encoder-tensors.js";
 import type { CheckpointProfile, ModelProfile } from "./profile.js";
 
 const layer = "deberta.encoder.layer.{i}";

@@ -1,17 +1,5 @@
-// What the profiles of encoders share: names of activations, linears and norms with their biases, the last linear of the head.
+// What the profiles of encoders share: linears and norms with their biases, the last linear of the head.
 import type { CheckpointProfile, ConfigRequirement, MetadataValue, ProfileDefaults, TensorRule } from "./profile.js";
-
-export const ACTIVATIONS = {
-  gelu: "gelu_erf",
-  gelu_python: "gelu_erf",
-  gelu_new: "gelu_tanh",
-  gelu_pytorch_tanh: "gelu_tanh",
-  gelu_fast: "gelu_tanh",
-  silu: "silu",
-  swish: "silu",
-  relu: "relu",
-  tanh: "tanh",
-} as const satisfies CheckpointProfile["activation"]["names"];
 
 export const encoderDefaults = {
   queryInstruction: null,

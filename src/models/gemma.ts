@@ -1,5 +1,6 @@
 // Gemma scored by its "Yes" logit: bge-reranker-v2-gemma; or a classifier of one label on it.
 // Source: FlagEmbedding inference/reranker/decoder_only/base.py; transformers 4.57 modeling_gemma.py, modeling_layers.py.
+import { ACTIVATIONS } from "./activations.js";
 import { classifierTensors, headOfClassifier, pairClassifier } from "./causal.js";
 import { decoderDefaults, decoderDropped, decoderFields, decoderRequires, decoderTensors, YES_NO_PROMPT } from "./decoder-tensors.js";
 import type { CheckpointProfile, ModelProfile, RerankerForm } from "./profile.js";
@@ -32,7 +33,7 @@ const shared = {
   activation: {
     field: "hidden_act",
     otherwise: "gelu_pytorch_tanh",
-    names: { gelu: "gelu_erf", gelu_pytorch_tanh: "gelu_tanh", gelu_new: "gelu_tanh" },
+    names: ACTIVATIONS,
   },
   reservedPositions: "none",
   metadata: [

@@ -1,6 +1,7 @@
 // GTE: gte-multilingual-reranker-base, as its own code (`new`) and as transformers 5 (`gte`) write it.
 // Source: text-embeddings-inference backends/candle/src/models/gte.rs; transformers 5 modeling_gte.py.
-import { ACTIVATIONS, encoderDefaults, encoderMetadata, headDense, labels, withBias } from "./encoder-tensors.js";
+import { ACTIVATIONS } from "./activations.js";
+import { encoderDefaults, encoderMetadata, headDense, labels, withBias } from "./encoder-tensors.js";
 import type { CheckpointProfile, ModelProfile } from "./profile.js";
 
 const fields = {

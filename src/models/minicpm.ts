@@ -1,5 +1,6 @@
 // MiniCPM with a score head per layer: bge-reranker-v2-minicpm-layerwise.
 // Source: FlagEmbedding inference/reranker/decoder_only/layerwise.py and its modeling_minicpm_reranker.py.
+import { ACTIVATIONS } from "./activations.js";
 import {
   decoderDefaults,
   decoderDropped,
@@ -49,7 +50,7 @@ export const minicpm = {
           advice: "It says whether each layer has its own head; set it to true or false.",
         },
       ],
-      activation: { field: "hidden_act", otherwise: "silu", names: { silu: "silu", swish: "silu" } },
+      activation: { field: "hidden_act", otherwise: "silu", names: ACTIVATIONS },
       reservedPositions: "none",
       metadata: [
         ["minicpm.block_count", "u32", "n_layer"],

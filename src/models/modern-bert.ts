@@ -1,6 +1,7 @@
 // ModernBERT: gte-reranker-modernbert-base, whose head is transformers' own, and the ettin rerankers, whose head is a chain of
 // sentence-transformers' modules. Source: transformers 4.57 and 5 modeling_modernbert.py; sentence-transformers 6 modules.
-import { ACTIVATIONS, encoderDefaults, encoderMetadata, headDense, labels, withBias } from "./encoder-tensors.js";
+import { ACTIVATIONS } from "./activations.js";
+import { encoderDefaults, encoderMetadata, headDense, labels, withBias } from "./encoder-tensors.js";
 import type { CheckpointProfile, ModelProfile, TensorRule } from "./profile.js";
 
 const fields = {

@@ -1,5 +1,5 @@
-// Classifiers of one label on Gemma and Llama, with the ids and scores of AutoModelForSequenceClassification (transformers 4.57.6;
-// 5.24.0 gives the same): golden checkpoints with a head in place of the language model's.
+// Classifiers of one label on Gemma, Gemma 2 and Llama, with the ids and scores of AutoModelForSequenceClassification (transformers 4.57.6;
+// 5.24.0 gives the same of Gemma and Llama): golden checkpoints with a head in place of the language model's.
 import { readFileSync } from "node:fs";
 import { readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
@@ -24,6 +24,24 @@ async function gemma(config: Record<string, unknown> = {}): Promise<string> {
   const folder = await copyGolden("gemma-reranker");
   await editConfig(folder, { architectures: ["GemmaForSequenceClassification"], id2label: { 0: "LABEL_0" }, ...config });
   await editTensors(folder, (tensors) => {
+    tensors["score.weight"] = score(96);
+  });
+  return folder;
+}
+
+async function gemma2(config: Record<string, unknown> = {}): Promise<string> {
+  const folder = await copyGolden("gemma2-lightweight-reranker");
+  await editConfig(folder, {
+    architectures: ["Gemma2ForSequenceClassification"],
+    model_type: "gemma2",
+    id2label: { 0: "LABEL_0" },
+    layer_wise: undefined,
+    start_layer: undefined,
+    layer_sep: undefined,
+    ...config,
+  });
+  await editTensors(folder, (tensors) => {
+    for (const name of Object.keys(tensors)) if (name.startsWith("lm_head.")) delete tensors[name];
     tensors["score.weight"] = score(96);
   });
   return folder;
@@ -73,9 +91,10 @@ const furthest = (found: readonly number[], wanted: readonly number[]) =>
   Math.max(...found.map((x, i) => Math.abs(x - (wanted[i] ?? NaN))));
 
 describe.each([
-  ["gemma-reranker", gemma, 0],
-  ["llama-flag-reranker", llama, 1500],
-] as const)("%s as a classifier", (name, make, padding) => {
+  ["gemma-reranker", gemma, 0, 1],
+  ["gemma2-lightweight-reranker", gemma2, 0, 2.5],
+  ["llama-flag-reranker", llama, 1500, 1],
+] as const)("%s as a classifier", (name, make, padding, rounding) => {
   it("reads the ids of transformers and gives its scores, alone and in a batch", async () => {
     await using reranker = await load(await make());
     expect(reranker.model).toMatchObject({ class: "cross-encoder", form: "pair-classifier", truncation: "longest_first" });
@@ -98,8 +117,21 @@ describe.each([
   it("keeps its head whatever type the weights have", async () => {
     await using reranker = await load(await make(), "q8_0");
     const found = await reranker.computeScore(pairs);
-    expect(furthest(found, checkpoints[name]?.[0]?.scores ?? [])).toBeLessThan(1);
+    expect(furthest(found, checkpoints[name]?.[0]?.scores ?? [])).toBeLessThan(rounding); // they spread by 4
   });
+});
+
+it("Gemma 2 as transformers writes it down: every second layer has a window", async () => {
+  const types = ["sliding_attention", "full_attention"];
+  const layers = (at: (i: number) => number) => Array.from({ length: 8 }, (_, i) => types[at(i)]);
+  await using reranker = await load(await gemma2({ layer_types: layers((i) => i % 2) }));
+  expect(reranker.model).toMatchObject({ cutoffLayers: [], compress: null });
+  const found = await reranker.computeScore(pairs);
+  expect(furthest(found, checkpoints["gemma2-lightweight-reranker"]?.[0]?.scores ?? [])).toBeLessThan(TOLERANCE);
+  const output = join(await temporaryFolder(), "model.gguf");
+  await expect(convert(await gemma2({ layer_types: layers((i) => (i >> 1) % 2) }), { output })).rejects.toThrow(
+    /windows in every second layer/,
+  );
 });
 
 describe("a classifier whose input is open is refused", () => {
