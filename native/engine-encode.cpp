@@ -12,8 +12,8 @@ EncodedPair Engine::encode(const std::string & query, const std::string & docume
         const size_t max_length = size_t(limits.max_length);
         return pair.encode(pair.encode_query(query, max_length), query, document, max_length);
     }
-    const auto ids = [&](const std::string & text, int32_t limit) { return tokenizer_->encode(text, {parse_special, size_t(limit) + 1}); };
-    return encode(query, ids(query, limits.query_ids()), document, ids(document, limits.max_length), limits, parse_special);
+    const auto ids = [&](const std::string & text, size_t limit) { return tokenizer_->encode(text, {parse_special, limit}); };
+    return encode(query, ids(query, limits.query_ids()), document, ids(document, limits.document_ids()), limits, parse_special);
 }
 
 // The ids may end where no more are needed, but for the rare pair whose cut depends on how long the texts really are.
@@ -39,9 +39,9 @@ std::vector<PairSize> Engine::measure(const std::vector<std::string> & texts, co
         else {
             if (i == 0 || of_pair != query) {
                 query = of_pair;
-                query_ids = tokenizer_->encode(query, {parse_special, size_t(limits.query_ids()) + 1});
+                query_ids = tokenizer_->encode(query, {parse_special, limits.query_ids()});
             }
-            pair = encode(query, query_ids, document, tokenizer_->encode(document, {parse_special, size_t(limits.max_length) + 1}), limits, parse_special);
+            pair = encode(query, query_ids, document, tokenizer_->encode(document, {parse_special, limits.document_ids()}), limits, parse_special);
         }
         out.push_back({int32_t(pair.ids.size()), pair.query_length, pair.document_length, pair.truncated});
     }
@@ -82,7 +82,7 @@ std::vector<EncodedPair> Engine::encode_texts(const Job & job) {
     const Request & r = job.request;
     std::vector<size_t> limit(r.texts.size(), 0);
     for (size_t i = 0; i < r.pairs.size(); i++) {
-        limit[r.pairs[i]] = std::max(limit[r.pairs[i]], size_t(i % 2 == 0 ? r.limits.query_ids() : r.limits.max_length) + 1);
+        limit[r.pairs[i]] = std::max(limit[r.pairs[i]], i % 2 == 0 ? r.limits.query_ids() : r.limits.document_ids());
     }
     for (size_t i = 1; i < r.windows.size(); i += 2) limit[r.pairs[i]] = std::max(limit[r.pairs[i]], size_t(r.windows[i]));
     std::vector<std::vector<int32_t>> ids(r.texts.size());

@@ -3,8 +3,13 @@
 
 namespace bge {
 
-static void append(std::vector<int32_t> & out, const std::vector<int32_t> & ids, size_t n) { out.insert(out.end(), ids.begin(), ids.begin() + n); }
-static void append(std::vector<int32_t> & out, const std::vector<int32_t> & ids) { append(out, ids, ids.size()); }
+static void append(std::vector<int32_t> & out, const std::vector<int32_t> & ids) { out.insert(out.end(), ids.begin(), ids.end()); }
+
+// `n` ids of a text: the first, or the last.
+static void append(std::vector<int32_t> & out, const std::vector<int32_t> & ids, size_t n, bool keep_end) {
+    const auto begin = keep_end ? ids.end() - ptrdiff_t(n) : ids.begin();
+    out.insert(out.end(), begin, begin + ptrdiff_t(n));
+}
 
 // How much of a second part stays when both must fit `limit` ("only_second" of the reference). When the excess would
 // take all of it, nothing is cut and the input stays too long: a quirk that is kept, since it decides the ids.
@@ -46,10 +51,10 @@ static EncodedPair join_pair(const InputLayout & layout, const LengthLimits & li
     const bool cut = n_document < document.size();
     EncodedPair out;
     append(out.ids, layout.before);
-    append(out.ids, query, n_query);
+    append(out.ids, query, n_query, limits.keep_end);
     append(out.ids, layout.between);
     out.document_begin = int32_t(out.ids.size());
-    append(out.ids, document, n_document);
+    append(out.ids, document, n_document, limits.keep_end);
     append(out.ids, layout.after);
     // A causal classifier reads the last token that is not padding, be it spelled in the text: what follows decides nothing.
     // Source: transformers modeling_layers.py, GenericForSequenceClassification.
@@ -72,12 +77,12 @@ static EncodedPair join_prompt(const InputLayout & layout, const LengthLimits & 
     const size_t frame = limits.separator.size() + limits.prompt.size();
     const size_t limit = size_t(limits.max_length) + (layout.frame_on_top ? layout.bos.size() : frame);
     std::vector<int32_t> second = limits.separator;
-    append(second, document, n_document);
+    append(second, document, n_document, limits.keep_end);
     const size_t kept = cut_second(layout.bos.size() + n_query, second.size(), 0, limit);
     EncodedPair out;
     append(out.ids, layout.bos);
-    append(out.ids, query, n_query);
-    append(out.ids, second, kept);
+    append(out.ids, query, n_query, limits.keep_end);
+    append(out.ids, second, kept, limits.keep_end); // loses its separator first, where it loses its beginning
     out.query_length = int32_t(std::min(layout.bos.size() + n_query + limits.separator.size(), out.ids.size()));
     append(out.ids, limits.separator);
     append(out.ids, limits.prompt);

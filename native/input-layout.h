@@ -2,6 +2,7 @@
 #pragma once
 #include "batch.h"
 #include "pair-template.h"
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -25,9 +26,11 @@ struct LengthLimits {
     int32_t max_length = 512;
     int32_t query_max_length = 384;
     Truncation truncation = Truncation::only_second; // pair layouts; prompt layouts cut the document
+    bool keep_end = false;                           // what is cut loses its beginning
 
-    // Ids of a query that decide what is kept of it; one more tells a cut.
-    int32_t query_ids() const { return truncation == Truncation::longest_first && query_max_length > max_length ? max_length : query_max_length; }
+    // First ids of a text that decide what is kept of it, and one more, which tells a cut.
+    size_t query_ids() const { return keep_end ? SIZE_MAX : 1 + size_t(truncation == Truncation::longest_first ? std::min(query_max_length, max_length) : query_max_length); }
+    size_t document_ids() const { return keep_end ? SIZE_MAX : 1 + size_t(max_length); }
     std::vector<int32_t> separator, prompt; // prompt layouts only
     std::vector<TemplatePart> parts;        // chat layouts only
 };

@@ -71,6 +71,7 @@ LengthLimits length_limits(const Napi::Object & o) {
     out.max_length = integer(o, "maxLength");
     out.query_max_length = integer(o, "queryMaxLength");
     out.truncation = text(o, "truncation") == "longest_first" ? Truncation::longest_first : Truncation::only_second;
+    out.keep_end = boolean(o, "keepEnd");
     out.separator = integers(o.Get("separator"));
     out.prompt = integers(o.Get("prompt"));
     for (const TokenizerSpec::Step & part : steps(o.Get("template"))) {

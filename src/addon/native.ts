@@ -149,6 +149,8 @@ export interface EncodeSpec {
   readonly queryMaxLength: number;
   /** Pair layouts only. */
   readonly truncation: "only_second" | "longest_first";
+  /** Texts that are cut lose their beginning. */
+  readonly keepEnd: boolean;
   /** false: special tokens spelled in the texts are plain text. */
   readonly parseSpecial: boolean;
   /** Prompt layouts only. */

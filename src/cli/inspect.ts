@@ -79,6 +79,7 @@ function factRows(file: ModelFile): Row[] {
     ["context", `${reranker.contextLength} tokens, of which a pair fills ${reranker.defaults.maxLength} unless told otherwise`],
     reranker.form !== null ? ["form", reranker.form] : undefined,
     reranker.defaults.prompt === null && !reranker.template ? ["truncation", TRUNCATION[reranker.defaults.truncation]] : undefined,
+    reranker.defaults.truncationSide === "left" ? ["truncation side", "texts that are too long lose their beginning"] : undefined,
     cutoffs.length > 0 ? ["cutoff layers", `${first} to ${cutoffs.at(-1)}${step > 1 ? ` in steps of ${step}` : ""}`] : undefined,
     cutoffs.length > 0 ? ["score heads", `${reranker.scoreHeadCount}, chosen by ${reranker.headSelection}`] : undefined,
     reranker.compress

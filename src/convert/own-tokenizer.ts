@@ -21,7 +21,7 @@ export async function proveTokenizer(
   addon: NativeAddon,
   config: CheckpointConfig,
   { form, chat, instruction, labels }: CheckpointForm,
-  { spec, pairs, adds }: VocabularyFiles,
+  { spec, pairs, adds, truncationSide }: VocabularyFiles,
   metadata: readonly MetadataEntry[],
   path: string,
 ): Promise<PromptIds | undefined> {
@@ -41,6 +41,7 @@ export async function proveTokenizer(
     const { layout, score } = form;
     const ids = (text: string) => [...tokenizer.encode(text, true)];
     if (chat) throwIfUnclosed(chat.template, spec);
+    if (chat && truncationSide !== "right") throw keepsEnd();
     return {
       separator: ids(layout.kind === "prompt" ? layout.separator : ""),
       prompt: ids(form.defaults.prompt ?? ""),
@@ -113,6 +114,13 @@ function nameless({ name }: CheckpointConfig): RerankerError {
     "TOKENIZER_UNSUPPORTED",
     `The tokenizer has no class of its own (\`tokenizer_class\` in tokenizer_config.json): FlagEmbedding then feeds ${name} pairs without special tokens, sentence-transformers feeds it those of \`post_processor\`. ` +
       "Name the class that it was trained with there, such as BertTokenizer or XLMRobertaTokenizer.",
+  );
+}
+
+function keepsEnd(): RerankerError {
+  return new RerankerError(
+    "TOKENIZER_UNSUPPORTED",
+    "`truncation_side` is left, and a pair in a chat template that loses its beginning loses its template: set it to right in tokenizer_config.json, or shorten the texts before they are scored.",
   );
 }
 

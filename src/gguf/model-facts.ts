@@ -60,6 +60,8 @@ export interface ModelFacts {
     readonly instruction: string | null;
     readonly maxLength: number;
     readonly truncation: Truncation;
+    /** Where texts that are too long are cut: `left` keeps their end. */
+    readonly truncationSide: "left" | "right";
     readonly batchSize: number;
     readonly attentionSoftcap: boolean;
     /** Whether special tokens spelled in a text are parsed. */
@@ -79,6 +81,8 @@ export interface ModelFacts {
 
 /** false: the document has token type 0, though the layout has another. */
 export const TOKEN_TYPES_KEY = "reranker.token_types";
+/** `left`: texts that are too long lose their beginning. */
+export const TRUNCATION_SIDE_KEY = "reranker.truncation_side";
 /** false: special tokens spelled in a text are text, unless a call says otherwise. */
 export const PARSE_SPECIAL_KEY = "reranker.parse_special_tokens";
 
@@ -134,6 +138,7 @@ export function describeModel(header: GgufHeader, file: string): ModelFacts {
       instruction: metadata.string("reranker.instruction") ?? form.defaults.instruction ?? null,
       maxLength: metadata.optionalCount("reranker.max_length") || form.defaults.maxLength,
       truncation: metadata.truncation() ?? form.defaults.truncation ?? "only_second",
+      truncationSide: metadata.truncationSide(),
       batchSize: form.defaults.batchSize,
       attentionSoftcap: metadata.boolean("reranker.attention.softcap") ?? false,
       parseSpecialTokens: metadata.boolean(PARSE_SPECIAL_KEY) ?? true,
@@ -142,7 +147,7 @@ export function describeModel(header: GgufHeader, file: string): ModelFacts {
     promptIds: metadata.integers("reranker.prompt_ids") ?? null,
     prefixIds: metadata.integers("reranker.prefix_ids") ?? null,
     templateIds: metadata.integers("reranker.template_ids") ?? null,
-    compress: compression(metadata, profile),
+    compress: form.options.includes("compressLayers") ? compression(metadata, profile) : null,
     tensorTypes: countTypes(header),
     sizeBytes: header.fileSizeBytes,
   };
@@ -320,6 +325,12 @@ class Metadata {
     const value = this.string("reranker.truncation");
     if (value === undefined || value === "only_second" || value === "longest_first") return value;
     throw this.invalid("reranker.truncation", `"${value}" is neither only_second nor longest_first`);
+  }
+
+  truncationSide(): "left" | "right" {
+    const value = this.string(TRUNCATION_SIDE_KEY) ?? "right";
+    if (value === "left" || value === "right") return value;
+    throw this.invalid(TRUNCATION_SIDE_KEY, `"${value}" is neither left nor right`);
   }
 
   optionalCount(key: string, limit = 2 ** 31 - 1): number | undefined {

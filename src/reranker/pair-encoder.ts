@@ -38,6 +38,7 @@ export class PairEncoder {
       maxLength: settings.maxLength,
       queryMaxLength: settings.queryMaxLength,
       truncation: settings.truncation,
+      keepEnd: facts.defaults.truncationSide === "left",
       parseSpecial: settings.parseSpecialTokens,
       separator: ids(facts.defaults.separator),
       prompt: ids(settings.prompt),

@@ -9,19 +9,14 @@ export interface TokenizerSettings {
   readonly givesTokenTypes: boolean;
   /** false: special tokens spelled in a text are text (`split_special_tokens`). */
   readonly parsesSpecialTokens: boolean;
+  /** Where texts that are too long are cut. */
+  readonly truncationSide: "left" | "right";
   /** The vocabulary file is read though there is a tokenizer.json. */
   readonly fromSlow: boolean;
 }
 
 /** @throws {RerankerError} `TOKENIZER_UNSUPPORTED` naming the field that would give other ids. */
 export function tokenizerSettings(config: JsonObject, truncation: unknown, of: TokenizerClass): TokenizerSettings {
-  const side = config["truncation_side"] ?? (isObject(truncation) ? truncation["direction"] : undefined);
-  if (side !== undefined && side !== null && String(side).toLowerCase() !== "right") {
-    throw unsupported(
-      `\`truncation_side\` is ${shown(side)}: long texts would lose their beginning`,
-      "Texts are cut at their end here; set it to right if the model was trained so",
-    );
-  }
   if (config["fix_mistral_regex"] === true)
     throw unsupported(
       "`fix_mistral_regex` is true, which replaces the pre-tokenizer",
@@ -41,8 +36,16 @@ export function tokenizerSettings(config: JsonObject, truncation: unknown, of: T
   return {
     givesTokenTypes: givesTokenTypes(config["model_input_names"], of),
     parsesSpecialTokens: config["split_special_tokens"] !== true,
+    truncationSide: truncationSide(config["truncation_side"], isObject(truncation) ? truncation["direction"] : undefined),
     fromSlow: config["from_slow"] === true || (of.prefixSpaceFromSlow === true && typeof config["add_prefix_space"] === "boolean"),
   };
+}
+
+/** tokenizer_config.json wins over tokenizer.json, which spells it with a capital. Source: transformers tokenization_utils_fast.py. */
+function truncationSide(side: unknown, direction: unknown): "left" | "right" {
+  if (side === "left" || side === "right") return side;
+  if (side !== undefined) throw unsupported(`\`truncation_side\` is ${shown(side)}`, "It is left or right");
+  return direction === "Left" ? "left" : "right";
 }
 
 function givesTokenTypes(names: unknown, of: TokenizerClass): boolean {

@@ -7,7 +7,7 @@ import { RerankerError, shown } from "../errors.js";
 import { readBounded } from "../files/bounded-file.js";
 import { isObject, type JsonObject, parseJsonObject, readJsonObject } from "../files/json.js";
 import type { MetadataEntry } from "../gguf/metadata-entry.js";
-import { PARSE_SPECIAL_KEY, TOKEN_TYPES_KEY } from "../gguf/model-facts.js";
+import { PARSE_SPECIAL_KEY, TOKEN_TYPES_KEY, TRUNCATION_SIDE_KEY } from "../gguf/model-facts.js";
 import { type NamedTokens, type TokenFiles, tokenText } from "./added-tokens.js";
 import { byteLevelName, convertByteLevel, isByteLevel } from "./byte-level.js";
 import { invalid } from "./damaged.js";
@@ -28,6 +28,8 @@ export interface VocabularyFiles {
   readonly pairs: { readonly postProcessor: unknown; readonly own: boolean };
   /** `add_bos_token` and `add_eos_token` of tokenizer_config.json. */
   readonly adds: { readonly bos: unknown; readonly eos: unknown };
+  /** Where texts that are too long are cut. */
+  readonly truncationSide: TokenizerSettings["truncationSide"];
 }
 
 const MAX_FILE_BYTES = 64 * 1024 * 1024; // the largest real one is gemma's tokenizer.json with 17 MB
@@ -72,6 +74,7 @@ export async function readVocabulary(folder: string, modelConfig?: JsonObject): 
     idOf,
     pairs: { postProcessor: source.json["post_processor"], own: of.joinsPairs },
     adds: { bos: files.config["add_bos_token"], eos: files.config["add_eos_token"] },
+    truncationSide: settings.truncationSide,
     metadata: [
       ...vocabularyEntries(tokenizer, spec),
       ...specialTokenEntries(spec, idOf, files.config, tokenizer.named),
@@ -278,9 +281,10 @@ function specialTokenEntries(
 }
 
 /** Settings that differ from what the file's layout implies. */
-function settingEntries({ givesTokenTypes, parsesSpecialTokens }: TokenizerSettings, spec: TokenizerSpec): MetadataEntry[] {
+function settingEntries({ givesTokenTypes, parsesSpecialTokens, truncationSide }: TokenizerSettings, spec: TokenizerSpec): MetadataEntry[] {
   const entries: MetadataEntry[] = [];
   if (spec.model === "wordpiece" && !givesTokenTypes) entries.push([TOKEN_TYPES_KEY, "bool", false]);
+  if (truncationSide === "left") entries.push([TRUNCATION_SIDE_KEY, "string", "left"]);
   if (!parsesSpecialTokens) entries.push([PARSE_SPECIAL_KEY, "bool", false]);
   return entries;
 }
