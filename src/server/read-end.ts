@@ -5,6 +5,9 @@ import type { ScoredDocument } from "./answers.js";
 import { encodeOptionsOf } from "./lengths.js";
 import type { Texts } from "./request.js";
 
+// Characters of a text that is encoded off the JS thread.
+const LARGE = 1 << 15;
+
 /** Gives the documents that lost their end the offset of it. Those cut otherwise, or in windows, are left as they are. */
 export async function withReadEnds(
   results: readonly ScoredDocument[],
@@ -20,7 +23,10 @@ export async function withReadEnds(
     const document = documents[index] ?? "";
     const query = queries[queries.length > 1 ? index : 0] ?? "";
     const isCut = (text: string) => reranker.encodePair(query, text, encodeOptions).documentTruncated;
-    if (!truncated || queryTruncated || chunk || !isCut(document)) {
+    const isLarge = query.length + document.length > LARGE;
+    const whole = async () =>
+      isLarge ? (await reranker.encodePairAsync(query, document, encodeOptions)).documentTruncated : isCut(document);
+    if (!truncated || queryTruncated || chunk || !(await whole())) {
       found.push(result);
       continue;
     }
