@@ -44,8 +44,8 @@ async function prepare({ shapeName, layers, files: wanted, counts, tokenizerFile
   };
   const files = {};
   for (const file of new Set(["Q8_0", ...wanted])) files[file] = await makeFile(file, context);
-  // Nothing reads a decoder's checkpoint once it is converted, and it is as large as all the rest.
-  if (shape.family === "decoder") rmSync(context.checkpoint, { recursive: true, force: true });
+  // A decoder's checkpoint is as large as all the rest.
+  if (shape.family === "decoder" && !wanted.includes("checkpoint")) rmSync(context.checkpoint, { recursive: true, force: true });
 
   const workloads = await encodeWorkloads(files.Q8_0, wordsOf(tokenizer.json), counts, shape.family);
   const workloadFile = path.join(folder, "workloads.json");
@@ -111,7 +111,7 @@ function makeOnnx(int8, context) {
 }
 
 async function encodeWorkloads(gguf, words, counts, family) {
-  const reranker = await Reranker.load(gguf, { threads: 1 });
+  const reranker = await Reranker.load(gguf, { threads: 1, devices: "cpu" });
   const encode = (query, passage, maxLength) => Array.from(reranker.encodePair(query, passage, { maxLength }).inputIds);
   const workloads = makeWorkloads(words, encode, counts);
   if (family === "decoder") workloads.push(...makePrefixWorkloads(words, encode, PREFIX_WORKLOADS));

@@ -1,5 +1,4 @@
 // npm run bench: speed, memory and quality of this package beside its peers, in one run. See docs/benchmarks.md.
-import { fork } from "node:child_process";
 import { rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
@@ -9,6 +8,7 @@ import { measureChip } from "../../bench/chip.mjs";
 import { measureShape } from "../../bench/measure.mjs";
 import { installPeers, peerVersion, whyNoTorch } from "../../bench/peers.mjs";
 import { BASELINE, ENGINES, QUICK_ENGINES, QUICK_LAYERS, REFERENCE_FILE, WORKLOADS } from "../../bench/plan.mjs";
+import { prepare } from "../../bench/prepared.mjs";
 import { markdownReport, summaryOf, textReport } from "../../bench/report.mjs";
 import { SHAPES } from "../../bench/shapes.mjs";
 
@@ -82,25 +82,6 @@ function findMissing(engines) {
     if (reason !== undefined) missing.set(name, reason);
   }
   return missing;
-}
-
-/** Makes the files of a shape, in a process of its own. */
-function prepare(request) {
-  return new Promise((resolve, reject) => {
-    const child = fork(path.join(here, "..", "..", "bench", "prepare.mjs"), {
-      stdio: ["ignore", "inherit", "inherit", "ipc"],
-      serialization: "advanced",
-    });
-    let answer;
-    child.on("message", (message) => {
-      answer = message;
-    });
-    child.on("close", (code) => {
-      if (answer?.result) resolve(answer.result);
-      else reject(new Error(answer?.error ?? `The files of the shape could not be made: the process ended with code ${code}`));
-    });
-    child.send(request);
-  });
 }
 
 function countsOf({ family, qualityOnly }, { quick, passages }) {
