@@ -34,7 +34,7 @@ static void append(Ubatch & out, const EncodedPair & pair, int32_t from, int32_t
     }
 }
 
-Ubatch pack(const std::vector<const EncodedPair *> & pairs, bool share_prefix) {
+Ubatch pack(const std::vector<const EncodedPair *> & pairs, bool share_prefix, const PrefixLookup & lookup) {
     Ubatch out;
     std::vector<const EncodedPair *> queries;
     std::vector<int32_t> uses;
@@ -42,20 +42,24 @@ Ubatch pack(const std::vector<const EncodedPair *> & pairs, bool share_prefix) {
     if (share_prefix) {
         for (const EncodedPair * pair : pairs) {
             if (find_query(queries, *pair, index)) uses[index]++;
-            else if (pair->query_length > 0) { queries.push_back(pair); uses.push_back(1); }
+            else if (same_query(*pair, *pair)) { queries.push_back(pair); uses.push_back(1); }
         }
-        // A prefix used once is not worth a span of its own.
-        size_t kept = 0;
+        // A prefix used once is not worth a span of its own, unless it is kept.
+        size_t n = 0;
         for (size_t i = 0; i < queries.size(); i++) {
-            if (uses[i] > 1) queries[kept++] = queries[i];
+            if (uses[i] > 1 || lookup.cache) queries[n++] = queries[i];
         }
-        queries.resize(kept);
+        queries.resize(n);
         for (const EncodedPair * query : queries) {
             Span span;
+            if (lookup.cache) {
+                out.rows.prefix_keys.push_back(lookup.cache->find(query->ids.data(), query->query_length, lookup.use));
+                span.n_prefix = out.rows.prefix_keys.back()->n_kept;
+            }
             span.begin = out.n_tokens();
-            span.n = span.query_length = query->query_length;
+            span.n = span.query_length = query->query_length - span.n_prefix;
             out.rows.spans.push_back(span);
-            append(out, *query, 0, query->query_length);
+            append(out, *query, span.n_prefix, query->query_length);
         }
         out.rows.n_prefixes = int32_t(queries.size());
     }
@@ -65,7 +69,7 @@ Ubatch pack(const std::vector<const EncodedPair *> & pairs, bool share_prefix) {
         span.query_length = pair->query_length;
         span.prompt_length = pair->prompt_length;
         if (share_prefix && find_query(queries, *pair, index)) {
-            span.prefix_begin = out.rows.spans[index].begin;
+            span.prefix = int32_t(index);
             span.n_prefix = pair->query_length;
             span.query_length = 0;
         }
@@ -94,6 +98,27 @@ Groups group_documents(const Rows & rows, int32_t ratio) {
     }
     out.rows.n_rows = int32_t(out.groups.size());
     return out;
+}
+
+int32_t Rows::n_kept() const {
+    int32_t n = 0;
+    for (int32_t i = 0; i < n_prefixes; i++) n += spans[size_t(i)].n_prefix;
+    return n;
+}
+
+std::vector<int32_t> Rows::key_begins() const {
+    std::vector<int32_t> out;
+    int32_t n_kept = 0;
+    for (const Span & span : spans) {
+        if (int32_t(out.size()) < n_prefixes) n_kept += span.n_prefix;
+        out.push_back(span.begin + n_kept);
+    }
+    return out;
+}
+
+int32_t Rows::prefix_begin(int32_t span, const std::vector<int32_t> & key_begins) const {
+    const int32_t prefix = span < n_prefixes ? span : spans[size_t(span)].prefix;
+    return prefix < 0 ? 0 : key_begins[size_t(prefix)] - spans[size_t(prefix)].n_prefix;
 }
 
 std::vector<int32_t> Rows::positions() const {

@@ -1,6 +1,8 @@
 // Batch: encoded pairs packed end to end, without padding, and their split into ubatches.
 #pragma once
+#include "prefix-cache.h"
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 namespace bge {
@@ -17,10 +19,10 @@ struct EncodedPair {
 
 // The rows of one sequence in packed order.
 struct Span {
-    int32_t begin = 0;        // first own row
-    int32_t n = 0;            // own rows
-    int32_t prefix_begin = 0; // rows of a shared prefix that stand before the own ones
-    int32_t n_prefix = 0;
+    int32_t begin = 0;    // first own row
+    int32_t n = 0;        // own rows; a prefix that is kept has none
+    int32_t prefix = -1;  // the span of a shared prefix that stands before the own rows
+    int32_t n_prefix = 0; // its rows, kept ones included; of a prefix, those that are kept
     int32_t query_length = 0;  // own rows before the document, and after it: token compression keeps both
     int32_t prompt_length = 0;
 };
@@ -31,9 +33,15 @@ struct Rows {
     std::vector<Span> spans;
     int32_t n_prefixes = 0;
     int32_t n_rows = 0;
+    std::vector<std::shared_ptr<PrefixKeys>> prefix_keys; // one a prefix, or none without a cache
 
     int32_t n_seqs() const { return int32_t(spans.size()) - n_prefixes; }
     std::vector<int32_t> positions() const; // [n_rows], counted within each sequence, its prefix included
+
+    // Keys and values have more rows: the kept ones of a prefix stand right before its own.
+    int32_t n_kept() const;
+    std::vector<int32_t> key_begins() const; // of each span's first own row
+    int32_t prefix_begin(int32_t span, const std::vector<int32_t> & key_begins) const; // row of the first key before the own ones
 };
 
 // What one graph computes.
@@ -49,8 +57,14 @@ struct Ubatch {
     int32_t n_tokens() const { return int32_t(ids.size()); }
 };
 
-// Packs `pairs` in their order. `share_prefix`: the first query_length ids of equal queries are stored once.
-Ubatch pack(const std::vector<const EncodedPair *> & pairs, bool share_prefix);
+// Where keys and values of prefixes are kept, if anywhere.
+struct PrefixLookup {
+    PrefixCache * cache = nullptr;
+    PrefixUse use;
+};
+
+// Packs `pairs` in their order. `share_prefix`: the first query_length ids of equal queries are stored once, but for those kept.
+Ubatch pack(const std::vector<const EncodedPair *> & pairs, bool share_prefix, const PrefixLookup & lookup = {});
 
 // Rows that pack() adds for `pair` after `previous` ones: used to fill a ubatch up to its budget.
 class TokenBudget {

@@ -32,11 +32,11 @@ ScoreParams Cascade::params() const {
     return out;
 }
 
-Ubatch Cascade::pack(const std::vector<int32_t> & pairs, bool share_prefix) const {
+Ubatch Cascade::pack(const std::vector<int32_t> & pairs, bool share_prefix, const PrefixLookup & lookup) const {
     if (!has_states(pairs[0])) {
         std::vector<const EncodedPair *> encoded;
         for (int32_t pair : pairs) encoded.push_back(&pairs_[size_t(pair)]);
-        Ubatch out = bge::pack(encoded, share_prefix);
+        Ubatch out = bge::pack(encoded, share_prefix, lookup);
         out.keep_states = !in_last_part();
         return out;
     }
@@ -50,38 +50,48 @@ Ubatch Cascade::pack(const std::vector<int32_t> & pairs, bool share_prefix) cons
         rows.n_rows += span.n;
         out.states.insert(out.states.end(), values.begin(), values.end());
     };
-    std::vector<const Values *> prefixes;
+    std::vector<const PrefixState *> prefixes;
+    PrefixUse use = lookup.use;
+    use.first_layer = out.first_layer;
     const auto find = [&](const State & state) { return std::find(prefixes.begin(), prefixes.end(), state.prefix.get()); };
     for (int32_t pair : pairs) {
         const State & state = *states_[size_t(pair)];
         if (!state.prefix || find(state) != prefixes.end()) continue;
         prefixes.push_back(state.prefix.get());
         Span span;
-        span.n = span.query_length = state.span.n_prefix;
-        append(span, *state.prefix);
+        if (state.prefix->keys) {
+            rows.prefix_keys.push_back(lookup.cache->go_on(*state.prefix->keys, use));
+            span.n_prefix = rows.prefix_keys.back()->n_kept;
+        }
+        span.n = span.query_length = state.span.n_prefix - span.n_prefix;
+        append(span, state.prefix->rows);
     }
     rows.n_prefixes = int32_t(prefixes.size());
     for (int32_t pair : pairs) {
         const State & state = *states_[size_t(pair)];
         Span span = state.span;
-        if (state.prefix) span.prefix_begin = rows.spans[size_t(find(state) - prefixes.begin())].begin;
+        if (state.prefix) span.prefix = int32_t(find(state) - prefixes.begin());
         append(span, state.rows);
     }
     return out;
 }
 
-void Cascade::keep_states(int32_t pair, const Span & span, const Values & states) {
-    const auto rows = [&](int32_t begin, int32_t n) { return Values(states.begin() + begin * n_embd_, states.begin() + (begin + n) * n_embd_); };
+void Cascade::keep_states(int32_t pair, const Span & span, const Rows & rows, const Values & states) {
+    const auto values = [&](const Span & s) { return Values(states.begin() + s.begin * n_embd_, states.begin() + (s.begin + s.n) * n_embd_); };
     hold(pair, nullptr);
     if ((n_values_ + size_t(span.n) * size_t(n_embd_)) * sizeof(float) > max_state_bytes_) return;
     auto state = std::make_shared<State>();
     state->span = span;
-    state->rows = rows(span.begin, span.n);
-    if (span.n_prefix > 0) {
+    state->rows = values(span);
+    if (span.prefix >= 0) {
         const auto same = [&](const Prefix & p) { return same_query(pairs_[size_t(p.pair)], pairs_[size_t(pair)]); };
         auto found = std::find_if(prefixes_.begin(), prefixes_.end(), same);
-        if (found == prefixes_.end()) found = prefixes_.insert(found, {pair, std::make_shared<const Values>(rows(span.prefix_begin, span.n_prefix))});
-        state->prefix = found->rows;
+        if (found == prefixes_.end()) {
+            const size_t prefix = size_t(span.prefix);
+            const auto keys = rows.prefix_keys.empty() ? nullptr : rows.prefix_keys[prefix];
+            found = prefixes_.insert(found, {pair, std::make_shared<const PrefixState>(PrefixState{values(rows.spans[prefix]), keys})});
+        }
+        state->prefix = found->state;
     }
     hold(pair, std::move(state));
 }
@@ -96,7 +106,7 @@ void Cascade::hold(int32_t pair, std::shared_ptr<State> state) {
 std::vector<int32_t> Cascade::add(const std::vector<int32_t> & pairs, const float * logits, const Rows & rows, const std::vector<float> & states) {
     n_embd_ = int64_t(states.size()) / rows.n_rows;
     for (size_t i = 0; i < pairs.size(); i++) {
-        keep_states(pairs[i], rows.spans[size_t(rows.n_prefixes) + i], states);
+        keep_states(pairs[i], rows.spans[size_t(rows.n_prefixes) + i], rows, states);
         best_.push_back({pairs[i], logits[i]});
     }
     n_left_ -= pairs.size();

@@ -6,7 +6,7 @@
 // cutoff layer belongs to the first stage that reaches it, those above the last stage to what runs after it.
 //
 // States stay on the host as F32, n_embd * 4 bytes a token: of the best `keep` pairs so far and of the ubatch at work,
-// a shared query prefix once. 32 pairs of 512 tokens of 2304 units take 151 MB. Beyond `max_state_bytes` a pair's states
+// a shared query prefix once, as far as its keys and values are not kept. 32 pairs of 512 tokens of 2304 units take 151 MB. Beyond `max_state_bytes` a pair's states
 // are let go, and should it be kept, it starts again from its ids.
 #pragma once
 #include "arch/arch.h"
@@ -36,7 +36,7 @@ public:
 
     // Pairs of one ubatch all go on from states or all start from ids.
     bool has_states(int32_t pair) const { return states_[size_t(pair)] != nullptr; }
-    Ubatch pack(const std::vector<int32_t> & pairs, bool share_prefix) const;
+    Ubatch pack(const std::vector<int32_t> & pairs, bool share_prefix, const PrefixLookup & lookup) const;
 
     // Takes a ubatch's states and its logits at the part's last cutoff, both in the order of `pairs`.
     // Returns the pairs that are out: better ones are known.
@@ -47,15 +47,19 @@ public:
 
 private:
     using Values = std::vector<float>;
+    struct PrefixState {
+        Values rows;                            // those that are not kept
+        std::shared_ptr<const PrefixKeys> keys; // null without a cache
+    };
     struct State {
         Span span; // its begins are not meant
         Values rows;
-        std::shared_ptr<const Values> prefix; // null when the query is among the own rows
+        std::shared_ptr<const PrefixState> prefix; // null when the query is among the own rows
     };
-    struct Prefix { int32_t pair; std::shared_ptr<const Values> rows; }; // the query of `pair`
+    struct Prefix { int32_t pair; std::shared_ptr<const PrefixState> state; }; // the query of `pair`
     struct Ranked { int32_t pair; float logit; };
 
-    void keep_states(int32_t pair, const Span & span, const Values & states);
+    void keep_states(int32_t pair, const Span & span, const Rows & rows, const Values & states);
     void hold(int32_t pair, std::shared_ptr<State> state); // null lets go of what was held
 
     std::vector<CascadeStage> stages_;

@@ -20,9 +20,10 @@ void Engine::compute(const std::vector<Slot> & slots) {
         pairs.push_back(&slot.job->encoded[slot.pair]);
         numbers.push_back(slot.pair);
     }
+    const PrefixLookup lookup = prefix_lookup(params, front.request.params);
     Computed computed;
     try {
-        computed = compute(cascade ? cascade->pack(numbers, share_prefix) : pack(pairs, share_prefix), params);
+        computed = compute(cascade ? cascade->pack(numbers, share_prefix, lookup) : pack(pairs, share_prefix, lookup), params);
     } catch (const Error & e) {
         if (std::string(e.code) != "OUT_OF_MEMORY" || slots.size() == 1) throw;
         const auto half = slots.begin() + slots.size() / 2;
@@ -52,6 +53,16 @@ void Engine::compute(const std::vector<Slot> & slots) {
     }
 }
 
+PrefixLookup Engine::prefix_lookup(const ScoreParams & part, const ScoreParams & whole) const {
+    const auto last = [&](const ScoreParams & params) { return params.cutoff_layers.empty() ? facts_.n_layer_loaded : params.cutoff_layers.back(); };
+    PrefixLookup out;
+    out.cache = prefixes_.get();
+    out.use.n_layers = last(part);
+    out.use.n_layers_later = last(whole);
+    out.use.soft_cap = whole.attention_soft_cap;
+    return out;
+}
+
 // Pairs are done when a cascade drops them, or at its end.
 void Engine::go_on(Job & job, const std::vector<int32_t> & pairs, const Computed & computed) {
     Cascade & cascade = *job.cascade;
@@ -79,6 +90,7 @@ Engine::Computed Engine::compute(const Ubatch & ubatch, const ScoreParams & para
     std::call_once(computed, stop_engines_before_exit);
     g.rethrow();
     file_->require_unchanged(); // tables are read where they lie in it
+    for (const auto & keys : ubatch.rows.prefix_keys) prefixes_->keep(keys);
     const auto read = [](const ggml_tensor * t, std::vector<float> & out) {
         out.resize(size_t(ggml_nelements(t)));
         ggml_backend_tensor_get(t, out.data(), 0, out.size() * sizeof(float));

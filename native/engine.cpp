@@ -34,6 +34,8 @@ Engine::Engine(std::shared_ptr<ModelFile> file, const EngineOptions & options) t
     file_->require_unchanged();
     facts_ = *architecture_;
     weights_size_ = weights_->size_bytes();
+    // Elsewhere rows would have to be read from the device and written again.
+    if (options_.max_prefix_bytes > 0 && facts_.causal && backend_->kernels()) prefixes_ = std::make_unique<PrefixCache>(size_t(options_.max_prefix_bytes), facts_.n_embd_kv);
     const InputLayout & layout = options_.layout;
     for (const auto * ids : {&layout.before, &layout.between, &layout.after, &layout.bos}) {
         for (int32_t id : *ids) {
@@ -161,6 +163,7 @@ void Engine::load_weights() {
 
 void Engine::release_weights() {
     weights_loaded_ = false;
+    if (prefixes_) prefixes_->clear();
     architecture_.reset();
     weights_.reset();
     backend_->release_buffers();

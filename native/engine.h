@@ -30,6 +30,7 @@ struct EngineOptions {
     cpu::WeightMode weight_mode = cpu::WeightMode::native;
     int32_t max_graph_tokens = 0; // most tokens of one graph, a lone pair's too: what memory allows; 0 = no limit
     int64_t max_state_bytes = 0;  // of hidden states that a cascade keeps; 0 = its own limit
+    int64_t max_prefix_bytes = 0; // of keys and values of what pairs begin with; 0 = none are kept
     int64_t keep_alive_ms = -1;   // idle time after which the weights are released until the next call; below 0 = never
 };
 
@@ -97,7 +98,9 @@ public:
     const Tokenizer & tokenizer() const { return *tokenizer_; }
     const ModelFile & file() const { return *file_; }
     const EngineOptions & options() const { return options_; }
-    EngineStats stats() const { return stats_.read(); } // from any thread, at any time
+    EngineStats stats() const { return stats_.read(); } // from any thread, at any time, as the next
+    PrefixStats prefix_stats() const { return prefixes_ ? prefixes_->stats() : PrefixStats(); }
+    int64_t max_prefix_bytes() const { return prefixes_ ? options_.max_prefix_bytes : 0; }
     size_t weights_size() const { return weights_size_; } // bytes, loaded or not
     bool weights_loaded() const { return weights_loaded_; }
     EncodedPair encode(const std::string & query, const std::string & document, const LengthLimits & limits, bool parse_special) const;
@@ -122,6 +125,7 @@ private:
     void compute(const std::vector<Slot> & slots);
     struct Computed { std::vector<float> logits, states; Rows rows; }; // logits [n_seqs, n_cutoffs]
     Computed compute(const Ubatch & ubatch, const ScoreParams & params);
+    PrefixLookup prefix_lookup(const ScoreParams & part, const ScoreParams & whole) const;
     void go_on(Job & job, const std::vector<int32_t> & pairs, const Computed & computed); // of a cascade
     struct AtWork;
     void finish_jobs();
@@ -143,6 +147,7 @@ private:
     ArchitectureFacts facts_;
     size_t weights_size_ = 0;
     std::atomic<bool> weights_loaded_{false};
+    std::unique_ptr<PrefixCache> prefixes_; // null where none are kept
 
     StatsCounter stats_;
     std::deque<std::shared_ptr<Job>> active_; // engine thread only

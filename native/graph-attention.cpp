@@ -1,6 +1,7 @@
 // GraphBuilder's attention: our kernel on the CPU; elsewhere a sequence at a time in ggml ops, fused where the device can.
 #include "graph.h"
 #include "graph-rows.h"
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 
@@ -9,12 +10,13 @@ namespace bge {
 // Lists each sequence's keys and the query rows that attend to them.
 static std::vector<cpu::AttentionSequence> attention_sequences(const Rows & rows, Pick pick) {
     std::vector<cpu::AttentionSequence> out;
+    const std::vector<int32_t> key_begins = rows.key_begins();
     for (int32_t i = pick == Pick::all ? 0 : rows.n_prefixes; i < int32_t(rows.spans.size()); i++) {
         const Span & span = rows.spans[i];
         cpu::AttentionSequence s;
-        s.kv_begin = span.begin;
+        s.kv_begin = key_begins[size_t(i)];
         s.n_kv = span.n;
-        s.prefix_begin = span.prefix_begin;
+        s.prefix_begin = rows.prefix_begin(i, key_begins);
         s.n_prefix = span.n_prefix;
         s.q_begin = pick == Pick::all ? span.begin : i - rows.n_prefixes;
         s.n_q = pick == Pick::all ? span.n : 1;
@@ -37,6 +39,36 @@ static cpu::AttentionParams attention_params(const AttentionShape & shape, const
     params.sequences = sequences.data();
     params.n_sequences = int(sequences.size());
     return params;
+}
+
+ggml_tensor * GraphBuilder::with_kept_rows(ggml_tensor * x, const Rows & rows, int32_t layer, KeyRows::Kind kind) {
+    const auto is_idle = [](const auto & keys) { return keys->n_kept == 0 && !keys->computed; };
+    if (std::all_of(rows.prefix_keys.begin(), rows.prefix_keys.end(), is_idle)) return x;
+    const std::vector<Span> prefixes(rows.spans.begin(), rows.spans.begin() + rows.n_prefixes);
+    return custom(x->ne[0], x->ne[1] + rows.n_kept(), {x}, [this, prefixes, keys = rows.prefix_keys, layer, kind](ggml_tensor * dst) {
+        const ggml_tensor * x = dst->src[0];
+        const int64_t n = dst->ne[0];
+        float * to = static_cast<float *>(dst->data);
+        const auto append = [&](const float * from, size_t stride, int64_t n_rows) {
+            for (int64_t i = 0; i < n_rows; i++, to += row_stride(dst)) std::copy_n(from + stride * size_t(i), n, to);
+        };
+        int64_t next = 0; // row of x
+        for (size_t i = 0; i < prefixes.size(); i++) {
+            for (const PrefixKeys::Part & part : keys[i]->kept) append(part.rows->data(layer, kind), size_t(n), part.n);
+            const float * own = to;
+            append(row_data(x) + row_stride(x) * next, row_stride(x), prefixes[i].n);
+            next += prefixes[i].n;
+            if (const auto & computed = keys[i]->computed) {
+                std::copy_n(own, size_t(n) * size_t(computed->n_rows()), computed->data(layer - keys[i]->first_layer, kind));
+            }
+        }
+        constexpr int64_t n_rows_of_task = 64;
+        const int64_t n_left = x->ne[1] - next;
+        kernels()->pool.parallel_for(int((n_left + n_rows_of_task - 1) / n_rows_of_task), [&](int task, int) {
+            const int64_t first = task * n_rows_of_task, end = std::min(n_left, first + n_rows_of_task);
+            for (int64_t i = first; i < end; i++) std::copy_n(row_data(x) + row_stride(x) * (next + i), n, to + row_stride(dst) * i);
+        });
+    });
 }
 
 ggml_tensor * GraphBuilder::self_attention(const AttentionShape & shape, const Linear & qkv, ggml_tensor * x, const Rows & rows) {

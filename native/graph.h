@@ -91,7 +91,11 @@ public:
     ggml_tensor * rope(ggml_tensor * x, const std::vector<int32_t> & positions, int n_head, int head_dim, const cpu::RopeFrequencies & frequencies,
                        cpu::RopeStyle style);
 
-    // Attention inside each sequence. q holds the rows `pick` names, k and v all of them. -> [n_head * head_dim, n_query_rows]
+    // Keys or values of a layer with the kept rows of prefixes before those that follow them; what is to be kept of x is copied as the
+    // graph runs. [n, n_rows + rows.n_kept()]
+    ggml_tensor * with_kept_rows(ggml_tensor * x, const Rows & rows, int32_t layer, KeyRows::Kind kind);
+
+    // Attention inside each sequence. q holds the rows `pick` names, k and v all of them and the kept ones. -> [n_head * head_dim, n_query_rows]
     ggml_tensor * attention(const AttentionShape & shape, ggml_tensor * q, ggml_tensor * k, ggml_tensor * v, const Rows & rows, Pick pick,
                             const RelativePositions * relative = nullptr);
 

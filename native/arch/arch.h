@@ -33,6 +33,7 @@ struct Forward {
 // What is known of a model without its weights.
 struct ArchitectureFacts {
     int32_t n_layer = 0, n_embd = 0, n_head = 0, n_vocab = 0;
+    int32_t n_embd_kv = 0;      // of a key, and of a value, in each layer of a causal model
     int32_t n_layer_loaded = 0; // layers in memory, n_layer unless a smaller one was asked for
     int32_t n_heads = 0;        // rows of the head matrix of layer-head models, else 1
     int32_t n_ctx = 0;          // hard limit of a pair's length; 0 = none

@@ -38,6 +38,7 @@ Decoder::Decoder(Weights & w, const std::string & name, int32_t max_layer, const
     const int64_t n_ff = read_count(file, name + ".feed_forward_length", max_width);
     attn = read_attention(file, name, n_embd);
     n_head = attn.n_head;
+    n_embd_kv = attn.n_head_kv * attn.head_dim;
     n_heads = 1;
     const float eps = read_positive(file, name + ".attention.layer_norm_rms_epsilon");
     rope_theta = file.has(name + ".rope.freq_base") ? read_positive(file, name + ".rope.freq_base") : 10000.0f;
@@ -93,7 +94,8 @@ void Decoder::load_labels(Weights & w, const std::vector<float> & weights) {
     }
 }
 
-ggml_tensor * Decoder::attend(GraphBuilder & g, const DecoderLayer & layer, const AttentionShape & shape, ggml_tensor * h, const Rows & rows, Pick pick) const {
+ggml_tensor * Decoder::attend(GraphBuilder & g, int32_t i, const AttentionShape & shape, ggml_tensor * h, const Rows & rows, Pick pick) const {
+    const DecoderLayer & layer = layers[size_t(i)];
     const std::vector<ggml_tensor *> qkv = g.linear_parts(layer.qkv, h);
     ggml_tensor *q = g.select(qkv[0], rows, pick), *k = qkv[1];
     if (layer.q_norm.weight) {
@@ -102,7 +104,8 @@ ggml_tensor * Decoder::attend(GraphBuilder & g, const DecoderLayer & layer, cons
     }
     q = g.rope(q, positions(rows, pick), shape.n_head, shape.head_dim, rope_theta, rope_style);
     k = g.rope(k, positions(rows, Pick::all), shape.n_head_kv, shape.head_dim, rope_theta, rope_style);
-    return g.attention(shape, q, k, qkv[2], rows, pick);
+    k = g.with_kept_rows(k, rows, i, KeyRows::Kind::keys);
+    return g.attention(shape, q, k, g.with_kept_rows(qkv[2], rows, i, KeyRows::Kind::values), rows, pick);
 }
 
 // The head's product with the normed last row of each scored sequence. `pick` says which rows x still has.

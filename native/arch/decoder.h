@@ -36,8 +36,8 @@ protected:
     // From a head's product to the score, [n_seqs, 1].
     virtual ggml_tensor * finish_score(GraphBuilder &, ggml_tensor * logits) const { return logits; }
 
-    // Causal attention of the normed rows h, rotated, before the output projection: [n_head * head_dim, n_rows].
-    ggml_tensor * attend(GraphBuilder & g, const DecoderLayer & layer, const AttentionShape & shape, ggml_tensor * h, const Rows & rows, Pick pick) const;
+    // Causal attention of layer i's normed rows h, rotated, before the output projection: [n_head * head_dim, n_rows].
+    ggml_tensor * attend(GraphBuilder & g, int32_t i, const AttentionShape & shape, ggml_tensor * h, const Rows & rows, Pick pick) const;
 
     // `reranker.head.weight`: one row of n_embd weights a head.
     void load_heads(Weights & w);

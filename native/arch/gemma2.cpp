@@ -37,7 +37,7 @@ struct Gemma2 : Decoder {
         shape.window = i % 2 == 0 ? window : 0;
         // Off unless asked for: the reference runs SDPA, which leaves the cap out.
         shape.soft_cap = params.attention_soft_cap ? attention_cap : 0.0f;
-        ggml_tensor * mixed = attend(g, l, shape, g.rms_norm(l.attn_norm, x), rows, pick);
+        ggml_tensor * mixed = attend(g, i, shape, g.rms_norm(l.attn_norm, x), rows, pick);
         x = g.rms_norm(post_norms[size_t(i)].attn, g.linear(l.attn_output, mixed), g.select(x, rows, pick));
         return g.rms_norm(post_norms[size_t(i)].ffn, g.feed_forward(l.ffn, l.ffn_down, g.rms_norm(l.ffn_norm, x), activation), x);
     }

@@ -18,7 +18,7 @@ struct MiniCpm : Decoder {
 
     ggml_tensor * build_layer(GraphBuilder & g, int32_t i, ggml_tensor * x, const Rows & rows, Pick pick, const ScoreParams &) const override {
         const DecoderLayer & l = layers[size_t(i)];
-        ggml_tensor * mixed = attend(g, l, attn, g.rms_norm(l.attn_norm, x), rows, pick);
+        ggml_tensor * mixed = attend(g, i, attn, g.rms_norm(l.attn_norm, x), rows, pick);
         x = g.linear(l.attn_output, mixed, {cpu::Activation::none, g.select(x, rows, pick), residual_scale});
         return g.feed_forward(l.ffn, l.ffn_down, g.rms_norm(l.ffn_norm, x), activation, {cpu::Activation::none, x, residual_scale});
     }

@@ -123,6 +123,7 @@ private:
         o["vocabularySize"] = Napi::Number::New(env, e.architecture().n_vocab);
         o["contextLength"] = Napi::Number::New(env, e.architecture().n_ctx);
         o["maxGraphTokens"] = Napi::Number::New(env, e.options().max_graph_tokens);
+        o["maxPrefixBytes"] = Napi::Number::New(env, double(e.max_prefix_bytes()));
         o["weightsSizeBytes"] = Napi::Number::New(env, double(e.weights_size()));
         o["weightsLoaded"] = Napi::Boolean::New(env, e.weights_loaded());
         return o;
@@ -272,6 +273,7 @@ private:
     Napi::Value stats(const Napi::CallbackInfo & call) {
         const Napi::Env env = call.Env();
         const EngineStats s = engine_ ? engine_->stats() : last_stats_;
+        const PrefixStats prefixes = engine_ ? engine_->prefix_stats() : last_prefix_stats_;
         Napi::Object o = Napi::Object::New(env);
         const auto put = [&](const char * key, double value) { o[key] = Napi::Number::New(env, value); };
         put("queuedCalls", double(s.queued_calls));
@@ -285,6 +287,10 @@ private:
         put("batches", double(s.n_batches));
         put("truncatedPairs", double(s.truncated_pairs));
         put("computeMs", s.compute_ms);
+        put("prefixHits", double(prefixes.hits));
+        put("prefixMisses", double(prefixes.misses));
+        put("prefixTokens", double(prefixes.tokens));
+        put("prefixBytes", double(prefixes.bytes));
         return o;
     }
 
@@ -303,6 +309,7 @@ private:
                 engine_->close(); // its thread has nothing left to do
                 forget();
                 last_stats_ = engine_->stats();
+                last_prefix_stats_ = engine_->prefix_stats();
                 engine_.reset();
                 release(); // answers queued before are delivered by now
                 keep_alive_.Reset();
@@ -315,6 +322,7 @@ private:
     std::shared_ptr<Engine> engine_; // null once closed
     std::set<Engine *> * engines_ = nullptr; // of the environment, while engine_ is among them
     EngineStats last_stats_;
+    PrefixStats last_prefix_stats_;
     Napi::ThreadSafeFunction events_;
     bool released_ = false, hooked_ = false, closing_ = false;
     Napi::ObjectReference closed_, keep_alive_;

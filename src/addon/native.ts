@@ -118,6 +118,8 @@ export interface ModelSpec {
   readonly maxGraphTokens: number;
   /** Most bytes of hidden states that a cascade keeps; 0 = the engine's own limit. */
   readonly maxStateBytes: number;
+  /** Most bytes of keys and values kept of what pairs begin with (causal models on our CPU kernels); 0 = none. */
+  readonly maxPrefixBytes: number;
   /** Time without calls after which the weights are released until the next one; -1 = never. */
   readonly keepAliveMs: number;
 }
@@ -135,6 +137,8 @@ export interface NativeModelInfo {
   readonly contextLength: number;
   /** As in ModelSpec. */
   readonly maxGraphTokens: number;
+  /** As in ModelSpec; 0 where none are kept. */
+  readonly maxPrefixBytes: number;
   /** Loaded or not. */
   readonly weightsSizeBytes: number;
   /** false: released after `keepAliveMs`, to be read again by the next call. */
@@ -218,6 +222,10 @@ export interface NativeStats {
   readonly batches: number;
   readonly truncatedPairs: number;
   readonly computeMs: number;
+  readonly prefixHits: number;
+  readonly prefixMisses: number;
+  readonly prefixTokens: number;
+  readonly prefixBytes: number;
 }
 
 /** Texts handed over in steps, so that large ones do not hold the JS thread. Whoever takes them leaves it empty. */

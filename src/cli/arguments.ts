@@ -53,6 +53,7 @@ export interface ModelOptions {
   readonly truncation?: string;
   readonly batchSize?: number;
   readonly maxMemory?: string;
+  readonly prefixCacheSize?: string;
   readonly normalize?: true;
   readonly queryInstruction?: string;
   readonly passageInstruction?: string;
@@ -88,6 +89,7 @@ export function addLoadOptions(command: Command): Command {
       ]),
     )
     .option("--batch-size <n>", "most pairs computed at once (default: 128)", parseInteger)
+    .option("--prefix-cache-size <bytes>", "memory for what was computed of queries (LLM rerankers); 0 keeps none (default: 64MB)")
     .option("--query-instruction <text>", "prefix of the query")
     .option("--passage-instruction <text>", "prefix of every document")
     .option("--instruction <text>", "what the model is to look for (Qwen3-Reranker, mxbai-rerank v2)")
@@ -115,6 +117,7 @@ export function loadOptionsOf(options: ModelOptions, more: Pick<LoadOptions, "si
     truncation: options.truncation as LoadOptions["truncation"],
     batchSize: options.batchSize,
     maxMemory: options.maxMemory,
+    prefixCacheSize: options.prefixCacheSize,
     queryInstructionForRerank: options.queryInstruction,
     passageInstructionForRerank: options.passageInstruction,
     instruction: options.instruction,

@@ -108,15 +108,19 @@ export function workBytes(
 }
 
 /** What a limit leaves, for the engine. */
-export type MemoryBudget = Pick<ModelSpec, "maxGraphTokens" | "maxStateBytes">;
+export type MemoryBudget = Pick<ModelSpec, "maxGraphTokens" | "maxStateBytes" | "maxPrefixBytes">;
 
-/** Without a limit: the engine's own bounds. */
-export const UNLIMITED: MemoryBudget = { maxGraphTokens: 0, maxStateBytes: 0 };
+/** Without a limit: the engine's own bounds, and the prefix cache as it was asked for. */
+export function unlimited(prefixBytes: number): MemoryBudget {
+  return { maxGraphTokens: 0, maxStateBytes: 0, maxPrefixBytes: prefixBytes };
+}
 
 /**
- * Shares out a limit: what stays, then a quarter of the rest for the states of cascades, the others for computing.
+ * Shares out a limit: what stays, then a quarter of the rest for the states of cascades, the others for computing. The prefix
+ * cache has at most a quarter of what a pair leaves.
  *
  * @param pairTokens - A pair of this length must fit.
+ * @param prefixBytes - Wanted for the prefix cache.
  * @throws {RerankerError} `OUT_OF_MEMORY` when it does not, naming need and limit.
  */
 export function budgetWithin(
@@ -125,10 +129,13 @@ export function budgetWithin(
   pairTokens: number,
   facts: ModelFacts,
   kernels: boolean,
+  prefixBytes: number,
 ): MemoryBudget {
   const rest = limit - resident.weights - resident.tokenizer;
   const maxStateBytes = facts.cutoffLayers.length > 0 ? Math.max(0, Math.floor(rest / 4)) : 0;
-  const fits = (tokens: number) => workBytes(tokens, tokens, facts, kernels) <= rest - maxStateBytes;
+  let maxPrefixBytes = 0;
+  const spare = (tokens: number) => rest - maxStateBytes - maxPrefixBytes - workBytes(tokens, tokens, facts, kernels);
+  const fits = (tokens: number) => spare(tokens) >= 0;
   if (!fits(pairTokens)) {
     const work = workBytes(pairTokens, pairTokens, facts, kernels);
     const share = facts.cutoffLayers.length > 0 ? 4 / 3 : 1;
@@ -140,9 +147,10 @@ export function budgetWithin(
         "Raise it, lower `maxLength`, or take a smaller type of weights (q8_0)",
     );
   }
+  maxPrefixBytes = Math.min(prefixBytes, Math.floor(spare(pairTokens) / 4));
   let tokens = pairTokens;
   for (let step = 2 ** 20; step >= 1; step /= 2) if (fits(tokens + step)) tokens += step;
-  return { maxGraphTokens: tokens, maxStateBytes };
+  return { maxGraphTokens: tokens, maxStateBytes, maxPrefixBytes };
 }
 
 function formatMemory(bytes: number): string {

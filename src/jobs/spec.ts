@@ -18,7 +18,7 @@ export interface ModelIdentity {
   readonly sha256: string;
 }
 
-/** Options of a machine: scores do not depend on them. `cache` and `keepAliveMs` only say what is kept. */
+/** Options of a machine: scores do not depend on them. `cache`, `prefixCacheSize` and `keepAliveMs` only say what is kept. */
 export const MACHINE_OPTIONS = [
   "devices",
   "threads",
@@ -27,6 +27,7 @@ export const MACHINE_OPTIONS = [
   "maxMemory",
   "keepAliveMs",
   "cache",
+  "prefixCacheSize",
   "cacheDir",
   "revision",
   "outtype",

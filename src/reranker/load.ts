@@ -4,14 +4,14 @@ import { ensureDevice } from "../addon/gpu-modules.js";
 import { type GgufHeader, loadNative, type NativeAddon, type NativeModel, type TokenizerSpec } from "../addon/native.js";
 import { show } from "../checks.js";
 import { asRerankerError, RerankerError } from "../errors.js";
-import { budgetWithin, type MemoryBudget, parseBytes, residentBytes, UNLIMITED } from "../gguf/memory.js";
+import { budgetWithin, type MemoryBudget, parseBytes, residentBytes, unlimited } from "../gguf/memory.js";
 import { describeModel, type ModelFacts } from "../gguf/model-facts.js";
 import { type RerankClass, templateText } from "../models/index.js";
 import { reporting } from "../reporting.js";
 import { convertForCache } from "../sources/convert-for-cache.js";
 import { type Converter, resolveModelSource } from "../sources/model-source.js";
 import { tokenizerSpecOf } from "../tokenizer/tokenizer-spec.js";
-import { CLASS_NAMES, checkLoadOptions, type LoadOptions } from "./options.js";
+import { CLASS_NAMES, checkLoadOptions, DEFAULT_PREFIX_CACHE, type LoadOptions, parsePrefixCacheSize } from "./options.js";
 import { ScoreCache } from "./score-cache.js";
 import { resolveScoreOptions, throwIfForeign } from "./settings.js";
 
@@ -164,15 +164,18 @@ function memoryBudget(
   maxLength: number,
   header: GgufHeader,
   facts: ModelFacts,
-  { maxMemory, maxLayer, weightMode }: LoadOptions,
+  { maxMemory, maxLayer, weightMode, prefixCacheSize }: LoadOptions,
   addon: NativeAddon,
 ): MemoryBudget {
-  if (maxMemory === undefined || maxMemory === null) return UNLIMITED;
   const kernels = device === "cpu" && addon.cpu().isa !== "plain";
+  // Encoders read query and document together, so that nothing of one call is another's.
+  const prefixBytes =
+    kernels && facts.layout.kind !== "pair" ? parsePrefixCacheSize("prefixCacheSize", prefixCacheSize ?? DEFAULT_PREFIX_CACHE) : 0;
+  if (maxMemory === undefined || maxMemory === null) return unlimited(prefixBytes);
   const resident = residentBytes(header, { kernels, weightMode: weightMode ?? "native", maxLayer: maxLayer ?? 0 });
   // The reference counts separator and prompt twice beside `maxLength`.
   const promptTokens = (facts.separatorIds?.length ?? 0) + (facts.promptIds?.length ?? 0);
-  return budgetWithin(parseBytes("maxMemory", maxMemory), resident, maxLength + 2 * promptTokens, facts, kernels);
+  return budgetWithin(parseBytes("maxMemory", maxMemory), resident, maxLength + 2 * promptTokens, facts, kernels, prefixBytes);
 }
 
 async function loadOnDevices(
@@ -197,7 +200,7 @@ async function loadOnDevices(
       tokenId: facts.tokenId,
       labelWeights: facts.labelWeights,
       weightMode: options.weightMode ?? "native",
-      ...(budgets[i] ?? UNLIMITED),
+      ...(budgets[i] ?? unlimited(0)),
       keepAliveMs: options.keepAliveMs ?? -1,
     }),
   );

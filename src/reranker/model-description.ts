@@ -52,6 +52,8 @@ export interface RerankerModel {
   readonly isa: string | null;
   /** Memory the weights take on each device. */
   readonly weightsSizeBytes: number;
+  /** Most memory that the prefix cache takes on each device; 0: there is none. */
+  readonly prefixCacheBytes: number;
   /** Options that were accepted without effect, and why. */
   readonly notes: readonly string[];
 }
@@ -91,6 +93,7 @@ export function describeLoaded({ facts, options, path, models }: LoadedModel): R
     devices: models.map((model) => model.info.device),
     isa: info.isa || null,
     weightsSizeBytes: info.weightsSizeBytes,
+    prefixCacheBytes: info.maxPrefixBytes,
     notes: precisionNotes(options, Object.keys(facts.tensorTypes)),
   };
 }

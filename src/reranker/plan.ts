@@ -29,12 +29,17 @@ export interface RerankPlan {
   readonly pairs: readonly PlannedPair[];
   /** In the order they would run on each device. A cascade's later stages, which are smaller, are not listed. */
   readonly batches: readonly PlannedBatch[];
-  /** Sum over the pairs, and what is left to compute once queries are shared. */
+  /** Sum over the pairs, and what is left to compute once queries are shared in a batch. What the prefix cache spares is not taken off. */
   readonly totalTokens: number;
   readonly computedTokens: number;
   readonly truncatedCount: number;
   /** On the device that needs most. `work` is an estimate of what the largest batch takes beside the weights. */
-  readonly memory: { readonly weightsBytes: number; readonly workBytes: number };
+  readonly memory: {
+    readonly weightsBytes: number;
+    readonly workBytes: number;
+    /** Most that the prefix cache takes. */
+    readonly prefixCacheBytes: number;
+  };
 }
 
 /** A pair as the native side lays it out. */
@@ -131,7 +136,11 @@ export async function planRerank(
     totalTokens,
     computedTokens: batches.reduce((sum, batch) => sum + batch.tokens, 0),
     truncatedCount,
-    memory: { weightsBytes: largest(devices, (info) => info.weightsSizeBytes), workBytes: largest(devices, workOf) },
+    memory: {
+      weightsBytes: largest(devices, (info) => info.weightsSizeBytes),
+      workBytes: largest(devices, workOf),
+      prefixCacheBytes: largest(devices, (info) => info.maxPrefixBytes),
+    },
   };
 }
 

@@ -26,6 +26,12 @@ export interface RerankerStats extends CacheStats {
   readonly truncatedPairs: number;
   /** Time spent computing, in milliseconds: `computedTokens / computeMs` is the rate that a queue is worked off at. */
   readonly computeMs: number;
+  /** Queries of batches, of which the prefix cache had something or nothing, and tokens that were not computed again for it. */
+  readonly prefixCacheHits: number;
+  readonly prefixCacheMisses: number;
+  readonly prefixCacheTokens: number;
+  /** Memory that it holds now. */
+  readonly prefixCacheBytes: number;
 }
 
 /** Counts a reranker's calls as their callers see them: one each, however many devices share it. */
@@ -92,6 +98,10 @@ export class CallCounter {
       batches: sum("batches"),
       truncatedPairs: sum("truncatedPairs"),
       computeMs: sum("computeMs"),
+      prefixCacheHits: sum("prefixHits"),
+      prefixCacheMisses: sum("prefixMisses"),
+      prefixCacheTokens: sum("prefixTokens"),
+      prefixCacheBytes: sum("prefixBytes"),
     };
   }
 }

@@ -32,10 +32,11 @@ export async function createMetrics(admission: Admission, models: ServedModels, 
   model("bge_model_weights_bytes", "Memory of the weights while the model is in memory", (each) =>
     each.loaded ? (each.facts?.weightsSizeBytes ?? 0) : 0,
   );
+  model("bge_model_prefix_cache_bytes", "Memory that the model's prefix cache holds", (each) => each.prefixCacheBytes);
   model("bge_model_in_use", "Requests that hold the model", (each) => each.inUse);
-  const cacheCounter = (what: "hits" | "misses", help: string) =>
+  const cacheCounter = (name: string, what: keyof ServedModels["all"][number]["cache"], help: string) =>
     new Counter({
-      name: `bge_cache_${what}_total`,
+      name,
       help,
       registers,
       collect() {
@@ -43,8 +44,11 @@ export async function createMetrics(admission: Admission, models: ServedModels, 
         this.inc(models.all.reduce((sum, each) => sum + each.cache[what], 0));
       },
     });
-  cacheCounter("hits", "Pairs whose scores were computed before");
-  cacheCounter("misses", "Pairs that were not in a cache");
+  cacheCounter("bge_cache_hits_total", "hits", "Pairs whose scores were computed before");
+  cacheCounter("bge_cache_misses_total", "misses", "Pairs that were not in a cache");
+  cacheCounter("bge_prefix_cache_hits_total", "prefixHits", "Queries of batches that a language model had read before, whole or in part");
+  cacheCounter("bge_prefix_cache_misses_total", "prefixMisses", "Queries of batches that were not in a prefix cache");
+  cacheCounter("bge_prefix_cache_tokens_total", "prefixTokens", "Tokens that were not computed again");
   const counter = <L extends string>(name: string, help: string, labelNames: L[] = []) =>
     new Counter({ name, help, labelNames, registers });
   const histogram = <L extends string>(name: string, help: string, buckets: number[], labelNames: L[] = []) =>

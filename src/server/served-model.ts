@@ -16,6 +16,17 @@ export interface Loaded {
   readonly turns: Turns;
 }
 
+/** Since the server began. */
+interface CacheCounts {
+  /** Pairs found in the cache of scores, and not. */
+  readonly hits: number;
+  readonly misses: number;
+  /** Queries found in the prefix cache, and not; tokens that it spared. */
+  readonly prefixHits: number;
+  readonly prefixMisses: number;
+  readonly prefixTokens: number;
+}
+
 export class ServedModel {
   readonly name: string;
   readonly aliases: readonly string[];
@@ -30,7 +41,7 @@ export class ServedModel {
   #loaded: Loaded | undefined;
   #loading: Promise<Loaded> | undefined;
   /** Of the times that it was loaded before. */
-  #before = { hits: 0, misses: 0 };
+  #before: CacheCounts = { hits: 0, misses: 0, prefixHits: 0, prefixMisses: 0, prefixTokens: 0 };
   #batches = { count: 0, tokens: 0 };
   readonly #closing = new AbortController();
   #releasing: Promise<void> = Promise.resolve();
@@ -50,10 +61,22 @@ export class ServedModel {
     return this.failure ? "failed" : "unloaded";
   }
 
-  /** Pairs found in the cache and not, since the server began. */
-  get cache(): { readonly hits: number; readonly misses: number } {
-    const { cacheHits = 0, cacheMisses = 0 } = this.#loaded?.reranker.stats() ?? {};
-    return { hits: this.#before.hits + cacheHits, misses: this.#before.misses + cacheMisses };
+  get cache(): CacheCounts {
+    const before = this.#before;
+    const now = this.#loaded?.reranker.stats();
+    if (!now) return before;
+    return {
+      hits: before.hits + now.cacheHits,
+      misses: before.misses + now.cacheMisses,
+      prefixHits: before.prefixHits + now.prefixCacheHits,
+      prefixMisses: before.prefixMisses + now.prefixCacheMisses,
+      prefixTokens: before.prefixTokens + now.prefixCacheTokens,
+    };
+  }
+
+  /** Held now. */
+  get prefixCacheBytes(): number {
+    return this.#loaded?.reranker.stats().prefixCacheBytes ?? 0;
   }
 
   /** Tokens of each batch that the engine computed since this was asked last: their mean, where several were. */

@@ -140,7 +140,8 @@ export class ServedModels {
     const sizes = this.all.map(async ({ loaded, facts }) => {
       if (!loaded || !facts) return 0;
       const { memory } = await inspectModel(facts.path);
-      return memory ? memory.weightsBytes + memory.tokenizerBytes + memory.workBytes : facts.weightsSizeBytes;
+      const needed = memory ? memory.weightsBytes + memory.tokenizerBytes + memory.workBytes : facts.weightsSizeBytes;
+      return needed + facts.prefixCacheBytes;
     });
     return (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0);
   }

@@ -169,6 +169,7 @@ describe("a file whose numbers do not fit", () => {
       weightMode: "native",
       maxGraphTokens: 0,
       maxStateBytes: 0,
+      maxPrefixBytes: 0,
       keepAliveMs: -1,
     } as const;
     await (await addon.loadModel(file, spec)).close();

@@ -135,6 +135,10 @@ const NO_STATS: NativeStats = {
   batches: 0,
   truncatedPairs: 0,
   computeMs: 0,
+  prefixHits: 0,
+  prefixMisses: 0,
+  prefixTokens: 0,
+  prefixBytes: 0,
 };
 
 class FakeTexts implements NativeTexts {
@@ -162,6 +166,7 @@ function fakeModel(spec: ModelSpec, options: FakeOptions, calls: Calls): NativeM
       vocabularySize: 100,
       contextLength: 64,
       maxGraphTokens: spec.maxGraphTokens,
+      maxPrefixBytes: spec.maxPrefixBytes,
       weightsSizeBytes: 1000,
       weightsLoaded: true,
     },

@@ -81,7 +81,7 @@ describe("budgetWithin", () => {
 
   it.each([true, false])("gives the most tokens that fit, kernels %j", (kernels) => {
     const limit = 2e9;
-    const { maxGraphTokens } = budgetWithin(limit, resident, 512, facts, kernels);
+    const { maxGraphTokens } = budgetWithin(limit, resident, 512, facts, kernels, 0);
     const need = (tokens: number) => 1.05e9 + workBytes(tokens, tokens, facts, kernels);
     expect(need(maxGraphTokens)).toBeLessThanOrEqual(limit);
     expect(need(maxGraphTokens + 1)).toBeGreaterThan(limit);
@@ -89,8 +89,8 @@ describe("budgetWithin", () => {
 
   it("keeps a part for the states of cascades", () => {
     const layerwise = { ...facts, cutoffLayers: [8, 9] };
-    const all = budgetWithin(2e9, resident, 512, facts, true);
-    const some = budgetWithin(2e9, resident, 512, layerwise, true);
+    const all = budgetWithin(2e9, resident, 512, facts, true, 0);
+    const some = budgetWithin(2e9, resident, 512, layerwise, true, 0);
     expect(all.maxStateBytes).toBe(0);
     expect(some.maxStateBytes).toBe(Math.floor(0.95e9 / 4));
     expect(some.maxGraphTokens).toBeLessThan(all.maxGraphTokens);
@@ -100,7 +100,7 @@ describe("budgetWithin", () => {
     let message = "";
     expect(() => {
       try {
-        budgetWithin(1e9, resident, 512, facts, true);
+        budgetWithin(1e9, resident, 512, facts, true, 0);
       } catch (error) {
         message = (error as Error).message;
         throw error;
@@ -110,7 +110,7 @@ describe("budgetWithin", () => {
       /needs about 1\.\d+ GB: 1\.00 GB of weights, 50 MB of tokenizer .* pairs of 512 tokens; `maxMemory` is 1\.00 GB\./,
     );
     const need = Number(/about (\S+) GB/.exec(message)?.[1]) * 1e9;
-    expect(budgetWithin(need, resident, 512, facts, true).maxGraphTokens).toBeGreaterThanOrEqual(512);
+    expect(budgetWithin(need, resident, 512, facts, true, 0).maxGraphTokens).toBeGreaterThanOrEqual(512);
   });
 });
 

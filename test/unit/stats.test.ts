@@ -14,6 +14,10 @@ const device = (stats: Partial<NativeStats>): NativeStats => ({
   batches: 0,
   truncatedPairs: 0,
   computeMs: 0,
+  prefixHits: 0,
+  prefixMisses: 0,
+  prefixTokens: 0,
+  prefixBytes: 0,
   ...stats,
 });
 

@@ -70,6 +70,7 @@ EngineOptions options_for(const ModelFile & file, int n_threads, int64_t keep_al
     EngineOptions options;
     options.n_threads = n_threads;
     options.keep_alive_ms = keep_alive_ms;
+    options.max_prefix_bytes = keep_alive_ms < 0 ? 1 << 20 : 20'000; // the smaller has no room for a whole query
     if (file.has("tokenizer.ggml.merges") || file.text("tokenizer.ggml.model") == "llama") {
         options.tokenizer.model = "bpe";
         options.tokenizer.options = {{"byte_fallback", "true"}};
@@ -156,6 +157,84 @@ void test_ends(const std::shared_ptr<ModelFile> & file) {
     }
 }
 
+// Rows hold their id and place, so that each tells whether it is the right one.
+struct KeptPrefixes {
+    static constexpr int32_t width = 4;
+    PrefixCache cache;
+
+    explicit KeptPrefixes(size_t max_bytes) : cache(max_bytes, width) {}
+
+    static float value(const std::vector<int32_t> & ids, int32_t row, int32_t layer, KeyRows::Kind kind) {
+        return float(ids[size_t(row)] * 1000 + row * 10 + layer) + (kind == KeyRows::Kind::values ? 0.5f : 0);
+    }
+
+    // What a graph does; returns how many rows were kept, having looked at each.
+    int32_t compute(const std::vector<int32_t> & ids, int32_t n_layers, bool soft_cap = false) {
+        const auto keys = cache.find(ids.data(), int32_t(ids.size()), {0, n_layers, n_layers, soft_cap});
+        run(*keys, n_layers);
+        cache.keep(keys);
+        return keys->n_kept;
+    }
+
+    void run(const PrefixKeys & keys, int32_t n_layers) {
+        for (const auto kind : {KeyRows::Kind::keys, KeyRows::Kind::values}) {
+            for (int32_t layer = keys.first_layer; layer < n_layers; layer++) {
+                int32_t row = 0;
+                for (const PrefixKeys::Part & part : keys.kept) {
+                    for (int32_t i = 0; i < part.n; i++, row++) {
+                        for (int32_t j = 0; j < width; j++) check(part.rows->data(layer, kind)[i * width + j] == value(keys.ids, row, layer, kind), "a kept row is the right one");
+                    }
+                }
+                check(row == keys.n_kept, "kept rows are as many as said");
+                for (int32_t i = 0; keys.computed && i < keys.computed->n_rows(); i++) {
+                    std::fill_n(keys.computed->data(layer - keys.first_layer, kind) + i * width, width, value(keys.ids, row + i, layer, kind));
+                }
+            }
+        }
+    }
+};
+
+void test_prefix_cache() {
+    const size_t row = 2 * KeptPrefixes::width * sizeof(float); // of one layer
+    {
+        KeptPrefixes kept(1 << 20);
+        const std::vector<int32_t> a = {1, 2, 3, 4, 5}, b = {1, 2, 3, 9, 9, 9}, c = {1, 2}, d = {7};
+        check(kept.compute(a, 2) == 0 && kept.compute(a, 2) == 5, "a prefix is kept");
+        check(kept.compute(b, 2) == 3 && kept.compute(b, 2) == 6 && kept.compute(a, 2) == 5, "prefixes share what they begin with");
+        check(kept.compute(c, 2) == 2 && kept.compute(d, 2) == 0, "the beginning of a prefix is kept, another is not");
+        check(kept.cache.stats().bytes == int64_t((5 + 3 + 1) * 2 * row), "what is shared is held once");
+        check(kept.compute(a, 2, true) == 0 && kept.compute(a, 2, true) == 5, "a soft cap makes other rows");
+        check(kept.compute(a, 1) == 5, "rows of more layers do");
+        check(kept.compute(a, 3) == 0 && kept.compute(a, 3) == 5 && kept.compute(a, 2) == 5, "rows of fewer layers do not, and are replaced");
+        check(kept.cache.stats().hits == 9 && kept.cache.stats().misses == 4, "hits and misses are counted");
+        kept.cache.clear();
+        check(kept.cache.stats().bytes == 0 && kept.compute(a, 2) == 0, "an empty cache holds nothing");
+    }
+    {
+        KeptPrefixes kept(10 * row); // ten rows of one layer
+        const auto ids = [](int32_t first, int32_t n) { std::vector<int32_t> out; for (int32_t i = 0; i < n; i++) out.push_back(first + i); return out; };
+        check(kept.compute(ids(100, 4), 1) == 0 && kept.compute(ids(200, 4), 1) == 0 && kept.compute(ids(100, 4), 1) == 4, "two prefixes fit");
+        check(kept.compute(ids(300, 4), 1) == 0 && kept.compute(ids(100, 4), 1) == 4 && kept.compute(ids(200, 4), 1) == 0, "the one used least lately makes room");
+        check(kept.compute(ids(500, 30), 1) == 0 && kept.compute(ids(500, 30), 1) == 10, "of one that is too long the beginning is kept");
+        const auto held = kept.cache.find(ids(500, 10).data(), 10, {0, 1, 1, false});
+        check(kept.compute(ids(600, 4), 1) == 0 && kept.compute(ids(600, 4), 1) == 0, "what is in use makes no room");
+        kept.run(*held, 1);
+        check(kept.cache.stats().bytes <= int64_t(10 * row), "the bound holds");
+    }
+    { // A cascade: two layers, then two more of the same rows.
+        KeptPrefixes kept(1 << 20);
+        const std::vector<int32_t> a = {1, 2, 3};
+        const auto first = kept.cache.find(a.data(), 3, {0, 2, 4, false});
+        kept.run(*first, 2);
+        kept.cache.keep(first);
+        const auto then = kept.cache.go_on(*first, {2, 4, 4, false});
+        kept.run(*then, 4);
+        kept.cache.keep(then);
+        check(kept.compute(a, 4) == 3 && kept.cache.stats().bytes == int64_t(3 * 4 * row), "the layers of a cascade's stages come together");
+    }
+    std::printf("prefix cache: %s\n", n_failed == 0 ? "ok" : "FAILED");
+}
+
 void test_model(const char * path) {
     const auto file = std::make_shared<ModelFile>(path);
     const int failed_before = n_failed;
@@ -170,6 +249,7 @@ void test_model(const char * path) {
 int main(int argc, char ** argv) {
     try {
         open_ggml();
+        test_prefix_cache();
         for (int i = 1; i < argc; i++) test_model(argv[i]);
     } catch (const Error & e) {
         std::printf("FAILED %s: %s\n", e.code, e.what());
