@@ -152,6 +152,20 @@ struct Shorts {
     int16_t v[32];
 };
 
+inline Ints repeat_part(__m128i a) {
+    int32_t v[4];
+    memcpy(v, &a, sizeof(v));
+    return ints([&](int i) { return v[i % 4]; });
+}
+inline Ints shuffle_bytes(const Ints & a, const Ints & index) { // within each 128-bit part
+    const Bytes from = bits_of<Bytes>(a), at = bits_of<Bytes>(index);
+    Bytes       r;
+    for (int i = 0; i < 64; ++i) {
+        r.v[i] = at.v[i] < 0 ? int8_t(0) : from.v[i / 16 * 16 + (at.v[i] & 15)];
+    }
+    return bits_of<Ints>(r);
+}
+
 inline int16_t saturated(int x) { return int16_t(x > 32767 ? 32767 : x < -32768 ? -32768 : x); }
 
 inline Ints multiply_bytes(const Ints & a, const Ints & b) { // unsigned a, signed b, saturating pairs
@@ -261,6 +275,9 @@ inline __m256i dot_shorts_256(__m256i sum, __m256i a, __m256i b) { return _mm256
 #define _mm512_cvtps_epi32      emulated::to_int
 #define _mm512_cvtepi32_ps      emulated::to_float
 #define _mm512_load_si512       emulated::load_int
+#define _mm512_loadu_si512      emulated::load_int
+#define _mm512_broadcast_i32x4  emulated::repeat_part
+#define _mm512_shuffle_epi8     emulated::shuffle_bytes
 #define _mm512_cvtph_ps         emulated::widen_f16
 #define _mm512_cvtepu16_epi32   emulated::widen_u16
 #define _mm512_cvtepi32_epi8    emulated::to_bytes
