@@ -1,4 +1,5 @@
 // Which instruction sets this chip has, which one we use, and the kernels that go with it.
+#include "amx.h"
 #include "cpu.h"
 #include "kernels.h"
 
@@ -36,6 +37,7 @@ const Kernels * avx2_kernels() { return nullptr; }
 const Kernels * avx_vnni_kernels() { return nullptr; }
 const Kernels * avx512_kernels() { return nullptr; }
 const Kernels * avx512_vnni_kernels() { return nullptr; }
+const Kernels * amx_kernels() { return nullptr; }
 #if !defined(__aarch64__) && !defined(_M_ARM64)
 const Kernels * neon_kernels() { return nullptr; }
 const Kernels * dotprod_kernels() { return nullptr; }
@@ -61,6 +63,7 @@ constexpr Level levels[] = {
     {Isa::avx_vnni, "avx-vnni", detail::avx_vnni_kernels},
     {Isa::avx512, "avx512", detail::avx512_kernels},
     {Isa::avx512_vnni, "avx512-vnni", detail::avx512_vnni_kernels},
+    {Isa::amx, "amx", detail::amx_kernels},
     {Isa::neon, "neon", detail::neon_kernels},
     {Isa::dotprod, "dotprod", detail::dotprod_kernels},
     {Isa::i8mm, "i8mm", detail::i8mm_kernels},
@@ -113,11 +116,13 @@ bool chip_has(Isa isa) {
     const bool avx_vnni = avx2 && seven.eax >= 1 && bit(seven_one.eax, 4);
     const bool avx512   = avx2 && (state & 0xe6) == 0xe6 && bit(seven.ebx, 16) && bit(seven.ebx, 17) && bit(seven.ebx, 30) && bit(seven.ebx, 31);
     const bool vnni     = avx512 && bit(seven.ecx, 11);
+    const bool amx      = vnni && (state & 0x60000) == 0x60000 && bit(seven.edx, 24) && bit(seven.edx, 25); // tiles, int8
     switch (isa) {
         case Isa::avx2:        return avx2;
         case Isa::avx_vnni:    return avx_vnni;
         case Isa::avx512:      return avx512;
         case Isa::avx512_vnni: return vnni;
+        case Isa::amx:         return amx && detail::amx_permitted();
         default:               return false;
     }
 }
@@ -196,7 +201,7 @@ Isa choose() {
     }
     Isa best = Isa::plain; // without vector kernels of ours, stock ggml is the better choice
     for (const Level & l : levels) {
-        if (l.isa != Isa::scalar && isa_supported(l.isa)) {
+        if (l.isa != Isa::scalar && l.isa != Isa::amx && isa_supported(l.isa)) {
             best = l.isa;
         }
     }

@@ -208,13 +208,14 @@ struct Kernels {
 };
 
 // Null where the build or the architecture lacks them; the caller has checked that the chip can run them.
-extern const BlockKernels avx_vnni_fine_blocks, avx512_vnni_fine_blocks, dotprod_fine_blocks, i8mm_fine_blocks;
+extern const BlockKernels avx_vnni_fine_blocks, avx512_vnni_fine_blocks, amx_fine_blocks, dotprod_fine_blocks, i8mm_fine_blocks;
 
 const Kernels * scalar_kernels();
 const Kernels * avx2_kernels();
 const Kernels * avx_vnni_kernels();
 const Kernels * avx512_kernels();
 const Kernels * avx512_vnni_kernels();
+const Kernels * amx_kernels();
 const Kernels * neon_kernels();
 const Kernels * dotprod_kernels();
 const Kernels * i8mm_kernels();

@@ -5,6 +5,7 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { describe, expect, it } from "vitest";
+import { CPU_LEVELS } from "../cpu-levels.js";
 import { checkpoints, goldenGguf, optionsOf, readCases } from "../golden.js";
 
 const library = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../../lib/index.js");
@@ -22,7 +23,7 @@ async function scoresOf(isa: string, model: string, calls: readonly (readonly [u
   return JSON.parse(stdout);
 }
 
-describe.each(["plain", "scalar", "avx2", "avx-vnni", "avx512", "avx512-vnni", "neon", "dotprod", "i8mm"])("BGE_CPU_ISA=%s", (isa) => {
+describe.each(CPU_LEVELS)("BGE_CPU_ISA=%s", (isa) => {
   it.for(checkpoints)("$name", async ({ name, tolerance }, { skip }) => {
     const chosen = new Set(["basic", "multilingual", "compress-r2-l4-c8", "compress-r4-l3_4_6-c2_4_8", "cutoff-several", "edge"]);
     const cases = readCases(name).filter((c) => chosen.has(c.id) && Object.keys(c.constructor).length === 0 && c.returns === "scores");

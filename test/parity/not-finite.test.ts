@@ -10,6 +10,7 @@ import { afterAll, describe, expect, it } from "vitest";
 import type { GgufTensor } from "../../src/addon/native.js";
 import { inspectModel } from "../../src/gguf/inspect.js";
 import { Reranker } from "../../src/reranker/reranker.js";
+import { CPU_LEVELS } from "../cpu-levels.js";
 import { checkpoints, goldenGguf } from "../golden.js";
 
 const library = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../../lib/index.js");
@@ -102,7 +103,7 @@ async function scoresOf(model: string, isa: string): Promise<{ readonly scores?:
   return JSON.parse(stdout);
 }
 
-describe.each(["plain", "scalar", "avx2", "avx-vnni", "avx512", "avx512-vnni", "neon", "dotprod", "i8mm"])("BGE_CPU_ISA=%s", (isa) => {
+describe.each(CPU_LEVELS)("BGE_CPU_ISA=%s", (isa) => {
   it("numbers that overflow on the way end in COMPUTE_FAILED", async () => {
     for (const [name, tensor] of [
       ["xlmr-reranker", "blk.0.ffn_down.weight"],

@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { beforeAll, describe, expect, it } from "vitest";
 import { convert } from "../../src/convert/convert.js";
+import { CPU_LEVELS } from "../cpu-levels.js";
 import { copyGolden, editTensors, floatTensor, temporaryFolder } from "../unit/convert-fixtures.js";
 
 const library = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../../lib/index.js");
@@ -110,7 +111,7 @@ describe.each(["f32", "q8_0"])("%s", (outtype) => {
     for (const [i, scores] of plain.entries()) expect(new Set(scores).size, nameOf(SHAPES[i] as never)).toBeGreaterThan(PAIRS.length / 2);
   });
 
-  it.each(["scalar", "avx2", "avx-vnni", "avx512", "avx512-vnni", "neon", "dotprod", "i8mm"])("%s", async (isa) => {
+  it.each(CPU_LEVELS.slice(1))("%s", async (isa) => {
     const got = await scoresOf(models, isa);
     if (!got) return; // not on this machine
     for (const [i, scores] of plain.entries()) {

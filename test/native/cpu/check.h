@@ -62,6 +62,7 @@ void attention(cpu::Isa isa);
 void joined(cpu::Isa isa);
 void not_finite(cpu::Isa isa);
 void rows(cpu::Isa isa);
+void amx();
 void thread_pool();
 void cgroup();
 

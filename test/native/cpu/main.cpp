@@ -8,8 +8,8 @@ int n_passed = 0, n_failed = 0;
 int main() {
     test::thread_pool();
     test::cgroup();
-    for (cpu::Isa isa : {cpu::Isa::scalar, cpu::Isa::avx2, cpu::Isa::avx_vnni, cpu::Isa::avx512, cpu::Isa::avx512_vnni, cpu::Isa::neon,
-                         cpu::Isa::dotprod, cpu::Isa::i8mm}) {
+    for (cpu::Isa isa : {cpu::Isa::scalar, cpu::Isa::avx2, cpu::Isa::avx_vnni, cpu::Isa::avx512, cpu::Isa::avx512_vnni, cpu::Isa::amx,
+                         cpu::Isa::neon, cpu::Isa::dotprod, cpu::Isa::i8mm}) {
         if (!cpu::isa_supported(isa)) {
             std::printf("%s: skipped, not on this machine or in this build\n", cpu::isa_name(isa));
             continue;
@@ -22,6 +22,9 @@ int main() {
         test::attention(isa);
         test::joined(isa);
         test::not_finite(isa);
+        if (isa == cpu::Isa::amx) {
+            test::amx();
+        }
         std::printf("%s: %s\n", cpu::isa_name(isa), test::n_failed == failed_before ? "ok" : "FAILED");
     }
     std::printf("%d passed, %d failed\n", test::n_passed, test::n_failed);

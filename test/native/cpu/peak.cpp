@@ -29,6 +29,7 @@ Peak measure_peak(Isa isa) {
         case Isa::avx_vnni:    chains = avx_vnni_chains(); break;
         case Isa::avx512:      chains = avx512_chains(); break;
         case Isa::avx512_vnni: chains = avx512_vnni_chains(); break;
+        case Isa::amx:         chains = amx_chains(); break;
         default:               break;
     }
 #else

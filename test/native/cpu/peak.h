@@ -24,5 +24,6 @@ Chains avx2_chains();
 Chains avx_vnni_chains();
 Chains avx512_chains();
 Chains avx512_vnni_chains();
+Chains amx_chains();
 
 } // namespace cpu::bench

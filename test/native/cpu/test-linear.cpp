@@ -391,7 +391,7 @@ void linear(cpu::Isa) {
         }
     }
     for (WeightMode mode : {WeightMode::native, WeightMode::fast, WeightMode::row_int8}) {
-        for (int n_rows : {1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 25}) {
+        for (int n_rows : {1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 16, 17, 25, 32, 33, 49}) {
             twin(random, mode, n_rows, 32);
             twin(random, mode, n_rows, 77);
             twin(random, mode, n_rows, 256);

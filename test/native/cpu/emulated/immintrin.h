@@ -1,9 +1,11 @@
 // Stands in for the compiler's header when kernels are built to be tested on a chip that lacks their instructions:
-// the AVX-512, VNNI and AVX-VNNI intrinsics that we use, as plain loops. The build defines CPU_EMULATED and puts this
+// the AVX-512, VNNI, AVX-VNNI and AMX intrinsics that we use, as plain loops. The build defines CPU_EMULATED and puts this
 // folder first in the include path. 128 and 256 bit intrinsics are the real ones.
 #pragma once
 
 #include_next <immintrin.h>
+
+#include "tiles.h"
 
 #include <math.h>
 #include <stdint.h>
@@ -286,3 +288,14 @@ inline __m256i dot_shorts_256(__m256i sum, __m256i a, __m256i b) { return _mm256
 #define _mm512_dpbusd_epi32     emulated::dot
 #undef _mm256_dpbusd_avx_epi32
 #define _mm256_dpbusd_avx_epi32 emulated::dot_256
+
+#undef _tile_loadd
+#undef _tile_stored
+#undef _tile_zero
+#undef _tile_dpbssd
+#define _tile_loadconfig        emulated::configure_tiles
+#define _tile_release           emulated::release_tiles
+#define _tile_loadd             emulated::load_tile
+#define _tile_stored            emulated::store_tile
+#define _tile_zero              emulated::zero_tile
+#define _tile_dpbssd            emulated::multiply_tiles

@@ -1,0 +1,120 @@
+// AMX's tiles as plain loops, by the pseudocode of Intel's manual (Software Developer's Manual, volume 2). What would be a fault on a
+// chip, or reads a tile that nobody filled, is counted and printed: a test has to end without any.
+#pragma once
+
+#include <atomic>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+namespace emulated {
+
+struct Tile {
+    int     rows = 0, row_bytes = 0;
+    bool    is_filled = false;
+    uint8_t bytes[16][64] = {};
+};
+
+struct Tiles {
+    bool is_configured = false;
+    Tile tile[8];
+};
+
+inline thread_local Tiles tiles;
+inline std::atomic<int>   n_tile_faults{0};
+inline std::atomic<int>   n_threads_with_tiles{0}; // configured and not released
+inline std::atomic<bool>  tells_tile_faults{true};
+
+inline bool tile_check(bool ok, const char * what) {
+    if (!ok) {
+        ++n_tile_faults;
+        if (tells_tile_faults) {
+            fprintf(stderr, "emulated AMX: %s\n", what);
+        }
+    }
+    return ok;
+}
+
+inline void release_tiles() {
+    n_threads_with_tiles -= tiles.is_configured;
+    tiles = Tiles();
+}
+
+inline void configure_tiles(const void * config) {
+    uint8_t bytes[64];
+    memcpy(bytes, config, sizeof(bytes));
+    release_tiles();
+    bool ok = tile_check(bytes[0] == 1, "ldtilecfg: palette is not 1") && tile_check(bytes[1] == 0, "ldtilecfg: does not start at row 0");
+    for (int i = 2; i < 16; ++i) {
+        ok = ok && tile_check(bytes[i] == 0, "ldtilecfg: reserved bytes are not zero");
+    }
+    for (int i = 0; i < 16 && ok; ++i) {
+        const int rows = bytes[48 + i], row_bytes = bytes[16 + 2 * i] | bytes[17 + 2 * i] << 8;
+        ok = tile_check(rows <= 16 && row_bytes <= 64, "ldtilecfg: a tile is too large") &&
+             tile_check(i < 8 || rows + row_bytes == 0, "ldtilecfg: a tile past the eighth") &&
+             tile_check((rows == 0) == (row_bytes == 0), "ldtilecfg: a tile of no rows or no bytes");
+        if (i < 8) {
+            tiles.tile[i].rows      = rows;
+            tiles.tile[i].row_bytes = row_bytes;
+        }
+    }
+    if (!ok) {
+        tiles = Tiles();
+        return;
+    }
+    tiles.is_configured = true;
+    ++n_threads_with_tiles;
+}
+
+// Tile `i`, or null where there is none.
+inline Tile * tile_of(int i) {
+    return tile_check(tiles.is_configured && tiles.tile[i].rows > 0, "a tile that is not configured") ? &tiles.tile[i] : nullptr;
+}
+
+inline void zero_tile(int i) {
+    if (Tile * t = tile_of(i)) {
+        memset(t->bytes, 0, sizeof(t->bytes));
+        t->is_filled = true;
+    }
+}
+
+inline void load_tile(int i, const void * from, intptr_t stride) {
+    if (Tile * t = tile_of(i)) {
+        zero_tile(i);
+        for (int r = 0; r < t->rows; ++r) {
+            memcpy(t->bytes[r], static_cast<const char *>(from) + r * stride, size_t(t->row_bytes));
+        }
+    }
+}
+
+inline void store_tile(int i, void * to, intptr_t stride) {
+    Tile * t = tile_of(i);
+    if (t != nullptr && tile_check(t->is_filled, "tilestored: nobody filled the tile")) {
+        for (int r = 0; r < t->rows; ++r) {
+            memcpy(static_cast<char *>(to) + r * stride, t->bytes[r], size_t(t->row_bytes));
+        }
+    }
+}
+
+// sums [rows, columns] of int32 += a [rows, k] times b [k / 4, columns, 4], in signed bytes.
+inline void multiply_tiles(int i_sums, int i_a, int i_b) {
+    Tile *sums = tile_of(i_sums), *a = tile_of(i_a), *b = tile_of(i_b);
+    if (sums == nullptr || a == nullptr || b == nullptr || !tile_check(i_sums != i_a && i_sums != i_b && i_a != i_b, "tdpbssd: one tile twice") ||
+        !tile_check(sums->is_filled && a->is_filled && b->is_filled, "tdpbssd: nobody filled a tile") ||
+        !tile_check(sums->rows == a->rows && a->row_bytes == 4 * b->rows && sums->row_bytes == b->row_bytes && b->row_bytes % 4 == 0,
+                    "tdpbssd: shapes do not match")) {
+        return;
+    }
+    for (int r = 0; r < sums->rows; ++r) {
+        for (int c = 0; c < sums->row_bytes / 4; ++c) {
+            uint32_t sum;
+            memcpy(&sum, sums->bytes[r] + 4 * c, sizeof(sum));
+            for (int k = 0; k < a->row_bytes; ++k) {
+                sum += uint32_t(int8_t(a->bytes[r][k]) * int8_t(b->bytes[k / 4][4 * c + k % 4]));
+            }
+            memcpy(sums->bytes[r] + 4 * c, &sum, sizeof(sum));
+        }
+    }
+}
+
+} // namespace emulated
