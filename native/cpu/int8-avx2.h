@@ -1,7 +1,8 @@
-// int8 products without VNNI. vpmaddubsw adds two products in 16 bits and saturates, so the codes are kept
-// so small that it cannot: weights are full 8 bits, stored + 128, activations reach +-64 and 2 * 255 * 64 = 32640.
-// With a scale per row weights reach +-63, stored + 64: then four products fit, 4 * 127 * 64 = 32512, and two
-// vpmaddubsw share one vpmaddwd. Multiplies are what this chip runs out of.
+// int8 products without VNNI. vpmaddubsw adds two products in 16 bits and saturates: weights are full 8 bits, stored + 128,
+// and codes of activations such that those of two neighbours add up to +-128 at most, 255 * 128 = 32640. The multiplier of
+// vpmaddwd, which would be 1 only to add pairs, is the scale of eight inputs within their block: see quantize-multiplied.h.
+// With a scale per row codes of activations reach +-64 and weights +-63, stored + 64: then four products fit, 4 * 127 * 64 = 32512,
+// and two vpmaddubsw share one vpmaddwd. Multiplies are what this chip runs out of.
 #pragma once
 
 #include "kernels.h"
@@ -16,10 +17,11 @@ constexpr int row_rows   = 4;
 constexpr int row_groups = 2; // that dot_small() takes
 
 constexpr Format format = {float_rows, lanes * panel_vectors, lanes * panel_vectors, /*group*/ 4, block_size, /*x_max*/ 64,
-                           block_rows, /*block_offset*/ 128,  row_rows,              /*row_max*/ 63, /*row_offset*/ 64};
+                           block_rows, /*block_offset*/ 128,  row_rows,              /*row_max*/ 63, /*row_offset*/ 64,
+                           /*scale_bits*/ 23, /*sum_start*/ 0,    /*multipliers*/ 2};
 
-inline ivec dot(ivec sums, ivec w, ivec x) {
-    return _mm256_add_epi32(sums, _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), _mm256_set1_epi16(1)));
+inline ivec dot_multiplied(ivec sums, ivec w, ivec x, ivec multipliers) {
+    return _mm256_add_epi32(sums, _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), multipliers));
 }
 
 // Two groups at once, for codes of the row mode only.

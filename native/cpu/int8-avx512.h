@@ -13,10 +13,11 @@ constexpr int row_rows   = 8;
 constexpr int row_groups = 2; // that dot_small() takes
 
 constexpr Format format = {float_rows, lanes * panel_vectors, lanes * panel_vectors, /*group*/ 4, block_size, /*x_max*/ 64,
-                           block_rows, /*block_offset*/ 128,  row_rows,              /*row_max*/ 63, /*row_offset*/ 64};
+                           block_rows, /*block_offset*/ 128,  row_rows,              /*row_max*/ 63, /*row_offset*/ 64,
+                           /*scale_bits*/ 23, /*sum_start*/ 0,    /*multipliers*/ 2};
 
-inline ivec dot(ivec sums, ivec w, ivec x) {
-    return _mm512_add_epi32(sums, _mm512_madd_epi16(_mm512_maddubs_epi16(w, x), _mm512_set1_epi16(1)));
+inline ivec dot_multiplied(ivec sums, ivec w, ivec x, ivec multipliers) {
+    return _mm512_add_epi32(sums, _mm512_madd_epi16(_mm512_maddubs_epi16(w, x), multipliers));
 }
 
 inline ivec dot_small(ivec sums, ivec w0, ivec x0, ivec w1, ivec x1) {

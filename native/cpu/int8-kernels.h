@@ -28,8 +28,19 @@ template <int rows> inline void block_sums(ivec (&sums)[rows][panel_vectors], co
             sums[r][v] = set_int(x_sum[r]);
         }
     }
+    ivec multipliers[rows]; // with some levels: in turn for as many groups each
     CPU_UNROLL
     for (int g = 0; g < block_size / 4; ++g, x += 4, w += panel_columns * 4) {
+        if constexpr (format.multipliers > 0) {
+            constexpr int each = block_size / 4 / format.multipliers;
+            if (g % each == 0) {
+                CPU_UNROLL
+                for (int r = 0; r < rows; ++r) {
+                    multipliers[r] = broadcast_group(x + r * x_bytes(format) + block_size + (g / each - g) * 4);
+                    keep(multipliers[r]);
+                }
+            }
+        }
         keep_all(sums);
         ivec weights[panel_vectors];
         CPU_UNROLL
@@ -38,10 +49,14 @@ template <int rows> inline void block_sums(ivec (&sums)[rows][panel_vectors], co
         }
         CPU_UNROLL
         for (int r = 0; r < rows; ++r) {
-            const ivec codes = broadcast_group(x + r * block_size);
+            const ivec codes = broadcast_group(x + r * x_bytes(format));
             CPU_UNROLL
             for (int v = 0; v < panel_vectors; ++v) {
-                sums[r][v] = dot(sums[r][v], weights[v], codes);
+                if constexpr (format.multipliers > 0) {
+                    sums[r][v] = dot_multiplied(sums[r][v], weights[v], codes, multipliers[r]);
+                } else {
+                    sums[r][v] = dot(sums[r][v], weights[v], codes);
+                }
             }
         }
     }
@@ -79,7 +94,7 @@ void block_tile(const Int8Tiles & t, const ScaleTable * table, bool accumulate, 
     }
 
     const uint8_t * w = t.w;
-    for (int b = 0; b < t.n_blocks; ++b, x += block_rows * block_size, x_scale += block_rows, x_sum += block_rows, w += panel_columns * (block_size + 4)) {
+    for (int b = 0; b < t.n_blocks; ++b, x += block_rows * x_bytes(format), x_scale += block_rows, x_sum += block_rows, w += panel_columns * (block_size + 4)) {
         prefetch(next.p, next.step);
         next.p += next.step;
         ivec sums[rows][panel_vectors];
@@ -188,7 +203,7 @@ template <int rows> void row_tile(const Int8Tiles & t, Next next, const int8_t *
 
 template <int rows> void block_tile_at(const Int8Tiles & t, const ScaleTable * table, int first_block, int n_blocks, Next next, int block) {
     const size_t scales = (size_t(block) * n_blocks + first_block) * block_rows; // of all the row's n_blocks
-    block_tile<rows>(t, table, first_block > 0, next, t.x + scales * block_size, t.x_scale + scales, t.x_sum + scales,
+    block_tile<rows>(t, table, first_block > 0, next, t.x + scales * x_bytes(format), t.x_scale + scales, t.x_sum + scales,
                      t.y + size_t(block) * block_rows * panel_columns);
 }
 

@@ -11,7 +11,7 @@
 #include "int8-avx2.h"
 #include "float-kernels.h"
 #include "int8-kernels.h"
-#include "quantize-kernels.h"
+#include "quantize-multiplied.h"
 #include "pair-kernels.h"
 #include "row-kernels.h"
 #include "unpack-kernels.h"
@@ -19,7 +19,7 @@
 
 namespace cpu::detail {
 namespace {
-constexpr Kernels table = make_table(Isa::avx2, pair_kernels);
+constexpr Kernels table = make_table(Isa::avx2, pair_kernels, nullptr, quantize_multiplied);
 }
 const Kernels * avx2_kernels() { return &table; }
 } // namespace cpu::detail

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <vector>
 
 namespace cpu::detail {
 
@@ -61,6 +62,24 @@ int32_t dot(const Int8Tiles & t, const uint8_t * w, int rows, const int8_t * x, 
     return sum;
 }
 
+// The multiplier of input k of a block: see quantize-multiplied.h.
+int multiplier_at(const Format & f, const int8_t * codes, int k) {
+    uint16_t halves[2];
+    std::memcpy(halves, codes + f.block + k * f.multipliers / f.block * 4, sizeof(halves));
+    return halves[k % 4 / 2];
+}
+
+// The same for a block with multipliers, whose codes lie together.
+int32_t multiplied_dot(const Int8Tiles & t, const uint8_t * w, const int8_t * codes, int column) {
+    const Format & f   = *t.format;
+    int32_t        sum = 0;
+    for (int k = 0; k < f.block; ++k) { // the sum with the offset may wrap, and then that without it does so back
+        const int product = int(w[(size_t(k / f.group) * f.int8_columns + column) * f.group + k % f.group]) * codes[k];
+        sum               = int32_t(uint32_t(sum) + uint32_t(product * multiplier_at(f, codes, k)));
+    }
+    return sum;
+}
+
 void block_tiles(const Int8Tiles & t) {
     const Format & f       = *t.format;
     const int      rows    = f.block_rows;
@@ -68,13 +87,15 @@ void block_tiles(const Int8Tiles & t) {
     const int      block   = f.block;
     for (int r = 0; r < t.n_rows; ++r) {
         const size_t   block_of_rows = size_t(r / rows);
-        const int8_t * x             = t.x + block_of_rows * t.n_blocks * block * rows + r % rows * x_group(f);
+        const int8_t * x             = t.x + block_of_rows * t.n_blocks * x_bytes(f) * rows + r % rows * (x_group(f) + 4 * f.multipliers);
         for (int c = 0; c < columns; ++c) {
             const uint8_t * w   = t.w;
             float           sum = 0;
             for (int b = 0; b < t.n_blocks; ++b, w += size_t(block + 4) * columns) {
-                const size_t  at = (block_of_rows * t.n_blocks + b) * rows + r % rows;
-                const int32_t s  = t.x_sum[at] - f.sum_start + dot(t, w, rows, x + size_t(b) * block * rows, c, block, f.block_offset == 0);
+                const size_t   at    = (block_of_rows * t.n_blocks + b) * rows + r % rows;
+                const int8_t * codes = x + size_t(b) * x_bytes(f) * rows;
+                const int32_t  s     = f.multipliers > 0 ? int32_t(uint32_t(t.x_sum[at]) + uint32_t(multiplied_dot(t, w, codes, c)))
+                                                         : t.x_sum[at] - f.sum_start + dot(t, w, rows, codes, c, block, f.block_offset == 0);
                 float         scale;
                 std::memcpy(&scale, w + size_t(block) * columns + size_t(c) * 4, sizeof(scale));
                 sum += float(s) * (scale * t.x_scale[at]);
@@ -136,11 +157,50 @@ void quantize(const Quantize & q, int row, int first, int n, size_t scale_at, bo
     q.sum[at]       = (by_block ? q.format->sum_start : 0) - q.offset * total;
 }
 
+float round_to_even(float x) { return std::nearbyint(x); }
+
+// A block as quantize-multiplied.h makes it.
+void quantize_multiplied(const Quantize & q, int row, int block) {
+    const Format & f = *q.format;
+    std::vector<float> x(size_t(f.block), 0.0f);
+    std::copy_n(q.x + row * q.x_stride + block * f.block, std::min(f.block, q.n - block * f.block), x.begin());
+
+    const int n_parts = 2 * f.multipliers;
+    auto part_of = [&](int k) { return k * f.multipliers / f.block * 2 + k % 4 / 2; };
+    std::vector<float> tops(size_t(n_parts), 0.0f);
+    float              top = 0;
+    for (int k = 0; k < f.block; ++k) {
+        float & own = tops[size_t(part_of(k))];
+        for (float size : {std::fabs(x[k]), std::fabs(x[k] + x[k ^ 1])}) {
+            own = size > own || std::isnan(size) ? size : own;
+        }
+        top = own > top || std::isnan(own) ? own : top;
+    }
+    const float scale = top / float(multiplied_max * multiplier_max), shares = float(multiplier_max) / top;
+    int8_t *    to    = q.codes + row / q.rows * q.block_codes + (size_t(block) * q.rows + row % q.rows) * x_bytes(f);
+    uint32_t    total = 0;
+    std::vector<float>    inverses(tops.size());
+    std::vector<uint16_t> multipliers(tops.size());
+    for (int p = 0; p < n_parts; ++p) {
+        const float wanted = round_to_even(tops[p] * shares + 0.5f), within = wanted < multiplier_max ? wanted : multiplier_max;
+        multipliers[p]     = uint16_t(std::max(within, 1.0f));
+        inverses[p]        = top > 0 ? 1.0f / (scale * float(multipliers[p])) : 0.0f;
+    }
+    for (int k = 0; k < f.block; ++k) {
+        to[k] = int8_t(std::lrint(x[k] * inverses[part_of(k)]));
+        total += uint32_t(to[k] * multipliers[part_of(k)]);
+    }
+    std::memcpy(to + f.block, multipliers.data(), multipliers.size() * sizeof(multipliers[0]));
+    const size_t at = row / q.rows * q.block_scales + size_t(block) * q.rows + row % q.rows;
+    q.scale[at]     = scale;
+    q.sum[at]       = int32_t(0u - uint32_t(q.offset) * total);
+}
+
 void quantize_blocks(const Quantize & q) {
     const int block = q.format->block;
     for (int row = 0; row < q.n_rows; ++row) {
         for (int first = 0; first < q.n; first += block) {
-            quantize(q, row, first, block, size_t(first / block), true);
+            q.format->multipliers > 0 ? quantize_multiplied(q, row, first / block) : quantize(q, row, first, block, size_t(first / block), true);
         }
     }
 }

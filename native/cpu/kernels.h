@@ -22,7 +22,7 @@ struct Format {
     int int8_columns;
     int group;       // 4, or 8 for i8mm
     int block;       // inputs that share a scale
-    int x_max;       // activations are quantised to [-x_max, x_max]
+    int x_max;       // activations are quantised to [-x_max, x_max]; with multipliers, those of a scale per row
     int block_rows;  // int8 with a scale per block; weights reach [-127, 127]
     int block_offset;
     int row_rows;    // int8 with a scale per row
@@ -32,6 +32,9 @@ struct Format {
     // Scales of blocks of activations keep this many bits of their mantissa, and their sums start at `sum_start`: see int8-kernels.h.
     int     scale_bits = 23;
     int32_t sum_start  = 0;
+
+    // Words of multipliers that follow a row's codes of a block, each for as many inputs: see quantize-multiplied.h.
+    int multipliers = 0;
 };
 
 // Where scales keep few bits, values of 2^60 and more count as infinite, and as nothing below 2^-60.
@@ -39,6 +42,12 @@ constexpr float reach = 1.15292150e18f;
 
 // Neighbouring inputs of a row of activations: i8mm loads 8 of two rows at once, others take 4 from anywhere.
 constexpr int x_group(const Format & f) { return f.group == 4 ? f.block : f.group; }
+
+// Bytes of a row's block of activations with a scale per block.
+constexpr int x_bytes(const Format & f) { return f.block + 4 * f.multipliers; }
+
+// How far multipliers and the codes with them reach. 32 products of 128, 127 and the largest multiplier fit an int32.
+constexpr int multiplier_max = 4096, multiplied_max = 127;
 
 // y [n_rows, n_panels * columns] = x [n_rows, n_k] times panels [n_k, columns], added to y when `accumulate`.
 // Strides are in floats; x may lie either way round.
@@ -58,7 +67,7 @@ struct FloatTiles {
 // y [n_rows, columns] from blocks of quantised rows and one panel.
 struct Int8Tiles {
     const Format *  format;
-    const int8_t *  x;       // [ceil(n_rows / rows)][n_in / x_group][rows][x_group]
+    const int8_t *  x;       // [ceil(n_rows / rows)][n_in / x_group][rows][x_group], or [..][n_blocks][rows][codes, multipliers]
     const float *   x_scale; // [ceil(n_rows / rows)][n_blocks][rows], or [..][rows] with a scale per row
     const int32_t * x_sum;   // likewise: -offset * sum of the codes, plus sum_start with a scale per block
     const uint8_t * w;       // blocks of inputs: codes [block / group][columns][group], then f32 scales [columns];

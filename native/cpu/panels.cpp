@@ -17,7 +17,7 @@ void quantize(const PackedWeights & w, const QuantizedRows & q, const float * x,
     args.n            = n;
     args.rows         = q.rows;
     args.offset       = q.offset;
-    args.codes        = q.codes + block * q.code_bytes + size_t(first_input) * q.rows;
+    args.codes        = q.codes + block * q.code_bytes + size_t(first_input / w.block()) * q.of_block * q.rows;
     args.scale        = q.scales + scale;
     args.sum          = q.sums + scale;
     args.block_codes  = q.code_bytes;

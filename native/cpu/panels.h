@@ -23,7 +23,7 @@ constexpr size_t pass_bytes = 4 * 1024 * 1024;
 
 // Rows as codes, in blocks of `rows`, for the layer that reads them.
 struct QuantizedRows {
-    int       rows, offset;
+    int       rows, offset, of_block; // bytes of a row's block
     size_t    code_bytes, n_scales; // of a block of rows
     int8_t *  codes  = nullptr;
     float *   scales = nullptr;
@@ -34,7 +34,8 @@ struct QuantizedRows {
         const bool     per_row = w.type == PanelType::int8_row;
         rows       = per_row ? f.row_rows : f.block_rows;
         offset     = per_row ? f.row_offset : f.block_offset;
-        code_bytes = size_t(w.n_blocks) * w.block() * rows;
+        of_block   = per_row ? f.block : x_bytes(f);
+        code_bytes = size_t(w.n_blocks) * of_block * rows;
         n_scales   = size_t(per_row ? 1 : w.n_blocks) * rows;
     }
 

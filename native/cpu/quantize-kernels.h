@@ -103,36 +103,52 @@ inline ivec sums_of(vec * sums) {
     return total;
 }
 
+// A block of a row, and where its codes and its scale go.
+struct Place {
+    const float * x; // the row
+    int           first;
+    int8_t *      codes;
+    size_t        scale;
+};
+
+// The blocks of all rows in turn.
+struct Places {
+    const Quantize & q;
+    const int        n_blocks = n_blocks_of(q);
+    int              row = 0, block = 0;
+    Place            next = {q.x, 0, q.codes, 0};
+
+    explicit Places(const Quantize & quantize) : q(quantize) {}
+
+    bool any() const { return row < q.n_rows; }
+
+    Place take() {
+        const Place place = next;
+        next.first += block_size;
+        next.codes += size_t(x_bytes(format)) * q.rows;
+        next.scale += size_t(q.rows);
+        if (++block == n_blocks) { // on to the next row
+            block = 0;
+            ++row;
+            const size_t at = size_t(row / q.rows), in_block = size_t(row % q.rows);
+            next = {q.x + row * q.x_stride, 0, q.codes + at * q.block_codes + in_block * (x_group(format) + 4 * format.multipliers), at * q.block_scales + in_block};
+        }
+        return place;
+    }
+};
+
 // `lanes` blocks at a time, whichever rows they belong to: then scales and sums are vectors too.
 void quantize_blocks(const Quantize & q) {
-    struct Place {
-        const float * x; // the row
-        int           first;
-        int8_t *      codes;
-        size_t        scale;
-    };
-    const int n_blocks = n_blocks_of(q), rows = q.rows;
-
-    int    row = 0, in_block = 0, block = 0;
-    Place  next = {q.x, 0, q.codes, 0};
-    while (row < q.n_rows) {
+    const int rows = q.rows;
+    Places    all(q);
+    while (all.any()) {
         Place places[lanes];
         vec   x[vectors_of_block], largest[lanes];
         int   n = 0;
-        for (; n < lanes && row < q.n_rows; ++n) {
-            load_block(q, next.x, next.first, x);
+        for (; n < lanes && all.any(); ++n) {
+            places[n] = all.take();
+            load_block(q, places[n].x, places[n].first, x);
             largest[n] = block_largest(x);
-            places[n]  = next;
-            next.first += block_size;
-            next.codes += size_t(block_size) * rows;
-            next.scale += size_t(rows);
-            if (++block == n_blocks) { // on to the next row
-                block    = 0;
-                in_block = in_block + 1 == rows ? 0 : in_block + 1;
-                ++row;
-                const size_t at = size_t(row / rows);
-                next = {q.x + row * q.x_stride, 0, q.codes + at * q.block_codes + size_t(in_block) * x_group(format), at * q.block_scales + in_block};
-            }
         }
         for (int i = n; i < lanes; ++i) {
             largest[i] = set(0);

@@ -162,16 +162,34 @@ inline ivec pair_up(vec low, vec high) {
     return _mm256_or_si256(_mm256_and_si256(_mm256_cvtps_epi32(low), _mm256_set1_epi32(0xffff)), _mm256_slli_epi32(_mm256_cvtps_epi32(high), 16));
 }
 
+inline ivec to_int(vec v) { return _mm256_cvtps_epi32(v); }
+
+// 32 ints to bytes.
+inline void store_codes(int8_t * codes, const ivec * v) {
+    // The packs work in 128-bit halves and leave the bytes in the order of 32-bit groups 0 2 4 6, 1 3 5 7.
+    const __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(v[0], v[1]), _mm256_packs_epi32(v[2], v[3]));
+    _mm256_storeu_si256(reinterpret_cast<__m256i *>(codes), _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)));
+}
+
 // Rounds 32 floats times `inverse` to bytes. The lanes of what it returns add up to the sum of the codes.
 inline ivec to_codes(const vec * x, float inverse, int8_t * codes) {
-    const vec     scale = set(inverse);
-    const __m256i a = _mm256_cvtps_epi32(mul(x[0], scale)), b = _mm256_cvtps_epi32(mul(x[1], scale));
-    const __m256i c = _mm256_cvtps_epi32(mul(x[2], scale)), d = _mm256_cvtps_epi32(mul(x[3], scale));
-    // The packs work in 128-bit halves and leave the bytes in the order of 32-bit groups 0 2 4 6, 1 3 5 7.
-    const __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
-    _mm256_storeu_si256(reinterpret_cast<__m256i *>(codes), _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)));
-    return _mm256_add_epi32(_mm256_add_epi32(a, b), _mm256_add_epi32(c, d));
+    const vec  scale = set(inverse);
+    const ivec v[4]  = {to_int(mul(x[0], scale)), to_int(mul(x[1], scale)), to_int(mul(x[2], scale)), to_int(mul(x[3], scale))};
+    store_codes(codes, v);
+    return add_int(add_int(v[0], v[1]), add_int(v[2], v[3]));
 }
+
+// Within 128 bits: the other two lanes; the first lane everywhere.
+inline vec swap_twos(vec v) { return _mm256_permute_ps(v, 0x4e); }
+inline vec first_of_four(vec v) { return _mm256_permute_ps(v, 0); }
+
+// The largest of the lanes in the same place of each 128 bits, as integers, in all of these.
+inline vec largest_of_fours(vec v) { return as_float(max_int(as_int(v), as_int(_mm256_permute2f128_ps(v, v, 1)))); }
+
+// The lower half of one and the upper half of the other; the lower or upper 128 bits everywhere.
+inline vec join_halves(vec low, vec high) { return _mm256_blend_ps(low, high, 0xf0); }
+inline vec lowest_four(vec v) { return _mm256_permute2f128_ps(v, v, 0x00); }
+inline vec highest_four(vec v) { return _mm256_permute2f128_ps(v, v, 0x11); }
 
 } // namespace
 } // namespace cpu::detail

@@ -146,13 +146,31 @@ inline ivec pair_up(vec low, vec high) {
     return _mm512_or_si512(_mm512_and_si512(_mm512_cvtps_epi32(low), _mm512_set1_epi32(0xffff)), _mm512_slli_epi32(_mm512_cvtps_epi32(high), 16));
 }
 
-inline ivec to_codes(const vec * x, float inverse, int8_t * codes) {
-    const vec     scale = set(inverse);
-    const __m512i a = _mm512_cvtps_epi32(mul(x[0], scale)), b = _mm512_cvtps_epi32(mul(x[1], scale));
-    _mm_storeu_si128(reinterpret_cast<__m128i *>(codes), _mm512_cvtepi32_epi8(a));
-    _mm_storeu_si128(reinterpret_cast<__m128i *>(codes + 16), _mm512_cvtepi32_epi8(b));
-    return _mm512_add_epi32(a, b);
+inline ivec to_int(vec v) { return _mm512_cvtps_epi32(v); }
+
+inline void store_codes(int8_t * codes, const ivec * v) {
+    _mm_storeu_si128(reinterpret_cast<__m128i *>(codes), _mm512_cvtepi32_epi8(v[0]));
+    _mm_storeu_si128(reinterpret_cast<__m128i *>(codes + 16), _mm512_cvtepi32_epi8(v[1]));
 }
+
+inline ivec to_codes(const vec * x, float inverse, int8_t * codes) {
+    const vec  scale = set(inverse);
+    const ivec v[2]  = {to_int(mul(x[0], scale)), to_int(mul(x[1], scale))};
+    store_codes(codes, v);
+    return add_int(v[0], v[1]);
+}
+
+inline vec swap_twos(vec v) { return _mm512_permute_ps(v, 0x4e); }
+inline vec first_of_four(vec v) { return _mm512_permute_ps(v, 0); }
+
+inline vec largest_of_fours(vec v) {
+    const vec of_two = as_float(max_int(as_int(v), as_int(_mm512_shuffle_f32x4(v, v, 0x4e))));
+    return as_float(max_int(as_int(of_two), as_int(_mm512_shuffle_f32x4(of_two, of_two, 0xb1))));
+}
+
+inline vec join_halves(vec low, vec high) { return _mm512_mask_blend_ps(0xff00, low, high); }
+inline vec lowest_four(vec v) { return _mm512_shuffle_f32x4(v, v, 0x00); }
+inline vec highest_four(vec v) { return _mm512_shuffle_f32x4(v, v, 0xff); }
 
 } // namespace
 } // namespace cpu::detail

@@ -139,7 +139,8 @@ double tolerance(const Weight & w, WeightMode mode, const float * x, const float
         return 2e-6 * sum_abs + 1e-7;
     }
     // Errors of the codes are uniform and independent: six standard deviations.
-    const double x_step = x_max / f.x_max, w_step = w.type != SourceType::q8_0 || mode == WeightMode::row_int8 ? w_max / std::min(127, f.row_max) : f.block > 32 ? largest_q8_0_scale : 0;
+    const int    x_codes = f.multipliers > 0 && mode != WeightMode::row_int8 ? cpu::detail::multiplied_max : f.x_max;
+    const double x_step = x_max / x_codes, w_step = w.type != SourceType::q8_0 || mode == WeightMode::row_int8 ? w_max / std::min(127, f.row_max) : f.block > 32 ? largest_q8_0_scale : 0;
     const double deviation = std::sqrt(x_step * x_step * w_norm + w_step * w_step * x_norm + x_step * x_step * w_step * w_step * w.n_in) / std::sqrt(12.0);
     return 6 * deviation + 2e-6 * sum_abs + 1e-6;
 }
@@ -182,6 +183,20 @@ void one_case(Random & random, cpu::ThreadPool & pool, SourceType type, WeightMo
     CHECK(single == y, label + ": a row alone differs from the row in its batch");
 }
 
+// Codes and multipliers as large as they may be together.
+void extreme_pairs(const cpu::detail::Format & f, std::vector<int8_t> & codes) {
+    const int8_t pairs[][2] = {{64, 64}, {-64, -64}, {127, 1}, {-1, -127}, {127, -127}};
+    for (size_t at = 0; at < codes.size(); at += size_t(x_bytes(f))) {
+        for (int k = 0; k < f.block; k += 2) {
+            std::memcpy(&codes[at + size_t(k)], pairs[(at + size_t(k) / 2 * 7) % 5], 2);
+        }
+        for (int i = 0; i < 2 * f.multipliers; ++i) {
+            const uint16_t multiplier = uint16_t(i == 3 ? 1 : cpu::detail::multiplier_max);
+            std::memcpy(&codes[at + size_t(f.block + 2 * i)], &multiplier, sizeof(multiplier));
+        }
+    }
+}
+
 // Kernel against scalar kernel, on the same format and the same codes.
 void twin(Random & random, WeightMode mode, int n_rows, int n_in) {
     const cpu::detail::Kernels & fast   = cpu::detail::active_kernels();
@@ -192,20 +207,21 @@ void twin(Random & random, WeightMode mode, int n_rows, int n_in) {
     const int                    rows   = per_row ? f.row_rows : f.block_rows;
     const int                    n_blocks = (n_in + f.block - 1) / f.block, n_used = (n_rows + rows - 1) / rows;
     const size_t                 row_codes = size_t(n_blocks) * f.block, n_scales = per_row ? 1 : n_blocks;
+    const size_t                 row_bytes = size_t(n_blocks) * (per_row ? f.block : x_bytes(f));
 
     auto x = random.normals(size_t(n_rows) * n_in);
     std::vector<int8_t>  codes[2];
     std::vector<float>   scales[2];
     std::vector<int32_t> sums[2];
     for (int i = 0; i < 2; ++i) {
-        codes[i].assign(n_used * rows * row_codes, 0);
+        codes[i].assign(n_used * rows * row_bytes, 0);
         scales[i].assign(n_used * rows * n_scales, 0);
         sums[i].assign(n_used * rows * n_scales, 0);
         cpu::detail::Quantize q;
         q.format = &f, q.x = x.data(), q.x_stride = size_t(n_in), q.n_rows = n_rows, q.n = n_in;
         q.rows = rows, q.offset = per_row ? f.row_offset : f.block_offset;
         q.codes = codes[i].data(), q.scale = scales[i].data(), q.sum = sums[i].data();
-        q.block_codes = rows * row_codes, q.block_scales = rows * n_scales;
+        q.block_codes = rows * row_bytes, q.block_scales = rows * n_scales;
         per_row ? (i == 0 ? fast : scalar).quantize_rows(q) : (i == 0 ? blocks : scalar.blocks).quantize(q);
     }
     const std::string label = name_of(mode) + text(" %.0f x %.0f", n_rows, n_in);
@@ -229,8 +245,12 @@ void twin(Random & random, WeightMode mode, int n_rows, int n_in) {
             std::memcpy(panel + at, &scale, 4);
         }
     }
-    for (size_t i = 0; i < codes[0].size(); i += 2) {
-        codes[0][i] = int8_t(i % 4 ? f.x_max : -f.x_max);
+    if (per_row || f.multipliers == 0) {
+        for (size_t i = 0; i < codes[0].size(); i += 2) {
+            codes[0][i] = int8_t(i % 4 ? f.x_max : -f.x_max);
+        }
+    } else {
+        extreme_pairs(f, codes[0]);
     }
     std::vector<float>     y[2];
     cpu::detail::Int8Tiles t;
@@ -245,6 +265,43 @@ void twin(Random & random, WeightMode mode, int n_rows, int n_in) {
         }
     }
     CHECK(difference(y[0], y[1]) <= 1e-6 * size, "tiles of " + label + text(": %g apart from the scalar twin", difference(y[0], y[1])));
+}
+
+// Products of weights that stand as they are in the file: how far off they are beside ggml's, whose activations have blocks of 32
+// and 8 bits.
+void accuracy(Random & random, cpu::ThreadPool & pool, float outlier) {
+    const int    n_in = 256, n_out = 64, n_rows = 40;
+    const Weight w = make_weight(random, SourceType::q8_0, n_out, n_in);
+    auto         x = random.normals(size_t(n_rows) * n_in);
+    for (size_t i = 5; i < x.size(); i += 40) {
+        x[i] *= outlier;
+    }
+    const cpu::PackedLinear linear = cpu::pack_linear(pool, n_in, {w.source()});
+    cpu::Workspace          workspace;
+    std::vector<float>      y(size_t(n_rows) * n_out);
+    cpu::linear(pool, linear, x.data(), n_in, n_rows, y.data(), n_out, {}, workspace);
+
+    double ours = 0, usual = 0;
+    for (int r = 0; r < n_rows; ++r) {
+        const float *      row = &x[size_t(r) * n_in];
+        std::vector<float> rounded(row, row + n_in);
+        for (int first = 0; first < n_in; first += 32) {
+            float largest = 0;
+            for (int k = first; k < first + 32; ++k) {
+                largest = std::max(largest, std::fabs(row[k]));
+            }
+            for (int k = first; k < first + 32; ++k) {
+                rounded[k] = std::nearbyint(row[k] * (127 / largest)) * (largest / 127);
+            }
+        }
+        for (int c = 0; c < n_out; ++c) {
+            const float * weights = &w.values[size_t(c) * n_in];
+            const double  exact   = product(weights, row, n_in);
+            ours += std::pow(y[size_t(r) * n_out + c] - exact, 2);
+            usual += std::pow(product(weights, rounded.data(), n_in) - exact, 2);
+        }
+    }
+    CHECK(std::sqrt(ours / usual) < 1.03, text("Q8_0 products have %.3f of the usual error, outliers %.0f", std::sqrt(ours / usual), outlier));
 }
 
 void epilogues(Random & random, cpu::ThreadPool & pool) {
@@ -396,6 +453,9 @@ void linear(cpu::Isa) {
             twin(random, mode, n_rows, 77);
             twin(random, mode, n_rows, 256);
         }
+    }
+    for (float outlier : {1.0f, 8.0f, 100.0f}) {
+        accuracy(random, pool, outlier);
     }
     epilogues(random, pool);
     stacked(random, pool);
