@@ -113,8 +113,8 @@ struct WeightSource {
 
 // native: F32 stays f32, F16 and BF16 stay 16 bits with f32 sums. Q8_0 stays int8 with a scale per 32 weights. Types
 //         of 4 to 6 bits stay as they are, with 5 to 7 bits a weight in all, and become int8 with such scales when a panel is
-//         multiplied (low-bit.h); `other` becomes that at once: 9 bits a weight, whatever the file had. Activations of int8 weights get a scale per 32 too, and
-//         8 bits, or 7 on chips with neither VNNI nor ARM's dot product (see int8-avx2.h).
+//         multiplied (low-bit.h); `other` becomes that at once: 9 bits a weight, whatever the file had. Activations of int8 weights get 8 bits
+//         and a scale per 32 too; on x86 without VNNI there are scales per 8, and codes of neighbours share a range (quantize-multiplied.h).
 // fast:   the same where the chip gains nothing by it. With VNNI or ARM's dot product 64 inputs share a scale: of two blocks of
 //         Q8_0 the larger scale counts and the other's codes are rounded. With VNNI scales of activations are rounded up to the
 //         next 1, 1.25, 1.5 or 1.75 times a power of two. About twice the error (docs/benchmarks.md).

@@ -1,8 +1,8 @@
 // The quantisation of activations for chips whose 8-bit products meet in 16 bits, two and two: see int8-avx2.h.
 //
 // Codes of neighbours may add up to 128 of one sign. So it is not the largest value that decides how fine the codes are, but the
-// largest sum of two neighbours. In return eight inputs have a step of their own: a whole number of the block's smallest,
-// which the sums of pairs are multiplied with before they meet the rest. Of a group of four inputs the lower half of a
+// largest sum of two neighbours, which is some 1.3 times as large. In return eight inputs have a step of their own: a whole
+// number of the block's smallest, which the sums of pairs are multiplied with before they meet the rest. Of a group of four inputs the lower half of a
 // multiplier word is for the first two and the upper half for the others, and each word is for half of the block.
 #pragma once
 
