@@ -69,10 +69,12 @@ static size_t memory_limit() {
     return text ? size_t(std::strtoull(text, nullptr, 10)) : SIZE_MAX;
 }
 
-Backend::Backend(const std::string & device, int n_threads) : info_(find_device(device)), n_threads_(n_threads > 0 ? n_threads : cpu::physical_cores()) {
+Backend::Backend(const std::string & device, int n_threads, bool watched)
+    : info_(find_device(device)), n_threads_(n_threads > 0 ? n_threads : cpu::physical_cores()) {
     backend_ = init(info_.device);
     if (!is_cpu()) return;
-    if (cpu::isa() != cpu::Isa::plain) kernels_ = std::make_unique<CpuKernels>(n_threads_);
+    if (watched) importance_ = std::make_unique<Importance>();
+    else if (cpu::isa() != cpu::Isa::plain) kernels_ = std::make_unique<CpuKernels>(n_threads_);
 
     // Functions that only the CPU module has are asked for by name. With our kernels ggml keeps to one thread: its
     // own threads spin between nodes, ours sleep.

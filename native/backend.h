@@ -3,6 +3,7 @@
 #include "cpu/cpu.h"
 #include "error.h"
 #include "ggml-runtime.h"
+#include "importance.h"
 #include <functional>
 #include <memory>
 #include <string>
@@ -29,13 +30,15 @@ struct CpuKernels {
 
 class Backend {
 public:
-    // Throws Error DEVICE_NOT_FOUND. n_threads below 1 = physical cores; CPU only.
-    Backend(const std::string & device, int n_threads);
+    // Throws Error DEVICE_NOT_FOUND. n_threads below 1 = physical cores; CPU only. `watched`: linear layers keep the importance of
+    // their inputs, and ggml computes, since our kernels join layers.
+    Backend(const std::string & device, int n_threads, bool watched = false);
 
     const DeviceInfo & info() const { return info_; }
     bool is_cpu() const { return info_.kind == "cpu"; }
     // Our kernels, or null where stock ggml computes (other devices, BGE_CPU_ISA=plain).
     CpuKernels * kernels() const { return kernels_.get(); }
+    Importance * importance() const { return importance_.get(); } // null unless it is watched
 
     ggml_backend_buffer_type_t buffer_type() const; // where weights live
     bool supports(const ggml_tensor * op) const { return ggml_backend_dev_supports_op(info_.device, op); }
@@ -67,6 +70,7 @@ private:
     DeviceInfo info_;
     int n_threads_;
     std::unique_ptr<CpuKernels> kernels_;
+    std::unique_ptr<Importance> importance_;
     ggml_backend_ptr backend_;
     ggml_gallocr_ptr allocator_; // of the graphs' memory; null until there is one
     std::atomic<bool> stop_{false}, aborted_{false};

@@ -80,8 +80,8 @@ void Engine::go_on(Job & job, const std::vector<int32_t> & pairs, const Computed
 }
 
 Engine::Computed Engine::compute(const Ubatch & ubatch, const ScoreParams & params) try {
-    const size_t per_seq = backend_->kernels() ? 0 : 48;
-    GraphBuilder g(*backend_, 256 + size_t(architecture_->n_layer) * (64 + per_seq * ubatch.rows.spans.size()), /*flash_attention*/ !backend_->is_cpu() && !weights_->is_f32());
+    const size_t per_seq = backend_->kernels() ? 0 : 48, watchers = backend_->importance() ? 16 : 0;
+    GraphBuilder g(*backend_, 256 + size_t(architecture_->n_layer) * (64 + watchers + per_seq * ubatch.rows.spans.size()), /*flash_attention*/ !backend_->is_cpu() && !weights_->is_f32());
     Forward forward = architecture_->build(g, ubatch, params);
     g.output(forward.logits);
     if (forward.states) g.output(forward.states);

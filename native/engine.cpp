@@ -27,7 +27,7 @@ static int64_t estimated_tokens(const Request & r) {
 Engine::Engine(std::shared_ptr<ModelFile> file, const EngineOptions & options) try : file_(std::move(file)), options_(options) {
     tokenizer_ = Tokenizer::create(read_vocabulary(*file_), options.tokenizer);
     options_.tokenizer = {}; // large, and not needed again
-    backend_ = std::make_unique<Backend>(options.device, options.n_threads);
+    backend_ = std::make_unique<Backend>(options.device, options.n_threads, options.watched);
     if (!backend_->kernels()) tokenizer_pool_ = std::make_unique<cpu::ThreadPool>(options.n_threads > 0 ? options.n_threads : cpu::physical_cores());
     finite_ = std::make_unique<FiniteCheck>(*file_, pool());
     load_weights();

@@ -32,6 +32,7 @@ struct EngineOptions {
     int64_t max_state_bytes = 0;  // of hidden states that a cascade keeps; 0 = its own limit
     int64_t max_prefix_bytes = 0; // of keys and values of what pairs begin with; 0 = none are kept
     int64_t keep_alive_ms = -1;   // idle time after which the weights are released until the next call; below 0 = never
+    bool watched = false;         // the importance of the inputs of linear layers is kept; on the CPU
 };
 
 struct Request {

@@ -172,10 +172,21 @@ std::vector<ggml_tensor *> GraphBuilder::linear_parts(const Linear & w, ggml_ten
         return out;
     }
     for (const Linear::Part & part : w.parts) {
+        if (backend_.importance()) watch(part.weight, x);
         ggml_tensor * y = mul_mat(part.weight, x);
         out.push_back(part.bias ? ggml_add(ctx(), y, part.bias) : y);
     }
     return out;
+}
+
+void GraphBuilder::watch(const ggml_tensor * w, ggml_tensor * x) {
+    const std::string name = w->view_src ? w->view_src->name : w->name;
+    ggml_tensor * watcher = custom(1, 1, {x}, [this, name](ggml_tensor * dst) {
+        const ggml_tensor * x = dst->src[0];
+        backend_.importance()->add(name, row_data(x), row_stride(x), x->ne[1], x->ne[0]);
+        *static_cast<float *>(dst->data) = 0.0f;
+    });
+    ggml_build_forward_expand(graph_, watcher); // nothing else asks for it
 }
 
 ggml_tensor * GraphBuilder::gated(const GatedLinear & w, ggml_tensor * x, cpu::Activation activation) {

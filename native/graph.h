@@ -129,6 +129,7 @@ private:
     ggml_tensor * add_relative(ggml_tensor * scores, const AttentionShape & shape, ggml_tensor * queries, ggml_tensor * keys, const RelativePositions & relative);
     ggml_tensor * joined_feed_forward(const cpu::PackedLinear & up, const Linear & down, ggml_tensor * x, cpu::Activation activation, const LinearOptions & options);
     ggml_tensor * mul_mat(ggml_tensor * w, ggml_tensor * x);
+    void watch(const ggml_tensor * w, ggml_tensor * x); // adds x to the importance of w's inputs when the graph runs
     ggml_tensor * means(ggml_tensor * x, const std::vector<Groups::Group> & groups);
     std::shared_ptr<const cpu::RopeTable> rope_table(const cpu::RopeFrequencies & frequencies, int head_dim, int n_positions);
 

@@ -68,7 +68,7 @@ static void require_f16(const float * values, size_t n) {
     }
 }
 
-static void from_float(const float * source, ggml_type type, uint8_t * target, size_t n_rows, size_t columns) {
+static void from_float(const float * source, ggml_type type, uint8_t * target, size_t n_rows, size_t columns, const float * importance) {
     const size_t n = n_rows * columns;
     switch (type) {
         case GGML_TYPE_F32: std::memcpy(target, source, n * sizeof(float)); return;
@@ -80,10 +80,11 @@ static void from_float(const float * source, ggml_type type, uint8_t * target, s
         default: break;
     }
     require_finite(source, n, type);
-    ggml_quantize_chunk(type, source, target, 0, int64_t(n_rows), int64_t(columns), nullptr);
+    ggml_quantize_chunk(type, source, target, 0, int64_t(n_rows), int64_t(columns), importance);
 }
 
-std::vector<uint8_t> convert_rows(const uint8_t * source, size_t size, ggml_type source_type, ggml_type target_type, size_t columns) {
+std::vector<uint8_t> convert_rows(const uint8_t * source, size_t size, ggml_type source_type, ggml_type target_type, size_t columns,
+                                  const std::vector<float> & importance) {
     const auto types = tensor_types();
     const auto known = [&](ggml_type type) {
         return std::find_if(types.begin(), types.end(), [&](const TensorType & t) { return t.type == type; });
@@ -93,12 +94,18 @@ std::vector<uint8_t> convert_rows(const uint8_t * source, size_t size, ggml_type
     if (from == types.end() || (source_type != GGML_TYPE_F32 && !ggml_get_type_traits(source_type)->to_float)) {
         throw Error("CONVERT_FAILED", "tensor type " + std::to_string(int(source_type)) + " cannot be read back as numbers");
     }
-    if (to == types.end() || !to->writable) {
+    if (to == types.end() || (!to->writable && importance.empty())) {
         throw Error("CONVERT_FAILED", "tensor type " + std::to_string(int(target_type)) + " cannot be made without an importance matrix");
     }
     if (columns == 0 || columns % from->block_size != 0 || columns % to->block_size != 0) {
         throw Error("CONVERT_FAILED", "rows of " + std::to_string(columns) + " elements do not divide into blocks of " + from->name + " and " +
                                           to->name + " (" + std::to_string(from->block_size) + " and " + std::to_string(to->block_size) + ")");
+    }
+    if (!importance.empty() && importance.size() != columns) {
+        throw Error("CONVERT_FAILED", "an importance matrix for " + std::to_string(importance.size()) + " inputs does not belong to rows of " + std::to_string(columns));
+    }
+    for (float weight : importance) {
+        if (!(weight >= 0.0f) || !std::isfinite(weight)) throw Error("CONVERT_FAILED", "an importance is negative or not a finite number");
     }
     const size_t source_row = columns / from->block_size * from->block_bytes;
     const size_t target_row = columns / to->block_size * to->block_bytes;
@@ -114,7 +121,7 @@ std::vector<uint8_t> convert_rows(const uint8_t * source, size_t size, ggml_type
     for (size_t row = 0; row < n_rows; row += chunk) {
         const size_t n = std::min(chunk, n_rows - row);
         to_float(source + row * source_row, source_type, values.data(), n * columns);
-        from_float(values.data(), target_type, target.data() + row * target_row, n, columns);
+        from_float(values.data(), target_type, target.data() + row * target_row, n, columns, importance.empty() ? nullptr : importance.data());
     }
     return target;
 }

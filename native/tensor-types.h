@@ -27,6 +27,8 @@ std::string tensor_type_name(ggml_type type);
 // Converts whole rows of `columns` elements; `size` bytes of `source` must be a whole number of them. Goes through float32.
 // Throws Error CONVERT_FAILED on a size or column count that does not fit the types, a type that cannot be read or made,
 // and a value that is not finite and would have to be quantised (some quantisers abort on those).
-std::vector<uint8_t> convert_rows(const uint8_t * source, size_t size, ggml_type source_type, ggml_type target_type, size_t columns);
+// `importance`, empty or one a column: by what quantisers weigh errors; those of Q8_0 and the plain types do not heed it.
+std::vector<uint8_t> convert_rows(const uint8_t * source, size_t size, ggml_type source_type, ggml_type target_type, size_t columns,
+                                  const std::vector<float> & importance = {});
 
 } // namespace bge

@@ -3,6 +3,7 @@
 export { packageVersion as version } from "./addon/native.js";
 export { convert } from "./convert/convert.js";
 export type { ConvertOptions, ConvertProgress, ConvertResult } from "./convert/options.js";
+export type { Importance } from "./convert/importance.js";
 export { type QuantizeOptions, type QuantizeResult, quantize } from "./convert/quantize.js";
 export { RerankerError, type RerankerErrorCode } from "./errors.js";
 export * from "./eval/index.js";
@@ -25,6 +26,7 @@ export {
   LightWeightFlagLLMReranker,
 } from "./reranker/flag-rerankers.js";
 export { type FusedHit, type FuseOptions, fuse } from "./reranker/fuse.js";
+export { type ImportanceOptions, measureImportance } from "./reranker/importance.js";
 export type { RerankerModel } from "./reranker/model-description.js";
 export {
   type CascadeStage,

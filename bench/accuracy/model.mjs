@@ -1,7 +1,7 @@
 // One model under measurement: its files of every type, and the logits of each variant, each scored by a process of its own.
 import { rmSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { convert, inspectModel, quantize, Reranker } from "../../lib/index.js";
+import { convert, inspectModel, measureImportance, quantize, Reranker } from "../../lib/index.js";
 import { EngineProcess } from "../engine-process.mjs";
 import { errorOf, ndcgOf, orderOf } from "./compare.mjs";
 import { measurePeer } from "./peers.mjs";
@@ -13,15 +13,19 @@ const log = (text) => console.error(`  ${text}`);
  * Scores the pairs with every variant and compares.
  *
  * @param source - A GGUF file, or a checkpoint folder.
- * @param plan - { pairs, types, modes, levels, peers, threads, maxLength, folder }: `folder` is for files in between, the
- *   caller's to remove.
+ * @param plan - { pairs, calibration, types, modes, levels, peers, threads, maxLength, folder }: with pairs as `calibration` each type
+ *   is made with an importance matrix, too; `folder` is for files in between, the caller's to remove.
  */
 export async function measureModel(source, plan) {
   const model = await prepare(source, plan);
   log("F32");
   const { logits: reference, isa } = await scored(model, { gguf: model.f32 });
   const rows = [{ title: "F32", ...figuresOf(model, reference, reference, reference) }];
-  for (const type of plan.types ?? [model.type]) rows.push(...(await measureType(model, type, reference)));
+  const importance = plan.calibration && (await importanceOf(model, plan));
+  for (const type of plan.types ?? [model.type]) {
+    rows.push(...(await measureType(model, type, reference)));
+    if (importance && type !== model.ownType) rows.push(...(await measureType(model, type, reference, importance)));
+  }
   for (const peer of plan.peers) rows.push(...(await measurePeer(peer, model, reference, scored, figuresOf)));
   return { source, name: model.name, pairs: plan.pairs.length, queries: countQueries(plan.pairs), isa, ...spreadOf(reference), rows };
 }
@@ -66,10 +70,17 @@ function commonType(tensors) {
   return [...counts].sort(([, a], [, b]) => b - a)[0][0];
 }
 
+function importanceOf({ f32 }, { calibration, maxLength, threads }) {
+  log("importance");
+  const pairs = calibration.map(({ query, passage }) => [query, passage]);
+  return measureImportance(f32, pairs, { threads, ...(maxLength && { maxLength }) });
+}
+
 /** A file of one type in every mode and at every level, against its own weights in F32, and against the source's. */
-async function measureType(model, type, source) {
+async function measureType(model, type, source, importance) {
+  const name = importance ? `${type} calibrated` : type;
   const gguf = type === model.ownType ? model.gguf : path.join(model.folder, `${type}.gguf`);
-  if (gguf !== model.gguf) await quantize(model.f32, gguf, type, { overwrite: true });
+  if (gguf !== model.gguf) await quantize(model.f32, gguf, type, { importance, overwrite: true });
   const widened = path.join(model.folder, "widened.gguf");
   let reference = source;
   if (gguf !== model.gguf) {
@@ -78,9 +89,9 @@ async function measureType(model, type, source) {
     rmSync(widened);
   }
   const rows = [];
-  if (gguf !== model.gguf) rows.push({ title: `${type} in F32`, ...figuresOf(model, reference, reference, source) });
+  if (gguf !== model.gguf) rows.push({ title: `${name} in F32`, ...figuresOf(model, reference, reference, source) });
   for (const variant of variantsOf(model)) {
-    const title = [type, variant.weightMode === "native" ? "" : `"${variant.weightMode}"`, variant.level ?? ""].filter(Boolean).join(" ");
+    const title = [name, variant.weightMode === "native" ? "" : `"${variant.weightMode}"`, variant.level ?? ""].filter(Boolean).join(" ");
     log(title);
     try {
       const { logits } = await scored(model, { gguf, ...variant });

@@ -33,6 +33,7 @@ public:
             InstanceMethod<&Model::safe<&Model::ranked>>("ranked"),
             InstanceMethod<&Model::safe<&Model::score>>("score"),
             InstanceMethod<&Model::safe<&Model::stats>>("stats"),
+            InstanceMethod<&Model::safe<&Model::importance>>("importance"),
             InstanceMethod<&Model::safe<&Model::close>>("close"),
         });
     }
@@ -292,6 +293,20 @@ private:
         put("prefixTokens", double(prefixes.tokens));
         put("prefixBytes", double(prefixes.bytes));
         return o;
+    }
+
+    // Of a model that was loaded `watched`: mean squares of each weight's inputs, by its name.
+    Napi::Value importance(const Napi::CallbackInfo & call) {
+        const Napi::Env env = call.Env();
+        const Importance * kept = engine(env).backend().importance();
+        Napi::Object out = Napi::Object::New(env);
+        if (!kept) return out;
+        for (const auto & [name, entry] : kept->entries()) {
+            std::vector<float> means;
+            for (double sum : entry.squares) means.push_back(float(sum / double(entry.n_rows)));
+            out[name] = typed_array<Napi::Float32Array>(env, means);
+        }
+        return out;
     }
 
     Napi::Value close(const Napi::CallbackInfo & call) {

@@ -62,6 +62,7 @@ EngineOptions engine_options(const Napi::Object & spec) {
     options.max_state_bytes = spec.Get("maxStateBytes").ToNumber().Int64Value();
     options.max_prefix_bytes = spec.Get("maxPrefixBytes").ToNumber().Int64Value();
     options.keep_alive_ms = integer(spec, "keepAliveMs");
+    options.watched = boolean(spec, "watched");
     const std::string mode = text(spec, "weightMode");
     options.weight_mode = mode == "row-int8" ? cpu::WeightMode::row_int8 : mode == "fast" ? cpu::WeightMode::fast : cpu::WeightMode::native;
     return options;

@@ -135,10 +135,15 @@ Napi::Value convert_rows_async(const Napi::CallbackInfo & call) {
     return guarded(env, [&] {
         const ggml_type from = tensor_type(call[1]), to = tensor_type(call[2]);
         const size_t columns = size_t(call[3].ToNumber().Int64Value());
+        std::vector<float> importance;
+        if (call[4].IsTypedArray()) {
+            const auto array = call[4].As<Napi::Float32Array>();
+            importance.assign(array.Data(), array.Data() + array.ElementLength());
+        }
         // The caller's bytes are read in place; the reference keeps them alive.
         auto keep_alive = std::make_shared<Napi::ObjectReference>(Napi::Persistent(source.As<Napi::Object>()));
         return Task<std::vector<uint8_t>>::run(
-            env, [=] { return convert_rows(data, size, from, to, columns); },
+            env, [=] { return convert_rows(data, size, from, to, columns, importance); },
             [keep_alive](Napi::Env env, std::vector<uint8_t> && bytes) -> Napi::Value {
                 keep_alive->Reset();
                 return typed_array<Napi::Uint8Array>(env, bytes);

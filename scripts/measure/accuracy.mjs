@@ -18,6 +18,7 @@ const USAGE = `Usage: npm run accuracy -- [GGUF file or checkpoint folder ...] [
   --candidates N      documents of each query (default 20)
   --pairs FILE        JSON lines of "query", "passage" and, for nDCG, "label": true, false or a grade; instead of a data set
   --types LIST        tensor types, such as q8_0,q5_k,q4_k (default: the file's own, q8_0 of F32)
+  --calibrate FILE    JSON lines of "query" and "passage": measures each type with an importance matrix of theirs, too
   --modes LIST        weight modes of ${MODES.join(", ")} (default: all)
   --levels LIST       instruction sets beside the chip's best, plain being ggml's own kernels (default: plain)
   --peers LIST        of ${Object.keys(PEERS).join(", ")} (default: none)
@@ -37,6 +38,7 @@ function readOptions() {
       candidates: { type: "string", default: "20" },
       pairs: { type: "string" },
       types: { type: "string" },
+      calibrate: { type: "string" },
       modes: { type: "string", default: MODES.join() },
       levels: { type: "string", default: "plain" },
       peers: { type: "string", default: "" },
@@ -86,6 +88,7 @@ async function main() {
   for (const [name, reason] of missing) console.error(`  ${name}: ${reason}`);
   const pairs = options.pairs === undefined ? await datasetPairs(options.dataset, options) : await filePairs(options.pairs, options);
   if (pairs.length < 2) throw new RangeError("Expected two pairs or more");
+  const calibration = options.calibrate && filePairs(options.calibrate, {});
   const threads = options.threads ?? (await listDevices()).cpu.physicalCores;
   const models = [];
   for (const source of options.files) {
@@ -93,7 +96,7 @@ async function main() {
     const folder = mkdtempSync(path.join(os.tmpdir(), "bge-reranker-accuracy-"));
     try {
       const { types, modes, levels, peers, maxLength } = options;
-      models.push(await measureModel(source, { pairs, types, modes, levels, peers, threads, maxLength, folder }));
+      models.push(await measureModel(source, { pairs, calibration, types, modes, levels, peers, threads, maxLength, folder }));
     } finally {
       rmSync(folder, { recursive: true, force: true });
     }

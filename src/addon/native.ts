@@ -122,6 +122,8 @@ export interface ModelSpec {
   readonly maxPrefixBytes: number;
   /** Time without calls after which the weights are released until the next one; -1 = never. */
   readonly keepAliveMs: number;
+  /** Keeps what `importance()` gives; on the CPU, where ggml's own kernels compute then. */
+  readonly watched?: boolean;
 }
 
 export interface NativeModelInfo {
@@ -268,6 +270,8 @@ export interface NativeModel {
   ): { readonly promise: Promise<ScoreResult>; cancel(): void };
   /** After `close()` too. */
   stats(): NativeStats;
+  /** Of a model loaded `watched`: mean squares of what went into each weight matrix so far, one an input, by its GGUF name. */
+  importance(): Record<string, Float32Array>;
   /** Waits for work in flight, then frees the weights. Idempotent. */
   close(): Promise<void>;
 }
@@ -309,8 +313,15 @@ export interface NativeAddon {
   /**
    * Converts whole rows from one tensor type to another, off the event loop.
    * @param columns - elements per row; must be a multiple of the target type's block size.
+   * @param importance - one a column: by what quantisers weigh errors.
    */
-  convertRows(source: Uint8Array, sourceType: TensorType, targetType: TensorType, columns: number): Promise<Uint8Array>;
+  convertRows(
+    source: Uint8Array,
+    sourceType: TensorType,
+    targetType: TensorType,
+    columns: number,
+    importance?: Float32Array,
+  ): Promise<Uint8Array>;
   loadTokenizer(ggufPath: string, spec: TokenizerSpec): NativeTokenizer;
   loadModel(ggufPath: string, spec: ModelSpec): Promise<NativeModel>;
 }

@@ -2,7 +2,8 @@
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { type ConvertResult, convert, findCheckpoint, quantize, type RerankClass, RerankerError } from "../index.js";
+import { type ConvertOptions, type ConvertResult, convert, findCheckpoint, quantize, type RerankClass, RerankerError } from "../index.js";
+import { importanceOf, pairsFor, quantizeCalibrated } from "./importance.js";
 import { loadingLine } from "./loading.js";
 import { formatBytes, progressLine, write } from "./terminal.js";
 
@@ -11,6 +12,7 @@ interface ConvertCommandOptions {
   readonly outtype: string;
   readonly tensorType?: Record<string, string>;
   readonly lora?: string;
+  readonly calibrate?: string;
   readonly class?: RerankClass;
   readonly name?: string;
   readonly revision?: string;
@@ -18,6 +20,9 @@ interface ConvertCommandOptions {
   readonly json?: true;
   readonly quiet?: true;
 }
+
+const CALIBRATE =
+  'JSONL {"query": ..., "passage": ...} like what will be scored: types of less than 8 bits then round best what these pairs use (an importance matrix)';
 
 export function addConvert(program: Command, signal: AbortSignal): void {
   program
@@ -28,6 +33,7 @@ export function addConvert(program: Command, signal: AbortSignal): void {
     .option("--outtype <type>", "type of the weights: f32, f16, bf16, q8_0, q4_k ...", "f16")
     .option("--tensor-type <name=type>", "another type for weights whose GGUF name matches, such as attn_v=f16 (repeatable)", addTensorType)
     .option("--lora <folder>", "LoRA adapter to merge")
+    .option("--calibrate <file>", CALIBRATE)
     .addOption(
       new Option(
         "--class <class>",
@@ -44,29 +50,32 @@ export function addConvert(program: Command, signal: AbortSignal): void {
       `
 Examples:
   $ bge-reranker convert ./bge-reranker-v2-m3 --outtype q8_0
-  $ bge-reranker convert ./bge-reranker-v2-gemma --lora ./my-adapter -o tuned.gguf`,
+  $ bge-reranker convert ./bge-reranker-v2-gemma --lora ./my-adapter -o tuned.gguf
+  $ bge-reranker convert ./bge-reranker-v2-m3 --outtype q4_k --calibrate pairs.jsonl`,
     )
     .action((source: string, options: ConvertCommandOptions) => runConvert(source, options, signal));
 }
 
 async function runConvert(source: string, options: ConvertCommandOptions, signal: AbortSignal): Promise<void> {
   await throwIfExists(options.output, options.force);
+  const pairs = await pairsFor(options.outtype, options.calibrate, signal);
   const download = loadingLine(options.quiet);
   const folder = await findCheckpoint(source, { revision: options.revision, signal, onProgress: download.onProgress }).finally(
     download.end,
   );
+  const output = options.output ?? (await outputBeside(source, folder, options.outtype));
   const progress = progressLine("converting", process.stderr, options.quiet);
-  const result = await convert(folder, {
-    output: options.output ?? (await outputBeside(source, folder, options.outtype)),
-    outtype: options.outtype,
-    tensorTypes: options.tensorType,
-    lora: options.lora,
-    class: options.class,
-    name: options.name,
-    overwrite: options.force,
-    signal,
-    onProgress: ({ done, total, tensor }) => progress.update(done, total, `${formatBytes(done)}  ${tensor}`),
-  }).finally(() => progress.end());
+  const convertTo = (own: ConvertOptions) =>
+    convert(folder, {
+      lora: options.lora,
+      class: options.class,
+      name: options.name,
+      signal,
+      onProgress: ({ done, total, tensor }) => progress.update(done, total, `${formatBytes(done)}  ${tensor}`),
+      ...own,
+    }).finally(() => progress.end());
+  const whole = { output, outtype: options.outtype, tensorTypes: options.tensorType, overwrite: options.force };
+  const result = pairs === undefined ? await convertTo(whole) : await quantizeCalibrated(convertTo, folder, whole, pairs, options, signal);
   if (options.json) return write(process.stdout, `${JSON.stringify(result, null, 2)}\n`);
   if (!options.quiet) process.stderr.write(explain(result));
   await write(process.stdout, `${result.path}\n`);
@@ -107,6 +116,13 @@ function explain(result: ConvertResult): string {
   return `${lines.join("\n")}\n`;
 }
 
+interface QuantizeCommandOptions {
+  readonly calibrate?: string;
+  readonly force?: true;
+  readonly json?: true;
+  readonly quiet?: true;
+}
+
 export function addQuantize(program: Command, signal: AbortSignal): void {
   program
     .command("quantize")
@@ -114,25 +130,29 @@ export function addQuantize(program: Command, signal: AbortSignal): void {
     .argument("<input>", "GGUF file")
     .argument("<output>", "the new file")
     .argument("<type>", "type of the weights: q8_0, q6_k, q4_k ...")
+    .option("--calibrate <file>", CALIBRATE)
     .option("-f, --force", "replace an existing file")
     .option("--json", "print what was written as JSON")
     .option("-q, --quiet", "no progress on standard error")
-    .addHelpText("after", "\nExample:\n  $ bge-reranker quantize model-f16.gguf model-q8_0.gguf q8_0")
-    .action((input: string, output: string, type: string, options: { force?: true; json?: true; quiet?: true }) =>
+    .addHelpText(
+      "after",
+      `
+Examples:
+  $ bge-reranker quantize model-f16.gguf model-q8_0.gguf q8_0
+  $ bge-reranker quantize model-f16.gguf model-q4_k.gguf q4_k --calibrate pairs.jsonl`,
+    )
+    .action((input: string, output: string, type: string, options: QuantizeCommandOptions) =>
       runQuantize(input, output, type, options, signal),
     );
 }
 
-async function runQuantize(
-  input: string,
-  output: string,
-  type: string,
-  options: { force?: true; json?: true; quiet?: true },
-  signal: AbortSignal,
-) {
+async function runQuantize(input: string, output: string, type: string, options: QuantizeCommandOptions, signal: AbortSignal) {
   await throwIfExists(output, options.force);
+  const pairs = await pairsFor(type, options.calibrate, signal);
+  const importance = pairs && (await importanceOf(input, pairs, options, signal));
   const progress = progressLine("quantizing", process.stderr, options.quiet);
   const result = await quantize(input, output, type, {
+    importance,
     overwrite: options.force,
     signal,
     onProgress: ({ done, total, tensor }) => progress.update(done, total, `${formatBytes(done)}  ${tensor}`),

@@ -10,12 +10,17 @@ import { throwUnlessRegular } from "../files/regular-file.js";
 import type { MetadataEntry } from "../gguf/metadata-entry.js";
 import { findProfile, type ModelProfile } from "../models/index.js";
 import { reporting } from "../reporting.js";
+import { checkImportance, type Importance, importanceEntries, weightsOf } from "./importance.js";
 import { quantizationEntries } from "./metadata.js";
 import { type RowJob, streamRows } from "./row-stream.js";
-import { keepsF32, rowBytes, type TypeFallback, tensorTypeChooser, writableType } from "./tensor-type.js";
+import { keepsF32, rowBytes, type TypeFallback, tensorTypeChooser, typeExceptions, writableType } from "./tensor-type.js";
 import { localFile, type WeightReader } from "./weight-file.js";
 
 export interface QuantizeOptions {
+  /** Of the inputs of weight matrices, by `measureImportance`: types of less than 8 bits err less where it matters. */
+  readonly importance?: Importance | undefined;
+  /** Weight matrices of another type, as `convert` takes them. */
+  readonly tensorTypes?: Readonly<Record<string, string>> | undefined;
   /** Replace an existing file; without it that is an error. */
   readonly overwrite?: boolean | undefined;
   /** Bytes of weights read so far, and in all; the GGUF name of the tensor worked on last. */
@@ -49,6 +54,8 @@ export async function quantize(input: string, output: string, type: string, opti
 }
 
 const optionChecks = {
+  importance: checkImportance,
+  tensorTypes: is.texts,
   overwrite: is.boolean,
   onProgress: is.callback,
   signal: is.abortSignal,
@@ -62,12 +69,12 @@ async function quantizeFile(input: string, output: string, type: string, options
   await throwUnlessRegular(input);
   const source = readHeader(addon, input);
   const path = absolute(output);
-  const { chosen, fallbacks } = chooseTypes(source, profileOf(source, input), wanted, types);
+  const { chosen, fallbacks } = chooseTypes(source, profileOf(source, input), wanted, types, options.tensorTypes ?? {});
 
   await throwIfInput(path, [input]);
   const file = await createOutput(path, options.overwrite ?? false);
   try {
-    const header = addon.writeGgufHeader(file.temporaryPath, retyped(source, wanted.name), chosen);
+    const header = addon.writeGgufHeader(file.temporaryPath, retyped(source, wanted.name, options.importance), chosen);
     const sizeBytes = header.fileSizeBytes;
     await throwIfDiskFull(path, sizeBytes);
     await writeTensors(addon, { source, input, header, output: file.temporaryPath, types, sizeBytes }, options);
@@ -98,8 +105,14 @@ function profileOf(source: GgufHeader, input: string): ModelProfile {
   );
 }
 
-function chooseTypes(source: GgufHeader, profile: ModelProfile, wanted: TensorTypeInfo, types: readonly TensorTypeInfo[]) {
-  const chooser = tensorTypeChooser(profile, wanted, types);
+function chooseTypes(
+  source: GgufHeader,
+  profile: ModelProfile,
+  wanted: TensorTypeInfo,
+  types: readonly TensorTypeInfo[],
+  exceptions: Readonly<Record<string, string>>,
+) {
+  const chooser = tensorTypeChooser(profile, wanted, types, typeExceptions(exceptions, types));
   const chosen = source.tensors.map((tensor) => {
     const { name, shape } = tensor;
     // A small table that the file has in half precision gains nothing from F32.
@@ -112,6 +125,7 @@ function chooseTypes(source: GgufHeader, profile: ModelProfile, wanted: TensorTy
       `Tensor \`${name}\` is ${tensor.type} already, and rounding twice loses more than rounding once. Quantise from the F32, F16 or BF16 file; only f32 can be made of this one.`,
     );
   });
+  chooser.throwIfUnused();
   return { chosen, fallbacks: chooser.fallbacks };
 }
 
@@ -119,8 +133,8 @@ function isPlain({ type }: GgufTensor): boolean {
   return type === "F32" || type === "F16" || type === "BF16";
 }
 
-function retyped(source: GgufHeader, type: TensorType): MetadataEntry[] {
-  const replaced = quantizationEntries(type);
+function retyped(source: GgufHeader, type: TensorType, importance: Importance | undefined): MetadataEntry[] {
+  const replaced = [...quantizationEntries(type), ...(importance ? importanceEntries(importance) : [])];
   const kept = Object.entries(source.metadata).filter(([key]) => !replaced.some(([name]) => name === key));
   const entries = kept.map(([key, { type: valueType, value }]): MetadataEntry => [key, valueType, value]);
   // After general.architecture and general.name, where readers look for them.
@@ -146,7 +160,7 @@ async function writeTensors(addon: NativeAddon, copy: Copy, options: QuantizeOpt
       done += bytes;
       options.onProgress?.({ done, total, tensor });
     };
-    await streamRows(addon, rowJobs(copy, from, to), { signal: options.signal, onBytes });
+    await streamRows(addon, rowJobs(copy, from, to, options.importance), { signal: options.signal, onBytes });
     await to.truncate(copy.sizeBytes);
     await to.sync();
   } finally {
@@ -154,7 +168,12 @@ async function writeTensors(addon: NativeAddon, copy: Copy, options: QuantizeOpt
   }
 }
 
-async function* rowJobs({ source, header, types }: Copy, from: WeightReader, to: FileHandle): AsyncGenerator<RowJob> {
+async function* rowJobs(
+  { source, header, types }: Copy,
+  from: WeightReader,
+  to: FileHandle,
+  importance: Importance | undefined,
+): AsyncGenerator<RowJob> {
   for (const [i, tensor] of source.tensors.entries()) {
     const target = header.tensors[i] as GgufTensor;
     const columns = tensor.shape[0] ?? 1;
@@ -170,6 +189,7 @@ async function* rowJobs({ source, header, types }: Copy, from: WeightReader, to:
       targetRowBytes: rowBytes(target.type, columns, types),
       rows: tensor.shape.slice(1).reduce((product, n) => product * n, 1),
       columns,
+      importance: importance && weightsOf(importance, tensor.name),
       firstRow: 0,
       edits: [],
     };

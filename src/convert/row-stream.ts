@@ -30,6 +30,8 @@ export interface RowJob {
   readonly targetRowBytes: number;
   readonly rows: number;
   readonly columns: number;
+  /** One a column: by what the quantiser of the target's type weighs errors. */
+  readonly importance?: Float32Array | undefined;
   /** Number of the first row within the source tensor, for `edits`. */
   readonly firstRow: number;
   /** In order, all in float32. */
@@ -97,7 +99,7 @@ async function convertChunk(addon: NativeAddon, chunk: RowJob, signal: AbortSign
 /** The addon does not know which tensor it has in hand; the error should. */
 async function convertRows(addon: NativeAddon, chunk: RowJob, bytes: Uint8Array, from: TensorType, to: TensorType): Promise<Uint8Array> {
   try {
-    return await addon.convertRows(bytes, from, to, chunk.columns);
+    return await addon.convertRows(bytes, from, to, chunk.columns, to === chunk.targetType ? chunk.importance : undefined);
   } catch (cause) {
     throw new RerankerError("CONVERT_FAILED", `Tensor \`${chunk.tensor}\`: ${(cause as Error).message}.`, { cause });
   }

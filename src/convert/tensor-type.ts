@@ -62,7 +62,7 @@ export function writableType(name: string, types: readonly TensorTypeInfo[], opt
   const found = types.find((type) => type.name === wanted);
   if (found?.writable) return found;
   const legal = types.filter((type) => type.writable).map((type) => type.name.toLowerCase());
-  const why = found ? "needs an importance matrix, which this package does not make" : "is no tensor type";
+  const why = found ? "needs an importance matrix of every tensor, and tables of embeddings have none" : "is no tensor type";
   throw new RangeError(`Expected \`${option}\` to be one of ${legal.join(", ")}, got \`${name}\`: it ${why}`);
 }
 

@@ -35,7 +35,7 @@ export interface Environment {
 }
 
 /** The machine itself. */
-const machine: Environment = {
+export const machine: Environment = {
   addon: loadNative,
   openDevice: ensureDevice,
   tokenizerSpec: tokenizerSpecOf,

@@ -190,6 +190,7 @@ function fakeModel(spec: ModelSpec, options: FakeOptions, calls: Calls): NativeM
         truncated: Uint8Array.from(sizes, ({ truncated }) => truncated),
       };
     },
+    importance: () => ({}),
     ranked: async (values) => Int32Array.from(values.keys()).sort((a, b) => (values[b] ?? 0) - (values[a] ?? 0) || a - b),
     score: (handedOver, onProgress) => {
       const request = { ...handedOver, texts: taken(handedOver.texts) };
