@@ -96,12 +96,13 @@ async function main() {
     const folder = mkdtempSync(path.join(os.tmpdir(), "bge-reranker-accuracy-"));
     try {
       const { types, modes, levels, peers, maxLength } = options;
-      models.push(await measureModel(source, { pairs, calibration, types, modes, levels, peers, threads, maxLength, folder }));
+      const model = await measureModel(source, { pairs, calibration, types, modes, levels, peers, threads, maxLength, folder });
+      console.log(textReport([model]));
+      models.push(model);
     } finally {
       rmSync(folder, { recursive: true, force: true });
     }
   }
-  console.log(textReport(models));
   if (options.markdown) writeFileSync(options.markdown, markdownReport(models));
   if (options.json) console.log(JSON.stringify({ models }));
 }

@@ -2,6 +2,7 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { afterAll, describe, expect, it, vi } from "vitest";
 import { run as runProgram } from "../../src/cli/program.js";
 import { inspectModel, type ModelFile, measureImportance, type Pair, quantize, Reranker } from "../../src/index.js";
@@ -124,6 +125,35 @@ describe("quantize", () => {
     }
     expect(gains.length).toBeGreaterThan(3);
     expect(gains.reduce((sum, gain) => sum + gain, 0)).toBeLessThan(0);
+  });
+
+  it("rounds the embedded model's Q4_K weights to less error than without", async () => {
+    const [f32, plain, weighed] = ["f32", "q4_k", "q4_k-weighed"].map((name) => join(folder, `default-${name}.gguf`)) as [
+      string,
+      string,
+      string,
+    ];
+    await quantize(fileURLToPath(new URL("../../models/default.gguf", import.meta.url)), f32, "f32");
+    const importance = await measureImportance(f32, PAIRS.slice(0, 2));
+    await quantize(f32, plain, "q4_k");
+    await quantize(f32, weighed, "q4_k", { importance });
+    const exact = await inspectModel(f32);
+    const files = await Promise.all(
+      [plain, weighed].map(async (path) => {
+        const { tensors } = await inspectModel(path);
+        expect(tensors.find(({ name }) => name === "blk.3.ffn_down.weight")?.type).toBe("Q4_K");
+        return widened({ path } as ModelFile);
+      }),
+    );
+    for (const layer of [0, 3, 6]) {
+      const name = `blk.${layer}.ffn_down.weight`;
+      const worth = importance.inputs.get(name) as Float32Array;
+      const [before, after] = files.map((file) => weighedError(table(exact, name), table(file, name), worth, exact, name)) as [
+        number,
+        number,
+      ];
+      expect(after, name).toBeLessThan(0.9 * before);
+    }
   });
 
   it("refuses what is no importance of this model", async () => {
