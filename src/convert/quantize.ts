@@ -68,6 +68,7 @@ async function quantizeFile(input: string, output: string, type: string, options
   const wanted = writableType(type, types);
   await throwUnlessRegular(input);
   const source = readHeader(addon, input);
+  throwIfForeign(source, options.importance);
   const path = absolute(output);
   const { chosen, fallbacks } = chooseTypes(source, profileOf(source, input), wanted, types, options.tensorTypes ?? {});
 
@@ -85,6 +86,11 @@ async function quantizeFile(input: string, output: string, type: string, options
   } finally {
     await file.discard();
   }
+}
+
+function throwIfForeign({ tensors }: GgufHeader, importance: Importance | undefined): void {
+  if (importance === undefined || tensors.some(({ name }) => importance.inputs.has(name))) return;
+  throw new RangeError("Expected `importance` to be of this model, but it names none of its weights");
 }
 
 function readHeader(addon: NativeAddon, input: string): GgufHeader {

@@ -163,6 +163,8 @@ describe("quantize", () => {
     importance.inputs.get("blk.0.attn_q.weight")?.fill(1);
     await expect(quantize(gguf, output, "q4_0", { importance })).rejects.toMatchObject({ code: "CONVERT_FAILED" });
     await expect(quantize(gguf, output, "q4_0", { importance: { inputs: new Map(), pairs: 1 } })).rejects.toThrow(RangeError);
+    const foreign = { inputs: new Map([["blk.9.other.weight", Float32Array.of(1)]]), pairs: 1 };
+    await expect(quantize(gguf, output, "q4_0", { importance: foreign })).rejects.toThrow(/none of its weights/);
     const odd = { inputs: new Map([["blk.0.attn_q.weight", Float32Array.of(Number.NaN)]]), pairs: 1 };
     await expect(quantize(gguf, output, "q4_0", { importance: odd })).rejects.toThrow(TypeError);
     await expect(measureImportance(gguf, [])).rejects.toThrow(RangeError);
