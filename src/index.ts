@@ -2,8 +2,8 @@
 
 export { packageVersion as version } from "./addon/native.js";
 export { convert } from "./convert/convert.js";
-export type { ConvertOptions, ConvertProgress, ConvertResult } from "./convert/options.js";
 export type { Importance } from "./convert/importance.js";
+export type { ConvertOptions, ConvertProgress, ConvertResult } from "./convert/options.js";
 export { type QuantizeOptions, type QuantizeResult, quantize } from "./convert/quantize.js";
 export { RerankerError, type RerankerErrorCode } from "./errors.js";
 export * from "./eval/index.js";
