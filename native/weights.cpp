@@ -106,6 +106,7 @@ cpu::WeightSource Weights::source(const Slice & slice, int64_t n_in) const {
     out.row_bytes = ggml_row_size(meta->type, n_in);
     out.data = file_->data_of(name) + out.row_bytes * size_t(slice.first);
     out.n_rows = int(slice.n);
+    out.block = int(ggml_blck_size(meta->type));
     switch (meta->type) {
         case GGML_TYPE_F32: out.type = cpu::SourceType::f32; break;
         case GGML_TYPE_F16: out.type = cpu::SourceType::f16; break;
@@ -120,6 +121,16 @@ cpu::WeightSource Weights::source(const Slice & slice, int64_t n_in) const {
         case GGML_TYPE_Q6_K: out.type = cpu::SourceType::q6_k; break;
         case GGML_TYPE_IQ4_NL: out.type = cpu::SourceType::iq4_nl; break;
         case GGML_TYPE_IQ4_XS: out.type = cpu::SourceType::iq4_xs; break;
+        case GGML_TYPE_MXFP4: out.type = cpu::SourceType::mxfp4; break;
+        case GGML_TYPE_Q2_K: out.type = cpu::SourceType::q2_k; break;
+        case GGML_TYPE_Q3_K: out.type = cpu::SourceType::q3_k; break;
+        case GGML_TYPE_IQ1_S: out.type = cpu::SourceType::iq1_s; break;
+        case GGML_TYPE_IQ1_M: out.type = cpu::SourceType::iq1_m; break;
+        case GGML_TYPE_IQ2_XXS: out.type = cpu::SourceType::iq2_xxs; break;
+        case GGML_TYPE_IQ2_XS: out.type = cpu::SourceType::iq2_xs; break;
+        case GGML_TYPE_IQ2_S: out.type = cpu::SourceType::iq2_s; break;
+        case GGML_TYPE_IQ3_XXS: out.type = cpu::SourceType::iq3_xxs; break;
+        case GGML_TYPE_IQ3_S: out.type = cpu::SourceType::iq3_s; break;
         default: out.type = cpu::SourceType::other;
     }
     if (out.type > cpu::SourceType::q8_0) {

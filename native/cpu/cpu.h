@@ -98,7 +98,11 @@ private:
 // --- Linear layers ---------------------------------------------------------------------------------
 
 // Types by ggml's names. `other` is any that dequantize_row reads.
-enum class SourceType { f32, f16, bf16, q8_0, q4_0, q4_1, q5_0, q5_1, q4_k, q5_k, q6_k, iq4_nl, iq4_xs, other };
+enum class SourceType {
+    f32, f16, bf16, q8_0,
+    q4_0, q4_1, q5_0, q5_1, q4_k, q5_k, q6_k, iq4_nl, iq4_xs, mxfp4,              // panels of 4 to 6 bits: low-bit.h
+    q2_k, q3_k, iq1_s, iq1_m, iq2_xxs, iq2_xs, iq2_s, iq3_xxs, iq3_s, other      // panels of the file's bytes: file-rows.h
+};
 
 // A row-major weight as it lies in the model file. Each row is read once, in order, while packing.
 struct WeightSource {
@@ -106,15 +110,16 @@ struct WeightSource {
     SourceType   type      = SourceType::f32;
     int          n_rows    = 0;
     size_t       row_bytes = 0; // distance of two rows; needed for types after q8_0, 0 otherwise means they lie without gaps
+    int          block     = 0; // values of a block of the type; rows of `other` without it are widened to int8 blocks at once
 
     // For types after q8_0: turns one row into floats. ggml's `to_float` of a tensor type fits.
     void (*dequantize_row)(const void * row, float * out, int64_t n) = nullptr;
 };
 
-// native: F32 stays f32, F16 and BF16 stay 16 bits with f32 sums. Q8_0 stays int8 with a scale per 32 weights. Types
-//         of 4 to 6 bits stay as they are, with 5 to 7 bits a weight in all, and become int8 with such scales when a panel is
-//         multiplied (low-bit.h); `other` becomes that at once: 9 bits a weight, whatever the file had. Activations of int8 weights get 8 bits
-//         and a scale per 32 too; on x86 without VNNI there are scales per 8, and codes of neighbours share a range (quantize-multiplied.h).
+// native: F32 stays f32, F16 and BF16 stay 16 bits with f32 sums. Q8_0 stays int8 with a scale per 32 weights. Types of fewer bits
+//         keep them, and take at most 1.12 times what they do in the file; they become int8 with such scales when a panel is
+//         multiplied. Activations of int8 weights get 8 bits and a scale per 32 too; on x86 without VNNI there are scales per 8,
+//         and codes of neighbours share a range (quantize-multiplied.h).
 // fast:   the same where the chip gains nothing by it. With VNNI or ARM's dot product 64 inputs share a scale: of two blocks of
 //         Q8_0 the larger scale counts and the other's codes are rounded. With VNNI scales of activations are rounded up to the
 //         next 1, 1.25, 1.5 or 1.75 times a power of two. About twice the error (docs/benchmarks.md).

@@ -407,14 +407,15 @@ void unpack_blocks_of_32(const Unpack & u) {
     uint8_t *       to   = u.to;
     for (int b = 0; b < u.n_blocks; ++b, to += n + 4 * columns) {
         const uint8_t *low = from, *high = low + n / 2, *factors = from + n / 8 * l.bits;
-        const uint8_t *offsets = factors + (l.kind == LowBit::table ? 0 : l.parts * columns), *scales = offsets + (l.kind == LowBit::affine ? columns : 0);
+        const uint8_t *offsets = factors + (l.is_table() ? 0 : l.parts * columns), *scales = offsets + (l.kind == LowBit::affine ? columns : 0);
         for (int e = 0; e < n; ++e) {
             const int c = e / group % columns, part = l.parts == 2 && e >= n / 2 ? 1 : 0;
             int       q = low[e % (n / 2)] >> (e < n / 2 ? 0 : 4) & 15;
             q |= l.bits == 5 ? (high[e % (n / 8)] >> e / (n / 8) & 1) << 4 : l.bits == 6 ? (high[e % (n / 4)] >> e / (n / 4) * 2 & 3) << 4 : 0;
-            const uint8_t factor = l.kind == LowBit::table ? uint8_t(0) : factors[part * columns + c];
+            const uint8_t factor = l.is_table() ? uint8_t(0) : factors[part * columns + c];
             const int     half   = 1 << (l.bits - 1);
-            const int     code   = l.kind == LowBit::table       ? low_bit_table[q]
+            const int     code   = l.kind == LowBit::iq4_table   ? iq4_values[q]
+                                   : l.kind == LowBit::fp4_table ? fp4_values[q]
                                    : l.kind == LowBit::symmetric ? ((q - half) * int8_t(factor) + half / 2) >> (l.bits - 1)
                                                                  : ((q * factor + half) >> l.bits) + int8_t(offsets[c]);
             to[e] = uint8_t(code + format.block_offset);

@@ -76,17 +76,21 @@ struct Int8Tiles {
     float *         y;       // rows of `columns` floats
 };
 
-// How weights of 4 to 6 bits give int8 codes (low-bit.h). `parts` of a block have a factor of their own.
+// How weights of 4 to 6 bits give int8 codes (low-bit.h). `parts` of a block have a factor of their own. Panels of file_rows are
+// unpacked by file-rows.h.
 struct LowBit {
-    enum Kind : uint8_t { none, affine, symmetric, table };
+    enum Kind : uint8_t { none, affine, symmetric, iq4_table, fp4_table, file_rows };
     Kind    kind;
     uint8_t bits, parts;
+
+    constexpr bool is_table() const { return kind == iq4_table || kind == fp4_table; }
 
     bool operator==(const LowBit & b) const { return kind == b.kind && bits == b.bits && parts == b.parts; }
 };
 
-// What the 16 codes of IQ4_NL and IQ4_XS stand for. Source: ggml-common.h.
-constexpr int8_t low_bit_table[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+// What the 16 codes of IQ4_NL and IQ4_XS, and those of MXFP4, stand for. Source: ggml-common.h.
+constexpr int8_t iq4_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+constexpr int8_t fp4_values[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
 // Writes a panel as Int8Tiles reads it, from blocks of 32 inputs in fewer bits.
 struct Unpack {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 namespace cpu::detail {
 
@@ -30,6 +31,20 @@ void add_fifth_bits(const unsigned char * bits, uint8_t * q) {
     }
 }
 
+// 32 codes of four low bits, and some from other bytes above them; eight at once.
+void take_bits(const unsigned char * low, int low_shift, const unsigned char * high, int high_shift, uint8_t high_mask, uint8_t * q) {
+    constexpr uint64_t each = 0x0101010101010101;
+    for (int i = 0; i < 32; i += 8) {
+        uint64_t l, h = 0;
+        std::memcpy(&l, low + i, sizeof(l));
+        if (high != nullptr) {
+            std::memcpy(&h, high + i, sizeof(h));
+        }
+        l = (l >> low_shift & each * 15) | (h >> high_shift & each * high_mask) << 4;
+        std::memcpy(q + i, &l, sizeof(l));
+    }
+}
+
 // The blocks of Q4_K and Q5_K: 8 scales and 8 minima of 6 bits in 12 bytes.
 void k_scale(const unsigned char * packed, int j, int & scale, int & minimum) {
     if (j < 4) {
@@ -47,20 +62,14 @@ void read_k_block(const unsigned char * p, int j, const unsigned char * fifth_bi
     k_scale(p + 4, j, scale, minimum);
     out.step[0] = f16_at(p) * float(scale);
     out.minimum = -f16_at(p + 2) * float(minimum);
-    nibbles += j / 2 * 32;
-    for (int i = 0; i < 32; ++i) {
-        const int high = fifth_bits != nullptr ? fifth_bits[i] >> j & 1 : 0;
-        out.q[i]       = uint8_t((nibbles[i] >> j % 2 * 4 & 15) | high << 4);
-    }
+    take_bits(nibbles + j / 2 * 32, j % 2 * 4, fifth_bits, j, 1, out.q);
 }
 
 // Block j of the 8 of a super-block: 128 bytes of low bits, 64 of high ones, 16 scales, and theirs.
 void read_q6_k(const unsigned char * p, int j, LowBitBlock & out) {
     const unsigned char * low = p + j / 4 * 64 + j % 2 * 32, * high = p + 128 + j / 4 * 32;
     const float           d   = f16_at(p + 208);
-    for (int i = 0; i < 32; ++i) {
-        out.q[i] = uint8_t((low[i] >> j % 4 / 2 * 4 & 15) | (high[i] >> j % 4 * 2 & 3) << 4);
-    }
+    take_bits(low, j % 4 / 2 * 4, high, j % 4 * 2, 3, out.q);
     for (int part = 0; part < 2; ++part) {
         out.step[part] = d * float(static_cast<int8_t>(p[192 + j * 2 + part]));
     }
@@ -76,7 +85,7 @@ void read_iq4_xs(const unsigned char * p, int j, LowBitBlock & out) {
 
 } // namespace
 
-LowBit low_bit_of(SourceType type) {
+static LowBit layout_of(SourceType type) {
     switch (type) {
         case SourceType::q4_0:   return {LowBit::symmetric, 4, 1};
         case SourceType::q5_0:   return {LowBit::symmetric, 5, 1};
@@ -86,9 +95,32 @@ LowBit low_bit_of(SourceType type) {
         case SourceType::q5_1:
         case SourceType::q5_k:   return {LowBit::affine, 5, 1};
         case SourceType::iq4_nl:
-        case SourceType::iq4_xs: return {LowBit::table, 4, 1};
+        case SourceType::iq4_xs: return {LowBit::iq4_table, 4, 1};
+        case SourceType::mxfp4:  return {LowBit::fp4_table, 4, 1};
         default:                 return {LowBit::none, 0, 0};
     }
+}
+
+LowBit low_bit_of(const WeightSource & source) {
+    return source.type >= SourceType::q2_k && source.block > 0 ? LowBit{LowBit::file_rows, 0, 0} : layout_of(source.type);
+}
+
+static int nearest(float x) { return int(x + (x < 0 ? -0.5f : 0.5f)); } // lrint is a call
+
+float to_codes(const float * x, int n, int code_max, int8_t * codes) {
+    float largest = 0;
+    for (int i = 0; i < n; ++i) {
+        if (!std::isfinite(x[i])) {
+            std::fill(codes, codes + n, int8_t(0));
+            return std::numeric_limits<float>::quiet_NaN();
+        }
+        largest = std::max(largest, std::fabs(x[i]));
+    }
+    const float inverse = largest > 0 ? float(code_max) / largest : 0;
+    for (int i = 0; i < n; ++i) {
+        codes[i] = int8_t(nearest(x[i] * inverse));
+    }
+    return largest / float(code_max);
 }
 
 static void read_as_stored(SourceType type, const unsigned char * row, int i, LowBitBlock & out) {
@@ -120,6 +152,10 @@ static void read_as_stored(SourceType type, const unsigned char * row, int i, Lo
         case SourceType::q5_k:
             p += size_t(i / 8) * 176;
             return read_k_block(p, j, p + 16, p + 48, out);
+        case SourceType::mxfp4: // half the power of two, since the values are twice what they stand for
+            p += size_t(i) * 17;
+            out.step[0] = std::ldexp(1.0f, int(p[0]) - 128);
+            return read_nibbles(p + 1, out.q);
         case SourceType::q6_k: return read_q6_k(p + size_t(i / 8) * 210, j, out);
         case SourceType::iq4_xs: return read_iq4_xs(p + size_t(i / 8) * 136, j, out);
         default: return;
@@ -129,7 +165,7 @@ static void read_as_stored(SourceType type, const unsigned char * row, int i, Lo
 void read_block(SourceType type, const unsigned char * row, int i, LowBitBlock & out) {
     out.step[1] = out.minimum = 0;
     read_as_stored(type, row, i, out);
-    const LowBit layout = low_bit_of(type);
+    const LowBit layout = layout_of(type);
     if (layout.kind == LowBit::affine && out.step[0] < 0) { // counted from the other end, steps are positive
         const int most = (1 << layout.bits) - 1;
         out.minimum += out.step[0] * float(most);
@@ -143,8 +179,9 @@ void read_block(SourceType type, const unsigned char * row, int i, LowBitBlock &
 LowBitCodes codes_of(LowBit layout, const LowBitBlock & block) {
     LowBitCodes out  = {{0, 0}, 0, 0};
     const int   bits = layout.bits, half = 1 << (bits - 1), most = (1 << bits) - 1;
-    if (layout.kind == LowBit::table) {
-        out.scale = block.step[0];
+    if (layout.is_table()) {
+        const float largest = block.step[0] * (layout.kind == LowBit::fp4_table ? 12.0f : 127.0f);
+        out.scale           = std::isfinite(largest) ? block.step[0] : largest;
     } else if (layout.kind == LowBit::symmetric && layout.parts == 1) {
         const int per_step = 127 / half; // codes, exactly
         out.factor[0]      = uint8_t(per_step << (bits - 1));
@@ -152,7 +189,7 @@ LowBitCodes codes_of(LowBit layout, const LowBitBlock & block) {
     } else if (layout.kind == LowBit::symmetric) {
         const float largest = std::max(std::fabs(block.step[0]), std::fabs(block.step[1]));
         for (int part = 0; part < 2 && largest > 0; ++part) {
-            out.factor[part] = uint8_t(int8_t(std::lrint(127 * block.step[part] / largest)));
+            out.factor[part] = uint8_t(int8_t(nearest(127 * block.step[part] / largest)));
         }
         out.scale = largest * float(half) / 127;
     } else {
@@ -167,7 +204,7 @@ LowBitCodes codes_of(LowBit layout, const LowBitBlock & block) {
         factor               = factor >= 3 << bits ? factor >> bits << bits : factor;
         out.factor[0]        = uint8_t(factor);
         out.scale            = factor > 0 ? block.step[0] * float(1 << bits) / float(factor) : top / 126;
-        out.offset           = out.scale > 0 ? int8_t(std::lrint(block.minimum / out.scale)) : int8_t(0);
+        out.offset           = out.scale > 0 ? int8_t(nearest(block.minimum / out.scale)) : int8_t(0);
     }
     return out;
 }

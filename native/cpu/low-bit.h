@@ -7,11 +7,14 @@
 
 namespace cpu::detail {
 
-// How the weights of a type come about; kind `none` for types that do not stay as they are.
-LowBit low_bit_of(SourceType type);
+// How the weights of a source come about; kind `none` for types that do not stay as they are.
+LowBit low_bit_of(const WeightSource & source);
+
+// Codes of n values that share a scale, in [-code_max, code_max]. Returns the scale, which is NaN when a value is not finite.
+float to_codes(const float * x, int n, int code_max, int8_t * codes);
 
 // 32 weights of a row: step * (q - half of the range) for symmetric kinds, where each part has its step; step[0] * q + minimum
-// for affine ones; step[0] * low_bit_table[q] for `table`.
+// for affine ones; step[0] times the value of q for tables.
 struct LowBitBlock {
     uint8_t q[32];
     float   step[2];
@@ -32,7 +35,7 @@ LowBitCodes codes_of(LowBit layout, const LowBitBlock & block);
 
 // Bytes of a block of 32 inputs of a panel: low four bits, higher ones, factors, offsets, scales in f16.
 constexpr size_t low_bit_bytes(LowBit l, int columns) {
-    const int of_factors = l.kind == LowBit::table ? 0 : l.parts + (l.kind == LowBit::affine ? 1 : 0);
+    const int of_factors = l.is_table() ? 0 : l.parts + (l.kind == LowBit::affine ? 1 : 0);
     return size_t(columns) * size_t(l.bits * 4 + of_factors + 2);
 }
 

@@ -1,7 +1,7 @@
 // Repacks weights from the model file's rows into panels. See Format in kernels.h for the layouts.
+#include "file-rows.h"
 #include "half.h"
 #include "low-bit.h"
-#include "packed-weights.h"
 #include "sizes.h"
 
 #include <algorithm>
@@ -13,6 +13,7 @@
 
 namespace cpu {
 
+using detail::FilePanel;
 using detail::Format;
 using detail::LowBit;
 using detail::low_bit_bytes;
@@ -37,6 +38,14 @@ size_t row_bytes(const WeightSource & source, int n_in) {
         default:                break;
     }
     throw std::invalid_argument("Expected `row_bytes` of a weight source of another type");
+}
+
+detail::FileRows file_rows(const WeightSource & source, int n_in) {
+    const int block = std::max(source.block, q8_0_block);
+    if (source.block > detail::max_unit || n_in % block != 0) {
+        throw std::invalid_argument("Expected rows of whole blocks of " + std::to_string(block) + " values, got " + std::to_string(n_in));
+    }
+    return {source.type, source.n_rows, source.block, row_bytes(source, n_in), source.dequantize_row};
 }
 
 PanelType panel_type(const std::vector<WeightSource> & sources, WeightMode mode) {
@@ -83,23 +92,6 @@ void row_to_floats(const WeightSource & source, const unsigned char * row, float
     }
 }
 
-// Codes of n values that share a scale, in [-code_max, code_max]. Returns the scale, which is NaN when a value is not finite.
-float quantize(const float * x, int n, int code_max, int8_t * codes) {
-    float largest = 0;
-    for (int i = 0; i < n; ++i) {
-        if (!std::isfinite(x[i])) {
-            std::fill(codes, codes + n, int8_t(0));
-            return std::numeric_limits<float>::quiet_NaN();
-        }
-        largest = std::max(largest, std::fabs(x[i]));
-    }
-    const float inverse = largest > 0 ? float(code_max) / largest : 0;
-    for (int i = 0; i < n; ++i) {
-        codes[i] = int8_t(std::lrint(x[i] * inverse));
-    }
-    return largest / float(code_max);
-}
-
 // Writes single rows into their column of a panel.
 class RowPacker {
     static constexpr int max_parts = 2; // blocks of Q8_0 in one of the format's
@@ -108,7 +100,7 @@ public:
     // `layout` is that of the panel.
     RowPacker(const PackedWeights & w, LowBit layout)
         : w_(w), f_(w.format()), layout_(layout), floats_(size_t(w.n_blocks) * f_.block), codes_(floats_.size()),
-          scales_(layout.kind == LowBit::none ? 0 : size_t(w.n_blocks) * w.columns) {}
+          scales_(layout.bits == 0 ? 0 : size_t(w.n_blocks) * w.columns) {}
 
     void pack(const WeightSource & source, const unsigned char * row, unsigned char * panel, int column) {
         switch (w_.type) {
@@ -135,7 +127,7 @@ public:
                 return;
             case PanelType::int8_row: {
                 row_to_floats(source, row, floats_.data(), w_.n_in);
-                const float scale = quantize(floats_.data(), int(floats_.size()), f_.row_max, codes_.data());
+                const float scale = detail::to_codes(floats_.data(), int(floats_.size()), f_.row_max, codes_.data());
                 const int   n     = int(codes_.size());
                 finite_           = finite_ && std::isfinite(scale);
                 place(codes_.data(), n, f_.row_offset, panel, column);
@@ -169,6 +161,13 @@ public:
     }
 
 private:
+    static void add_bits(unsigned char * to, uint32_t bits) {
+        uint32_t all;
+        std::memcpy(&all, to, sizeof(all));
+        all |= bits;
+        std::memcpy(to, &all, sizeof(all));
+    }
+
     void pack_low_bits(const WeightSource & source, const unsigned char * row, unsigned char * panel, int column) {
         const int    n = 32 * w_.columns, bits = layout_.bits;
         const size_t of_block = low_bit_bytes(layout_, w_.columns);
@@ -177,16 +176,18 @@ private:
             detail::read_block(source.type, row, b, block);
             const detail::LowBitCodes codes = detail::codes_of(layout_, block);
             finite_                         = finite_ && std::isfinite(codes.scale);
-            for (int k = 0; k < 32; ++k) {
-                const int e = (k / f_.group * w_.columns + column) * f_.group + k % f_.group, q = block.q[k];
-                panel[e % (n / 2)] |= uint8_t((q & 15) << (e < n / 2 ? 0 : 4));
+            for (int k = 0; k < 32; k += 4) { // four neighbours at once; n is a power of two
+                const int e = f_.group == 4 ? k * w_.columns + column * 4 : k / 8 * 8 * w_.columns + column * 8 + k % 8;
+                uint32_t  q;
+                std::memcpy(&q, block.q + k, sizeof(q));
+                add_bits(panel + (e & (n / 2 - 1)), (q & 0x0f0f0f0f) << (e < n / 2 ? 0 : 4));
                 if (bits == 5) {
-                    panel[n / 2 + e % (n / 8)] |= uint8_t(q >> 4 << e / (n / 8));
+                    add_bits(panel + n / 2 + (e & (n / 8 - 1)), (q >> 4 & 0x01010101) << e / (n / 8));
                 } else if (bits == 6) {
-                    panel[n / 2 + e % (n / 4)] |= uint8_t(q >> 4 << e / (n / 4) * 2);
+                    add_bits(panel + n / 2 + (e & (n / 4 - 1)), (q >> 4 & 0x03030303) << e / (n / 4) * 2);
                 }
             }
-            if (layout_.kind != LowBit::table) {
+            if (!layout_.is_table()) {
                 unsigned char * factors = panel + n / 8 * bits;
                 for (int part = 0; part < layout_.parts; ++part) {
                     factors[part * w_.columns + column] = codes.factor[part];
@@ -207,7 +208,7 @@ private:
         const int    block       = f_.block;
         const size_t block_bytes = size_t(block + 4) * w_.columns;
         for (int first = 0; first < w_.n_in; first += block, panel += block_bytes) {
-            float scale = source.type == SourceType::q8_0 ? q8_0_codes(row, first) : quantize(&floats_[size_t(first)], block, 127, codes_.data());
+            float scale = source.type == SourceType::q8_0 ? q8_0_codes(row, first) : detail::to_codes(&floats_[size_t(first)], block, 127, codes_.data());
             finite_     = finite_ && std::isfinite(scale);
             if (std::fabs(scale) < 8.7e-19f) { // 2^-60 and less: kernels that add exponents could not tell it from others
                 scale = 1.0f;
@@ -287,18 +288,18 @@ Place place_of(const PackedWeights & w, int i, int half) {
     return {i / n, i % n + half * n};
 }
 
-// How a panel's rows lie in it: in fewer bits only where they all have one type.
+// How a panel's rows lie in it: in fewer bits where they all have few, and as in the file where those differ.
 LowBit layout_of(const PackedWeights & w, const std::vector<WeightSource> & sources, int panel) {
     const int begin = panel * w.columns_out(), end = begin + w.columns_out();
     LowBit    layout{LowBit::none, 0, 0};
     int       first = 0, n_found = 0;
     for (const WeightSource & source : sources) {
         if (first < end && first + source.n_rows > begin) {
-            const LowBit own = detail::low_bit_of(source.type);
-            if (n_found++ > 0 && !(own == layout)) {
-                return {LowBit::none, 0, 0};
+            const LowBit own = detail::low_bit_of(source);
+            if (own.kind == LowBit::none) {
+                return own;
             }
-            layout = own;
+            layout = n_found++ > 0 && !(own == layout) ? LowBit{LowBit::file_rows, 0, 0} : own;
         }
         first = w.gated ? 0 : first + source.n_rows;
     }
@@ -314,7 +315,9 @@ size_t place_panels(PackedWeights & w, const std::vector<WeightSource> & sources
             const LowBit layout = layout_of(w, sources, p);
             any                 = any || layout.kind != LowBit::none;
             w.places.push_back({offset, layout, 1.0f});
-            offset += layout.kind == LowBit::none ? w.panel_bytes : aligned(detail::low_bit_bytes(layout, w.columns) * size_t(w.n_blocks));
+            offset += layout.kind == LowBit::none        ? w.panel_bytes
+                      : layout.kind == LowBit::file_rows ? aligned(FilePanel(w, p).size_bytes(w))
+                                                         : aligned(detail::low_bit_bytes(layout, w.columns) * size_t(w.n_blocks));
         }
         if (any) {
             return offset;
@@ -328,7 +331,7 @@ std::unique_ptr<PackedWeights> pack(ThreadPool & pool, int n_in, const std::vect
                                     WeightMode mode, bool gated) {
     auto w       = std::make_unique<PackedWeights>();
     w->kernels   = &detail::active_kernels();
-    const bool any_low = std::any_of(sources.begin(), sources.end(), [](const WeightSource & s) { return detail::low_bit_of(s.type).kind != LowBit::none; });
+    const bool any_low = std::any_of(sources.begin(), sources.end(), [](const WeightSource & s) { return detail::low_bit_of(s).kind != LowBit::none; });
     w->blocks          = &block_kernels(*w->kernels, any_low ? WeightMode::native : mode);
     w->type      = panel_type(sources, mode);
     w->n_in      = n_in;
@@ -337,6 +340,9 @@ std::unique_ptr<PackedWeights> pack(ThreadPool & pool, int n_in, const std::vect
     for (const WeightSource & source : sources) {
         if (source.type == SourceType::q8_0 && n_in % q8_0_block != 0) {
             throw std::invalid_argument("Expected the rows of a Q8_0 weight to be multiples of 32 long, got " + std::to_string(n_in));
+        }
+        if (any_low) {
+            w->file_rows.push_back(file_rows(source, n_in));
         }
         w->n_out += source.n_rows;
     }
@@ -359,10 +365,11 @@ std::unique_ptr<PackedWeights> pack(ThreadPool & pool, int n_in, const std::vect
     // Columns without a row, and inputs after n_in, stay zero.
     std::atomic<bool> finite{true};
     pool.parallel_for(w->n_panels, [&](int p, int) {
-        const bool      low    = w->is_low_bit();
-        unsigned char * panel  = w->panels.data() + (low ? w->places[size_t(p)].offset : size_t(p) * w->panel_bytes);
-        RowPacker       packer(*w, low ? w->places[size_t(p)].layout : LowBit{LowBit::none, 0, 0});
-        int       first = 0; // of this source among the outputs
+        const LowBit      layout = w->is_low_bit() ? w->places[size_t(p)].layout : LowBit{LowBit::none, 0, 0};
+        unsigned char *   panel  = w->panel(p);
+        const FilePanel   file(*w, p);
+        RowPacker         packer(*w, layout);
+        int               first = 0; // of this source among the outputs
         for (size_t s = 0; s < sources.size(); ++s) {
             const WeightSource & source = sources[s];
             const int            half   = gated ? int(s) : 0;
@@ -370,12 +377,17 @@ std::unique_ptr<PackedWeights> pack(ThreadPool & pool, int n_in, const std::vect
             const int            to     = std::min(first + source.n_rows, (p + 1) * w->columns_out());
             const size_t         stride = row_bytes(source, n_in);
             for (int i = from; i < to; ++i) {
-                const auto * row = static_cast<const unsigned char *>(source.data) + size_t(i - first) * stride;
-                packer.pack(source, row, panel, place_of(*w, i, half).column);
+                const auto * row    = static_cast<const unsigned char *>(source.data) + size_t(i - first) * stride;
+                const int    column = place_of(*w, i, half).column;
+                if (layout.kind != LowBit::file_rows) {
+                    packer.pack(source, row, panel, column);
+                } else if (!file.pack(*w, row, panel, column)) {
+                    finite = false;
+                }
             }
             first = gated ? 0 : first + source.n_rows;
         }
-        if (low && w->places[size_t(p)].layout.kind != LowBit::none) {
+        if (layout.bits != 0) {
             w->places[size_t(p)].unit = packer.finish(panel);
         }
         if (!packer.finite()) {

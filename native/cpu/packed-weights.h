@@ -11,6 +11,14 @@ enum class PanelType { f32, f16, bf16, int8_block, int8_row };
 
 inline const BlockKernels & block_kernels(const Kernels & k, WeightMode mode) { return mode == WeightMode::fast || k.fine == nullptr ? k.blocks : *k.fine; }
 
+// Rows of a source that some panels keep as they are in the file.
+struct FileRows {
+    SourceType type;
+    int        n_rows, block; // values of a block of the type
+    size_t     row_bytes;
+    void (*dequantize_row)(const void * row, float * out, int64_t n);
+};
+
 struct PackedWeights {
     const Kernels *      kernels; // that the layout was made for
     const BlockKernels * blocks;  // of these, for int8_block
@@ -31,14 +39,16 @@ struct PackedWeights {
         LowBit layout;
         float  unit;
     };
-    std::vector<Place> places;
+    std::vector<Place>    places;
+    std::vector<FileRows> file_rows; // of each source, beside places
 
     bool                  is_int8() const { return type == PanelType::int8_block || type == PanelType::int8_row; }
     const Format &        format() const { return type == PanelType::int8_block ? blocks->format : kernels->format; }
     int                   block() const { return format().block; }
     int                   columns_out() const { return gated ? columns / 2 : columns; } // outputs of a panel
-    const unsigned char * panel(int i) const { return panels.data() + (places.empty() ? size_t(i) * panel_bytes : places[size_t(i)].offset); }
+    unsigned char *       panel(int i) const { return panels.data() + (places.empty() ? size_t(i) * panel_bytes : places[size_t(i)].offset); }
     bool                  is_low_bit() const { return !places.empty(); }
+    bool                  is_low_bit(int i) const { return !places.empty() && places[size_t(i)].layout.kind != LowBit::none; }
     size_t                int8_panel_bytes() const { return size_t(n_blocks) * columns * (block() + 4); } // of an int8_block panel
     size_t                size_bytes() const { return panels.size() + bias.size() * sizeof(float); }
 };

@@ -1,4 +1,5 @@
 #include "panels.h"
+#include "file-rows.h"
 
 #include <algorithm>
 
@@ -28,8 +29,9 @@ void quantize(const PackedWeights & w, const QuantizedRows & q, const float * x,
 void int8_panel(const PackedWeights & w, const QuantizedRows & q, int first_row, int n_rows, int panel, float * sums, unsigned char * unpacked) {
     const size_t          block = size_t(first_row / q.rows);
     const unsigned char * codes = w.panel(panel);
-    if (w.is_low_bit() && w.places[size_t(panel)].layout.kind != LowBit::none) {
-        w.blocks->unpack({codes, unpacked, w.n_blocks, w.places[size_t(panel)].layout, w.places[size_t(panel)].unit});
+    if (w.is_low_bit(panel)) {
+        const PackedWeights::Place & place = w.places[size_t(panel)];
+        place.layout.kind == LowBit::file_rows ? unpack_file_panel(w, panel, unpacked) : w.blocks->unpack({codes, unpacked, w.n_blocks, place.layout, place.unit});
         codes = unpacked;
     }
 

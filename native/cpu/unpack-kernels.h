@@ -10,6 +10,8 @@ constexpr int unpack_columns = lanes * panel_vectors;
 constexpr int unpack_run     = unpack_columns * format.group; // bytes after which the columns come round again
 constexpr int unpack_piece   = unpack_columns * 4;            // an eighth of a block
 
+constexpr bool is_table(int kind) { return kind == LowBit::iq4_table || kind == LowBit::fp4_table; }
+
 // A column's value for each of its neighbouring inputs, four of which make 64 bits.
 inline void spread(const uint16_t * from, uint16_t * to) {
     for (int c = 0; c < unpack_columns; ++c) {
@@ -54,7 +56,7 @@ template <int kind, int bits, int t> inline void unpack_piece_of(const uint8_t *
     constexpr int shift = kind == LowBit::symmetric ? bits - 1 : bits, at = t * unpack_piece % unpack_run;
     for (int i = 0; i < unpack_piece; ++i) {
         const uint8_t q = code_at<bits, t>(low, high, i);
-        if (kind == LowBit::table) {
+        if (is_table(kind)) {
             to[t * unpack_piece + i] = q;
         } else {
             const int16_t sum        = static_cast<int16_t>(uint16_t(q * factor[at + i] + addend[at + i]));
@@ -64,17 +66,17 @@ template <int kind, int bits, int t> inline void unpack_piece_of(const uint8_t *
 }
 
 template <int kind, int bits, int parts> void unpack_blocks(const Unpack & u) {
-    constexpr int extra = kind == LowBit::table ? 0 : parts + (kind == LowBit::affine ? 1 : 0);
+    constexpr int extra = is_table(kind) ? 0 : parts + (kind == LowBit::affine ? 1 : 0);
     const uint8_t * from = u.from;
     uint8_t *       to   = u.to;
     uint16_t        factor[parts * unpack_run], addend[parts * unpack_run];
     uint8_t         values[16];
     for (int i = 0; i < 16; ++i) {
-        values[i] = static_cast<uint8_t>(low_bit_table[i] + format.block_offset);
+        values[i] = static_cast<uint8_t>((kind == LowBit::fp4_table ? fp4_values : iq4_values)[i] + format.block_offset);
     }
     for (int b = 0; b < u.n_blocks; ++b) {
         const uint8_t * low = from, *high = from + 4 * unpack_piece, *of_parts = from + bits * unpack_piece;
-        for (int part = 0; part < parts && kind != LowBit::table; ++part) {
+        for (int part = 0; part < parts && !is_table(kind); ++part) {
             factors<kind, bits>(of_parts + part * unpack_columns, of_parts + parts * unpack_columns, factor + part * unpack_run, addend + part * unpack_run);
         }
         const uint16_t *second = factor + (parts - 1) * unpack_run, *second_addend = addend + (parts - 1) * unpack_run;
@@ -86,7 +88,7 @@ template <int kind, int bits, int parts> void unpack_blocks(const Unpack & u) {
         unpack_piece_of<kind, bits, 5>(low, high, second, second_addend, to);
         unpack_piece_of<kind, bits, 6>(low, high, second, second_addend, to);
         unpack_piece_of<kind, bits, 7>(low, high, second, second_addend, to);
-        if (kind == LowBit::table) {
+        if (is_table(kind)) {
             look_up(values, to, 8 * unpack_piece);
         }
         from = of_parts + extra * unpack_columns;
@@ -103,13 +105,15 @@ template <int kind, int bits, int parts> void unpack_blocks(const Unpack & u) {
 
 void unpack(const Unpack & u) {
     switch (u.layout.kind) {
-        case LowBit::table:     return unpack_blocks<LowBit::table, 4, 1>(u);
+        case LowBit::iq4_table: return unpack_blocks<LowBit::iq4_table, 4, 1>(u);
+        case LowBit::fp4_table: return unpack_blocks<LowBit::fp4_table, 4, 1>(u);
         case LowBit::affine:    return u.layout.bits == 4 ? unpack_blocks<LowBit::affine, 4, 1>(u) : unpack_blocks<LowBit::affine, 5, 1>(u);
         case LowBit::symmetric:
             return u.layout.bits == 4   ? unpack_blocks<LowBit::symmetric, 4, 1>(u)
                    : u.layout.bits == 5 ? unpack_blocks<LowBit::symmetric, 5, 1>(u)
                                         : unpack_blocks<LowBit::symmetric, 6, 2>(u);
-        case LowBit::none: return;
+        case LowBit::none:
+        case LowBit::file_rows: return;
     }
 }
 

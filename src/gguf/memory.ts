@@ -62,8 +62,8 @@ function isLoaded({ name }: GgufTensor, maxLayer: number): boolean {
   return !NOT_LOADED.has(name) && (maxLayer === 0 || layer === undefined || Number(layer) < maxLayer);
 }
 
-// Bytes of 32 weights in the panels of native/cpu/low-bit.h: their bits, factors and a scale.
-const LOW_BIT_BYTES: Readonly<Record<string, number>> = {
+// Bytes of 32 weights in panels of 8 bits, and in those of native/cpu/low-bit.h: their bits, factors and a scale.
+const PANEL_BYTES: Readonly<Record<string, number>> = {
   Q4_0: 19,
   Q4_1: 20,
   Q4_K: 20,
@@ -73,18 +73,20 @@ const LOW_BIT_BYTES: Readonly<Record<string, number>> = {
   Q6_K: 28,
   IQ4_NL: 18,
   IQ4_XS: 18,
+  MXFP4: 18,
+  Q8_0: 36,
 };
 
 /**
- * Panels of native/cpu/pack.cpp: floats as they are, 8-bit weights with a scale, F32, for every 32 inputs or for every row, and
- * types of 4 to 6 bits a little larger than in the file. All others become 8 bits. Rows are padded to whole blocks.
+ * Panels of native/cpu/pack.cpp: floats as they are, 8-bit weights with a scale, F32, for every 32 inputs or for every row,
+ * types of 4 to 6 bits a little larger than in the file, and all others as in the file. Rows are padded to whole blocks.
  */
 function loadedBytes({ name, type, shape, sizeBytes }: GgufTensor, { kernels, weightMode }: Placement): number {
   const [inputs = 1, outputs = 1] = shape;
   if (!kernels || outputs === 1 || TABLES.has(name)) return sizeBytes;
   if (weightMode === "row-int8") return outputs * (Math.ceil(inputs / 64) * 64 + 4);
-  if (type === "F32" || type === "F16" || type === "BF16") return sizeBytes;
-  return outputs * Math.ceil(inputs / 32) * (LOW_BIT_BYTES[type] ?? 36);
+  const bytes = PANEL_BYTES[type];
+  return bytes ? outputs * Math.ceil(inputs / 32) * bytes : sizeBytes;
 }
 
 // Scratch of the kernels' threads and what a graph holds beside its activations.

@@ -1,26 +1,18 @@
 // Head, hidden and feed-forward sizes that no vector width divides, on every level of kernels against stock ggml, which is the
 // other implementation of the same maths. Each level runs in a process of its own, over the built package.
 import { execFile } from "node:child_process";
-import { readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { beforeAll, describe, expect, it } from "vitest";
 import { convert } from "../../src/convert/convert.js";
 import { CPU_LEVELS } from "../cpu-levels.js";
-import { copyGolden, editTensors, floatTensor, temporaryFolder } from "../unit/convert-fixtures.js";
+import { temporaryFolder } from "../unit/convert-fixtures.js";
+import { reshaped, type Shape } from "./reshaped.js";
 
 const library = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../../lib/index.js");
 
-interface Shape {
-  readonly hidden: number;
-  readonly heads: number;
-  readonly kvHeads?: number;
-  readonly headDim?: number;
-  readonly ff: number;
-}
-
-const SHAPES: readonly (Shape & { readonly golden: string })[] = [
+const SHAPES: readonly Shape[] = [
   { golden: "bert-reranker", hidden: 130, heads: 5, ff: 101 }, // heads of 26, as TinyBERT has them
   { golden: "bert-reranker", hidden: 39, heads: 3, ff: 77 },
   { golden: "bert-reranker", hidden: 7, heads: 7, ff: 3 },
@@ -31,40 +23,6 @@ const SHAPES: readonly (Shape & { readonly golden: string })[] = [
 ];
 
 const nameOf = ({ golden, hidden, heads, ff }: (typeof SHAPES)[number]) => `${golden} ${hidden} by ${heads}, ${ff}`;
-
-/** A golden checkpoint with other sizes and weights of noise. */
-async function reshaped(shape: (typeof SHAPES)[number]): Promise<string> {
-  const folder = await copyGolden(shape.golden);
-  const file = path.join(folder, "config.json");
-  const config = JSON.parse(await readFile(file, "utf8"));
-  const head = config.head_dim ?? config.hidden_size / config.num_attention_heads;
-  const newHead = shape.headDim ?? shape.hidden / shape.heads;
-  const sizes = new Map<number, number>([
-    [config.num_attention_heads * head, shape.heads * newHead],
-    [(config.num_key_value_heads ?? config.num_attention_heads) * head, (shape.kvHeads ?? shape.heads) * newHead],
-    [config.hidden_size, shape.hidden],
-    [config.intermediate_size, shape.ff],
-  ]);
-  await editTensors(folder, (tensors) => {
-    let seed = 1;
-    for (const [name, tensor] of Object.entries(tensors)) {
-      const dims = tensor.shape.map((n) => sizes.get(n) ?? n);
-      const spread = /norm/i.test(name) ? 0.1 : dims.length > 1 ? 1.5 * (dims.at(-1) as number) ** -0.5 : 0.1;
-      const centre = /norm/i.test(name) && !/gemma/.test(shape.golden) && !/bias/.test(name) ? 1 : 0;
-      seed += 7919;
-      tensors[name] = floatTensor(dims, (i) => centre + spread * Math.sin((i + 1) * (seed % 1009) + i * i * 0.37));
-    }
-  });
-  const changed = {
-    hidden_size: shape.hidden,
-    num_attention_heads: shape.heads,
-    intermediate_size: shape.ff,
-    ...(config.num_key_value_heads && { num_key_value_heads: shape.kvHeads }),
-    ...(config.head_dim && { head_dim: newHead }),
-  };
-  await writeFile(file, JSON.stringify({ ...config, ...changed }));
-  return folder;
-}
 
 const PAIRS = [
   ["what is a panda?", "The giant panda is a bear that eats bamboo."],

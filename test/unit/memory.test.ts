@@ -54,7 +54,20 @@ describe("residentBytes", () => {
   });
 
   it("counts weights of few bits at most 1.15 times as large as in the file", () => {
-    const sizes = { Q4_0: 18, Q4_1: 20, Q5_0: 22, Q5_1: 24, Q4_K: 18, Q5_K: 22, Q6_K: 26.25, IQ4_NL: 18, IQ4_XS: 17, Q8_0: 34 };
+    const sizes = {
+      Q4_0: 18,
+      Q4_1: 20,
+      Q5_0: 22,
+      Q5_1: 24,
+      Q4_K: 18,
+      Q5_K: 22,
+      Q6_K: 26.25,
+      IQ4_NL: 18,
+      IQ4_XS: 17,
+      MXFP4: 17,
+      Q8_0: 34,
+      Q3_K: 13.75,
+    };
     for (const [type, bytes] of Object.entries(sizes)) {
       const one = { ...file, tensors: [tensor("blk.0.ffn_up.weight", type, [256, 10], bytes * 80)] };
       const loaded = residentBytes(one, { kernels: true, weightMode: "native", maxLayer: 0 }).weights;
