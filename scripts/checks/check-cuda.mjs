@@ -70,6 +70,8 @@ function takePackage() {
   const manifest = path.join(target, "package.json");
   const version = () => existsSync(manifest) && JSON.parse(readFileSync(manifest, "utf8")).version;
   if (options.package === undefined && version() === ggml.prebuilt) return undefined;
+  if (options.list && options.package === undefined)
+    return `${packageName}@${ggml.prebuilt} is not in build/cuda: npm fetches it there (140 MB) without --list, or give it as --package`;
   try {
     if (options.package === undefined) {
       const args = [
