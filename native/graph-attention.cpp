@@ -73,7 +73,7 @@ ggml_tensor * GraphBuilder::with_kept_rows(ggml_tensor * x, const Rows & rows, i
 
 ggml_tensor * GraphBuilder::self_attention(const AttentionShape & shape, const Linear & qkv, ggml_tensor * x, const Rows & rows) {
     const std::vector<cpu::AttentionSequence> sequences = attention_sequences(rows, Pick::all);
-    if (qkv.packed && cpu::joins_self_attention(qkv.packed, attention_params(shape, sequences), kernels()->pool.n_threads())) {
+    if (qkv.packed && cpu::joins_self_attention(qkv.packed, attention_params(shape, sequences))) {
         return custom(int64_t(shape.n_head) * shape.head_dim, x->ne[1], {x}, [this, &qkv, shape, sequences](ggml_tensor * dst) {
             const ggml_tensor * x = dst->src[0];
             cpu::AttentionParams params = attention_params(shape, sequences);

@@ -9,6 +9,7 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <memory>
 #include <mutex>
 #include <stdexcept>
@@ -48,6 +49,12 @@ private:
     void (*call_)(const void *, int, int);
 };
 
+// Tasks 0 to n_tasks of a job, which may run in any order and at the same time.
+struct Step {
+    int     n_tasks;
+    TaskRef fn;
+};
+
 // Workers that sleep between jobs. A job is claimed task by task, so a thread the system takes away delays
 // nobody but its own task, and several pools can share busy cores.
 class ThreadPool {
@@ -62,26 +69,46 @@ public:
     // Calls fn(task, thread) once for every task in [0, n_tasks), in any order; returns when all are done.
     // `thread` is in [0, n_threads) and no two running tasks share one: use it to pick scratch memory.
     // The caller works too, as thread 0. From inside a task, or with one thread, it is a plain loop. fn must not throw.
-    // Calls from several threads take turns.
-    void parallel_for(int n_tasks, TaskRef fn);
+    // Calls from several threads take turns. Neighbouring tasks mostly run on one thread, in order.
+    void parallel_for(int n_tasks, TaskRef fn) { parallel_steps({{n_tasks, fn}}); }
+
+    // The same for several steps, one after the other: no task of a step begins before all of the one before are done. The
+    // workers stay in between, so that this costs less than calls of parallel_for(). At most max_steps.
+    static constexpr int max_steps = 8;
+    void parallel_steps(std::initializer_list<Step> steps) { parallel_steps(steps.begin(), int(steps.size())); }
+    void parallel_steps(const Step * steps, int n_steps);
 
     // While `stop` is true, tasks that have not begun are left out: whoever set it has no use for the result.
     void set_stop(const std::atomic<bool> * stop) { stop_tasks_ = stop; }
 
 private:
+    struct Progress;
     struct Job;
+
+    // Threads that looked in vain for a while, and sleep until someone has changed what they wait for.
+    struct Sleepers {
+        std::mutex              mutex;
+        std::condition_variable changed;
+        std::atomic<int>        n{0};
+
+        template <typename Condition> void wait_until(const Condition & condition); // looks for a while first
+        void wake(int n_wanted);
+    };
+
     void work(int thread);
     void join();
+    bool is_stopped() const;
 
     const std::atomic<bool> * stop_tasks_ = nullptr;
 
-    std::vector<std::thread> workers_;
-    std::mutex               turn_;  // one job at a time
-    std::mutex               mutex_; // guards what follows
-    std::condition_variable  wake_, done_;
-    std::atomic<uint32_t>    generation_{0}; // counts jobs, so that a worker can look for one without the lock
-    Job *                    job_ = nullptr;
-    bool                     stop_ = false;
+    std::vector<std::thread>    workers_;
+    std::unique_ptr<Progress[]> progress_; // of each step
+    std::mutex                  turn_;     // one job at a time
+    std::atomic<Job *>          job_{nullptr};
+    std::atomic<uint32_t>       generation_{0}; // counts jobs, so that a worker knows whether there was one since
+    std::atomic<int>            n_working_{0};  // workers that may look at the job
+    std::atomic<bool>           stop_{false};
+    Sleepers                    idle_, waiting_; // for a job; for others within a job
 };
 
 // Scratch memory of linear() and attention(): grows to what the largest call needs, then is reused.
@@ -187,8 +214,8 @@ void linear_gated(ThreadPool & pool, const PackedLinear & w, const float * x, si
                   Activation activation, Workspace & workspace);
 
 // Both layers of a feed-forward block at once, as linear() or linear_gated() and then linear() would compute them, bit for
-// bit; what lies between them never leaves the cache. Only where joins_feed_forward() says so: int8 weights that fit the
-// last-level cache, and enough rows to share among the threads.
+// bit. Threads share the rows, so that what lies between the layers never leaves the cache, or with few rows each layer's columns.
+// Only where joins_feed_forward() says so: int8 weights, and codes between the layers that are not too many at once.
 bool joins_feed_forward(const PackedLinear & up, const PackedLinear & down, int n_rows, int n_threads);
 void feed_forward(ThreadPool & pool, const PackedLinear & up, const PackedLinear & down, const float * x, size_t x_stride, int n_rows, float * y,
                   size_t y_stride, Activation activation, const Epilogue & epilogue, Workspace & workspace);
@@ -245,7 +272,7 @@ void attention(ThreadPool & pool, const AttentionParams & params, const float * 
 // attention() among the rows of each sequence, of the q, k and v that `qkv` gives for x: as linear() and then attention()
 // would compute it, bit for bit. Only where joins_self_attention() says so: int8 weights of as many query as key heads, no
 // prefixes, sequences that follow one another and fit the cache. Strides of q, k and v are not looked at.
-bool joins_self_attention(const PackedLinear & qkv, const AttentionParams & params, int n_threads);
+bool joins_self_attention(const PackedLinear & qkv, const AttentionParams & params);
 void self_attention(ThreadPool & pool, const PackedLinear & qkv, const AttentionParams & params, const float * x, size_t x_stride, float * out,
                     Workspace & workspace);
 

@@ -1,6 +1,6 @@
-// Layers joined: what lies between them never leaves the second-level cache.
+// Layers joined: what lies between them never leaves the second-level cache. With few rows or heads see by-columns.h.
 #include "attention.h"
-#include "panels.h"
+#include "by-columns.h"
 
 #include <algorithm>
 
@@ -77,6 +77,12 @@ void feed_forward_task(const LayerCall & up, const LayerCall & down, const FeedF
     }
 }
 
+// Whether there are enough rows to share them among the threads, and weights that may be read by each.
+bool shares_rows(const PackedWeights & up, const PackedWeights & down, int n_rows, int n_threads) {
+    return down.is_int8() && !up.is_low_bit() && !down.is_low_bit() && up.type == down.type && up.blocks == down.blocks && up.n_out == down.n_in &&
+           hidden_rows(down) >= min_hidden_rows && up.panels.size() + down.panels.size() <= max_hidden_weights && n_rows >= n_threads * min_hidden_rows;
+}
+
 // Rows of one task of n_rows: as many tasks for each thread.
 int feed_forward_rows(const PackedWeights & up, const PackedWeights & down, int n_rows, int n_threads) {
     const int rows_of_block = std::max(QuantizedRows(up).rows, QuantizedRows(down).rows);
@@ -140,6 +146,7 @@ void post_norm_task(const PostNormLayer & layer, const PostNormScratch & s, cons
 // Sequences of one task are neighbours with about so many rows: fewer would leave tiles of the product empty.
 constexpr int min_group_rows    = 96;
 constexpr int max_sequence_rows = 1024; // whose q, k and v of a head are not too much for the second-level cache
+constexpr int min_head_tasks    = 4;    // a thread: with fewer the last ones do not even out
 
 struct Group {
     int first_sequence, n_sequences;
@@ -177,10 +184,7 @@ std::vector<AttentionSequence> within_groups(const AttentionParams & p, const st
 } // namespace
 
 bool joins_feed_forward(const PackedLinear & up, const PackedLinear & down, int n_rows, int n_threads) {
-    const PackedWeights & u = up.weights();
-    const PackedWeights & d = down.weights();
-    return d.is_int8() && !u.is_low_bit() && !d.is_low_bit() && u.type == d.type && u.blocks == d.blocks && u.n_out == d.n_in && hidden_rows(d) >= min_hidden_rows &&
-           u.panels.size() + d.panels.size() <= max_hidden_weights && n_rows >= n_threads * min_hidden_rows;
+    return shares_rows(up.weights(), down.weights(), n_rows, n_threads) || detail::fits_by_columns(up.weights(), down.weights(), n_rows);
 }
 
 void feed_forward(ThreadPool & pool, const PackedLinear & up, const PackedLinear & down, const float * x, size_t x_stride, int n_rows, float * y,
@@ -191,6 +195,10 @@ void feed_forward(ThreadPool & pool, const PackedLinear & up, const PackedLinear
     of_up.activation = activation;
     const LayerCall to_hidden = {u, *u.kernels, x, x_stride, n_rows, nullptr, 0, of_up};
     const LayerCall to_y      = {d, *d.kernels, nullptr, 0, n_rows, y, y_stride, epilogue};
+    if (!shares_rows(u, d, n_rows, pool.n_threads())) {
+        detail::feed_forward_by_columns(pool, to_hidden, to_y, workspace);
+        return;
+    }
 
     const int                task_rows = feed_forward_rows(u, d, n_rows, pool.n_threads());
     const FeedForwardScratch scratch(u, d, task_rows);
@@ -203,9 +211,11 @@ void feed_forward(ThreadPool & pool, const PackedLinear & up, const PackedLinear
 }
 
 bool joins_post_norm(const PostNormLayer & layer, int n_rows, int n_threads) {
-    const PackedWeights & out = layer.attn_output->weights();
-    const PackedWeights & up  = layer.ffn_up->weights();
-    return joins_feed_forward(*layer.ffn_up, *layer.ffn_down, n_rows, n_threads) && !out.is_low_bit() && out.type == up.type && out.blocks == up.blocks;
+    const PackedWeights & out  = layer.attn_output->weights();
+    const PackedWeights & up   = layer.ffn_up->weights();
+    const PackedWeights & down = layer.ffn_down->weights();
+    return out.type == up.type && out.blocks == up.blocks &&
+           ((!out.is_low_bit() && shares_rows(up, down, n_rows, n_threads)) || detail::fits_by_columns(up, down, n_rows));
 }
 
 void post_norm(ThreadPool & pool, const PostNormLayer & layer, const float * mixed, size_t mixed_stride, const float * x, size_t x_stride, int n_rows, float * y,
@@ -213,6 +223,10 @@ void post_norm(ThreadPool & pool, const PostNormLayer & layer, const float * mix
     const PackedWeights & out  = layer.attn_output->weights();
     const PackedWeights & up   = layer.ffn_up->weights();
     const PackedWeights & down = layer.ffn_down->weights();
+    if (out.is_low_bit() || !shares_rows(up, down, n_rows, pool.n_threads())) {
+        detail::post_norm_by_columns(pool, layer, mixed, mixed_stride, x, x_stride, n_rows, y, y_stride, workspace);
+        return;
+    }
 
     const int             task_rows = feed_forward_rows(up, down, n_rows, pool.n_threads());
     const PostNormScratch scratch(out, up, down, task_rows);
@@ -226,7 +240,7 @@ void post_norm(ThreadPool & pool, const PostNormLayer & layer, const float * mix
     });
 }
 
-bool joins_self_attention(const PackedLinear & qkv, const AttentionParams & p, int n_threads) {
+bool joins_self_attention(const PackedLinear & qkv, const AttentionParams & p) {
     const PackedWeights & w       = qkv.weights();
     const int             columns = w.columns_out();
     int                   n_rows  = 0;
@@ -237,8 +251,8 @@ bool joins_self_attention(const PackedLinear & qkv, const AttentionParams & p, i
         }
         n_rows += s.n_kv;
     }
-    return w.is_int8() && !w.is_low_bit() && p.relative == nullptr && p.n_head == p.n_head_kv && w.n_out == 3 * p.n_head * p.head_dim && p.head_dim % columns == 0 &&
-           size_t(n_rows) * w.n_blocks * w.block() <= pass_bytes && int(groups_of(p, 1).size()) * p.n_head >= 2 * n_threads;
+    return w.is_int8() && p.relative == nullptr && p.n_head == p.n_head_kv && w.n_out == 3 * p.n_head * p.head_dim && p.head_dim % columns == 0 &&
+           size_t(n_rows) * w.n_blocks * w.block() <= pass_bytes;
 }
 
 void self_attention(ThreadPool & pool, const PackedLinear & qkv, const AttentionParams & params, const float * x, size_t x_stride, float * out,
@@ -249,6 +263,10 @@ void self_attention(ThreadPool & pool, const PackedLinear & qkv, const Attention
     QuantizedRows            codes(w);
     const std::vector<Group> groups = groups_of(params, codes.rows);
     if (groups.empty()) {
+        return;
+    }
+    if (w.is_low_bit() || int(groups.size()) * params.n_head < min_head_tasks * pool.n_threads()) {
+        detail::self_attention_by_columns(pool, w, params, x, x_stride, out, workspace);
         return;
     }
     const int n_codes  = groups.back().first_code + groups.back().n_rows;
@@ -273,14 +291,14 @@ void self_attention(ThreadPool & pool, const PackedLinear & qkv, const Attention
     codes.place(memory, n_codes);
 
     const int part_rows = round_up(min_group_rows / 2, codes.rows), n_parts = ceil_div(max_rows, part_rows);
-    pool.parallel_for(int(groups.size()) * n_parts, [&](int task, int) {
+    const auto to_codes = [&](int task, int) {
         const Group & g = groups[task / n_parts];
         const int     first = task % n_parts * part_rows, n = std::min(part_rows, g.n_rows - first);
         if (n > 0) {
             quantize(w, codes, x + size_t(g.first_row + first) * x_stride, x_stride, n, w.n_in, g.first_code + first, 0);
         }
-    });
-    pool.parallel_for(int(groups.size()) * params.n_head, [&](int task, int thread) {
+    };
+    const auto attend = [&](int task, int thread) {
         const Group &   g    = groups[task / params.n_head];
         const int       head = task % params.n_head;
         auto *          own  = memory + code_bytes + own_bytes * thread;
@@ -298,7 +316,8 @@ void self_attention(ThreadPool & pool, const PackedLinear & qkv, const Attention
         for (int i = g.first_sequence; i < g.first_sequence + g.n_sequences; ++i) {
             detail::attend_head(call, sequences[i], view, 0, sequences[i].n_q, reinterpret_cast<float *>(own + qkv_bytes + of_sums));
         }
-    });
+    };
+    pool.parallel_steps({{int(groups.size()) * n_parts, to_codes}, {int(groups.size()) * params.n_head, attend}});
 }
 
 } // namespace cpu

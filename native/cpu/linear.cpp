@@ -1,7 +1,5 @@
 // linear() and linear_gated(): quantise or interleave the activations, then share row chunks x panels among the threads.
-#include "panels.h"
-
-#include <algorithm>
+#include "split.h"
 
 namespace cpu {
 
@@ -11,45 +9,13 @@ using detail::PackedWeights;
 using detail::PanelType;
 using detail::pass_bytes;
 using detail::QuantizedRows;
+using detail::Split;
 using detail::unpacked_bytes;
 
 namespace {
 
 // A slice of inputs whose f32 panel (16 or 32 columns) stays in the first-level cache.
 constexpr int k_slice = 192;
-
-// Rows in flight: they bound what a chunk takes of the second-level cache, and how often weights are read.
-constexpr int    min_chunk_rows  = 128;
-constexpr int    max_chunk_rows  = 192;
-constexpr size_t chunk_bytes     = 256 * 1024;
-constexpr int    min_task_panels = 4;
-
-// Panels in fewer bits are unpacked once a chunk, which pays for more rows.
-constexpr int    max_low_bit_chunk_rows = 384;
-constexpr size_t low_bit_chunk_bytes    = 512 * 1024;
-
-int max_rows(const PackedWeights & w) { return w.is_low_bit() ? max_low_bit_chunk_rows : max_chunk_rows; }
-
-// How the work is cut: tasks of chunk_rows x task_panels.
-struct Split {
-    int chunk_rows, n_chunks, task_panels, n_column_tasks;
-
-    Split(const LayerCall & call, int n_rows, int rows_of_block, size_t bytes_per_row, int n_threads) {
-        const size_t of_chunk = call.w.is_low_bit() ? low_bit_chunk_bytes : chunk_bytes;
-        const int    fitting  = std::max(min_chunk_rows, int(of_chunk / bytes_per_row));
-        const int    wanted   = std::min({n_rows, fitting, max_rows(call.w)});
-        n_chunks          = ceil_div(n_rows, wanted);
-        chunk_rows        = round_up(ceil_div(n_rows, n_chunks), rows_of_block);
-        n_chunks          = ceil_div(n_rows, chunk_rows);
-
-        // Enough tasks that the last ones even out, none so small that claiming it shows.
-        const int n_column_wanted = ceil_div(n_threads * (n_threads > 1 ? 6 : 1), n_chunks);
-        task_panels               = std::max(min_task_panels, ceil_div(call.w.n_panels, n_column_wanted));
-        n_column_tasks            = ceil_div(call.w.n_panels, task_panels);
-    }
-
-    int n_tasks() const { return n_chunks * n_column_tasks; }
-};
 
 // --- int8 ------------------------------------------------------------------------------------------
 
@@ -60,7 +26,7 @@ void run_int8(ThreadPool & pool, const LayerCall & call, Workspace & workspace) 
     QuantizedRows q(w);
     const int     pass_rows = std::min(round_up(call.n_rows, q.rows), std::max(q.rows, int(pass_bytes / row_in) / q.rows * q.rows));
     const size_t  quantized = q.size_bytes(pass_rows);
-    const size_t  sums      = aligned(size_t(round_up(max_rows(w), q.rows)) * w.columns * sizeof(float));
+    const size_t  sums      = aligned(size_t(round_up(detail::largest_chunk(w), q.rows)) * w.columns * sizeof(float));
     auto *        memory    = static_cast<unsigned char *>(workspace.reserve(quantized + (sums + unpacked_bytes(w)) * pool.n_threads()));
     q.place(memory, pass_rows);
 
@@ -68,25 +34,23 @@ void run_int8(ThreadPool & pool, const LayerCall & call, Workspace & workspace) 
         const int n = std::min(pass_rows, call.n_rows - first);
 
         // A block of rows is little work: several make a task.
-        const int task_rows = std::max(1, int(32 * 1024 / q.code_bytes)) * q.rows;
-        pool.parallel_for(ceil_div(n, task_rows), [&](int task, int) {
+        const int  task_rows = std::max(1, int(32 * 1024 / q.code_bytes)) * q.rows;
+        const auto to_codes  = [&](int task, int) {
             const int row = task * task_rows;
             quantize(w, q, call.x + size_t(first + row) * call.x_stride, call.x_stride, std::min(task_rows, n - row), w.n_in, row, 0);
-        });
+        };
 
-        const Split split(call, n, q.rows, row_in, pool.n_threads());
-        pool.parallel_for(split.n_tasks(), [&](int task, int thread) {
-            auto *    of_thread = memory + quantized + (sums + unpacked_bytes(w)) * thread;
-            auto *    own     = reinterpret_cast<float *>(of_thread);
-            const int begin   = task / split.n_column_tasks * split.chunk_rows;
-            const int n_rows  = std::min(split.chunk_rows, n - begin);
-            const int panel_0 = task % split.n_column_tasks * split.task_panels;
-            const int panel_1 = std::min(panel_0 + split.task_panels, w.n_panels);
-            for (int panel = panel_0; panel < panel_1; ++panel) {
-                int8_panel(w, q, begin, n_rows, panel, own, of_thread + sums);
-                store_panel(call, first + begin, n_rows, panel, own);
+        const Split split    = detail::int8_split(w, n, pool.n_threads());
+        const auto  products = [&](int i, int thread) {
+            auto *            of_thread = memory + quantized + (sums + unpacked_bytes(w)) * thread;
+            auto *            own       = reinterpret_cast<float *>(of_thread);
+            const Split::Task task      = split.task(i);
+            for (int panel = task.panel; panel < task.end_panel; ++panel) {
+                int8_panel(w, q, task.first_row, task.n_rows, panel, own, of_thread + sums);
+                store_panel(call, first + task.first_row, task.n_rows, panel, own);
             }
-        });
+        };
+        pool.parallel_steps({{ceil_div(n, task_rows), to_codes}, {split.n_tasks(), products}});
     }
 }
 
@@ -120,14 +84,10 @@ const float * float_slice(const LayerCall & call, int panel, int first_k, int n_
 }
 
 // Slices of inputs are the outer loop, so that a slice of the chunk's rows serves all panels from the cache.
-void float_task(const LayerCall & call, const float * x, const Split & split, int first_row, int n_rows, int task, float * sums, float * scratch) {
-    const int    rows    = call.kernels.format.float_rows;
-    const int    chunk   = task / split.n_column_tasks;
-    const int    begin   = chunk * split.chunk_rows;
-    const int    n       = std::min(split.chunk_rows, n_rows - begin);
-    const int    panel_0 = task % split.n_column_tasks * split.task_panels;
-    const int    panel_1 = std::min(panel_0 + split.task_panels, call.w.n_panels);
+void float_task(const LayerCall & call, const float * x, const Split & split, int first_row, int task, float * sums, float * scratch) {
+    const int    rows     = call.kernels.format.float_rows;
     const size_t of_panel = size_t(split.chunk_rows) * call.w.columns;
+    const auto [begin, n, panel_0, panel_1] = split.task(task);
 
     FloatTiles args;
     args.x_row    = 1;
@@ -146,7 +106,7 @@ void float_task(const LayerCall & call, const float * x, const Split & split, in
             args.next             = call.w.panel(panel + 1) + of_input * k;
             args.next_step        = ceil_div(int(of_block), args.n_k);
             for (int r = 0; r < n; r += rows, args.next += of_block) {
-                args.x      = x + interleaved_at(k, args.n_k, begin + r, round_up(n_rows, rows));
+                args.x      = x + interleaved_at(k, args.n_k, begin + r, round_up(split.n_rows, rows));
                 args.n_rows = std::min(rows, n - r);
                 args.y      = sums + (panel - panel_0) * of_panel + size_t(r) * call.w.columns;
                 call.kernels.float_tiles(args);
@@ -163,9 +123,8 @@ void run_float(ThreadPool & pool, const LayerCall & call, Workspace & workspace)
     const size_t row_bytes = size_t(call.w.n_in) * sizeof(float);
     const int    pass_rows = std::min(round_up(call.n_rows, rows), std::max(rows, int(pass_bytes / row_bytes) / rows * rows));
 
-    Split split(call, std::min(pass_rows, call.n_rows), rows, k_slice * sizeof(float), pool.n_threads());
-    split.task_panels    = std::min(split.task_panels, 2 * min_task_panels); // their sums must stay in the cache
-    split.n_column_tasks = ceil_div(call.w.n_panels, split.task_panels);
+    Split split(call.w, std::min(pass_rows, call.n_rows), rows, k_slice * sizeof(float), pool.n_threads());
+    split.set_task_panels(std::min(split.task_panels, 2 * detail::min_task_panels)); // their sums must stay in the cache
 
     const size_t packed  = aligned(size_t(pass_rows) * row_bytes);
     const size_t sums    = aligned(size_t(split.chunk_rows) * split.task_panels * call.w.columns * sizeof(float));
@@ -175,14 +134,14 @@ void run_float(ThreadPool & pool, const LayerCall & call, Workspace & workspace)
 
     for (int first = 0; first < call.n_rows; first += pass_rows) {
         const int n = std::min(pass_rows, call.n_rows - first);
+        split.n_rows   = n;
         split.n_chunks = ceil_div(n, split.chunk_rows);
-        pool.parallel_for(ceil_div(n, rows), [&](int block, int) {
-            interleave(call, rows, first, n, block, x);
-        });
-        pool.parallel_for(split.n_tasks(), [&](int task, int thread) {
+        const auto to_blocks = [&](int block, int) { interleave(call, rows, first, n, block, x); };
+        const auto products  = [&](int task, int thread) {
             unsigned char * own = memory + packed + (sums + scratch) * thread;
-            float_task(call, x, split, first, n, task, reinterpret_cast<float *>(own), reinterpret_cast<float *>(own + sums));
-        });
+            float_task(call, x, split, first, task, reinterpret_cast<float *>(own), reinterpret_cast<float *>(own + sums));
+        };
+        pool.parallel_steps({{ceil_div(n, rows), to_blocks}, {split.n_tasks(), products}});
     }
 }
 

@@ -1,6 +1,7 @@
-// ThreadPool: a job is a counter of claimed tasks; workers that wake in time join it, the caller never waits for the rest.
+// ThreadPool: a job is steps of claimed tasks; workers that wake in time join it, and nobody waits for the rest.
 #include "cpu.h"
 
+#include <algorithm>
 #include <chrono>
 
 #if defined(__x86_64__) || defined(_M_X64)
@@ -26,39 +27,119 @@ void pause() {
 #endif
 }
 
-template <typename Condition> void spin_until(const Condition & condition) {
+template <typename Condition> bool spin_until(const Condition & condition) {
     const auto end = std::chrono::steady_clock::now() + patience;
     do {
         for (int i = 0; i < 32; ++i) {
             if (condition()) {
-                return;
+                return true;
             }
             pause();
         }
     } while (std::chrono::steady_clock::now() < end);
+    return false;
 }
+
+// Each thread begins with tasks of its own, so that it walks through memory and the others' caches are left alone. With many
+// threads a few share a range, so that to look for what is left takes no long.
+constexpr int max_ranges = 16;
+
+struct Range {
+    std::atomic<int> next{0};
+    int              end = 0;
+    char             apart[56]; // no two share a line of the cache
+};
 
 } // namespace
 
+// Both sides write, then look at what the other wrote, in one order for all threads (the default of std::atomic): one of them sees it.
+template <typename Condition> void ThreadPool::Sleepers::wait_until(const Condition & condition) {
+    if (spin_until(condition)) {
+        return;
+    }
+    std::unique_lock<std::mutex> lock(mutex);
+    ++n;
+    changed.wait(lock, condition);
+    --n;
+}
+
+void ThreadPool::Sleepers::wake(int n_wanted) {
+    const int n_asleep = n;
+    if (n_asleep == 0 || n_wanted == 0) {
+        return;
+    }
+    { std::lock_guard<std::mutex> lock(mutex); } // who has looked already, but does not wait yet
+    if (n_wanted >= n_asleep) {
+        changed.notify_all();
+    } else {
+        for (int i = 0; i < n_wanted; ++i) {
+            changed.notify_one();
+        }
+    }
+}
+
+// How far a step is.
+struct ThreadPool::Progress {
+    Range            ranges[max_ranges];
+    std::atomic<int> n_done{0};
+
+    void reset(int n_tasks, int n_ranges) {
+        for (int i = 0; i < n_ranges; ++i) {
+            ranges[i].next.store(int(int64_t(n_tasks) * i / n_ranges), std::memory_order_relaxed);
+            ranges[i].end = int(int64_t(n_tasks) * (i + 1) / n_ranges);
+        }
+        n_done.store(0, std::memory_order_relaxed);
+    }
+
+    // A task that nobody has begun, of range `at` or the ones after it; -1 when there is none.
+    int claim(int & at, int n_ranges) {
+        for (int i = 0; i < n_ranges; ++i, at = at + 1 < n_ranges ? at + 1 : 0) {
+            Range & range = ranges[at];
+            if (range.next.load(std::memory_order_relaxed) < range.end) {
+                const int task = range.next.fetch_add(1, std::memory_order_relaxed);
+                if (task < range.end) {
+                    return task;
+                }
+            }
+        }
+        return -1;
+    }
+};
+
 struct ThreadPool::Job {
-    TaskRef          fn;
-    int              n_tasks;
-    const std::atomic<bool> * stop; // or null
-    std::atomic<int> next{0};
-    std::atomic<int> n_working{0}; // workers inside; it changes under mutex_
+    ThreadPool & pool;
+    const Step * steps;
+    int          n_steps, n_ranges;
 
     void run(int thread) {
         inside_task = true;
-        for (int task; (task = next.fetch_add(1, std::memory_order_relaxed)) < n_tasks;) {
-            if (stop == nullptr || !stop->load(std::memory_order_relaxed)) {
-                fn(task, thread);
+        for (int i = 0; i < n_steps; ++i) {
+            Progress & progress = pool.progress_[size_t(i)];
+            int        at       = int(int64_t(thread) * n_ranges / pool.n_threads());
+            int        n_done   = 0;
+            for (int task; (task = progress.claim(at, n_ranges)) >= 0; ++n_done) {
+                if (!pool.is_stopped()) {
+                    steps[i].fn(task, thread);
+                }
+            }
+            if (i + 1 < n_steps) {
+                finish(progress, n_done, steps[i].n_tasks);
             }
         }
         inside_task = false;
     }
+
+    // Returns when all tasks of a step are done, n_done of them by this thread.
+    void finish(Progress & progress, int n_done, int n_tasks) {
+        if (n_done > 0 && (progress.n_done += n_done) == n_tasks) {
+            pool.waiting_.wake(pool.n_threads());
+        } else {
+            pool.waiting_.wait_until([&] { return progress.n_done == n_tasks; });
+        }
+    }
 };
 
-ThreadPool::ThreadPool(int n_threads) {
+ThreadPool::ThreadPool(int n_threads) : progress_(new Progress[max_steps]) {
     try {
         for (int i = 1; i < n_threads; ++i) {
             workers_.emplace_back([this, i] { work(i); });
@@ -72,76 +153,62 @@ ThreadPool::ThreadPool(int n_threads) {
 ThreadPool::~ThreadPool() { join(); }
 
 void ThreadPool::join() {
-    {
-        std::lock_guard<std::mutex> lock(mutex_);
-        stop_ = true;
-        ++generation_;
-    }
-    wake_.notify_all();
+    stop_ = true;
+    ++generation_;
+    idle_.wake(n_threads());
     for (std::thread & worker : workers_) {
         worker.join();
     }
 }
 
-void ThreadPool::parallel_for(int n_tasks, TaskRef fn) {
-    if (workers_.empty() || n_tasks <= 1 || inside_task) {
-        for (int task = 0; task < n_tasks; ++task) {
-            if (stop_tasks_ == nullptr || !stop_tasks_->load(std::memory_order_relaxed)) {
-                fn(task, 0);
+bool ThreadPool::is_stopped() const { return stop_tasks_ != nullptr && stop_tasks_->load(std::memory_order_relaxed); }
+
+void ThreadPool::parallel_steps(const Step * steps, int n_steps) {
+    int n_most = 0;
+    for (int i = 0; i < n_steps; ++i) {
+        n_most = std::max(n_most, steps[i].n_tasks);
+    }
+    if (workers_.empty() || n_most <= 1 || inside_task) {
+        for (int i = 0; i < n_steps; ++i) {
+            for (int task = 0; task < steps[i].n_tasks; ++task) {
+                if (!is_stopped()) {
+                    steps[i].fn(task, 0);
+                }
             }
         }
         return;
     }
 
     std::lock_guard<std::mutex> turn(turn_);
-    Job                         job{fn, n_tasks, stop_tasks_};
-    {
-        std::lock_guard<std::mutex> lock(mutex_);
-        job_ = &job;
-        ++generation_;
+    Job                         job{*this, steps, n_steps, std::min(n_threads(), max_ranges)};
+    for (int i = 0; i < n_steps; ++i) {
+        progress_[size_t(i)].reset(steps[i].n_tasks, job.n_ranges);
     }
-    const int n_wanted = n_tasks - 1;
-    if (n_wanted >= int(workers_.size())) {
-        wake_.notify_all();
-    } else {
-        for (int i = 0; i < n_wanted; ++i) {
-            wake_.notify_one();
-        }
-    }
+    job_ = &job;
+    ++generation_;
+    idle_.wake(n_most - 1);
 
     job.run(0);
 
-    // All tasks are claimed; nobody joins any more.
-    {
-        std::lock_guard<std::mutex> lock(mutex_);
-        job_ = nullptr;
-    }
-    spin_until([&] { return job.n_working.load(std::memory_order_acquire) == 0; });
-    // The lock orders what the workers wrote before what the caller reads, and waits for one that is still in the job.
-    std::unique_lock<std::mutex> lock(mutex_);
-    done_.wait(lock, [&] { return job.n_working.load(std::memory_order_relaxed) == 0; });
+    // All tasks are claimed; nobody joins any more. A worker that counts itself after this finds no job.
+    job_ = nullptr;
+    waiting_.wait_until([&] { return n_working_ == 0; });
 }
 
 void ThreadPool::work(int thread) {
     uint32_t seen = 0;
     for (;;) {
-        spin_until([&] { return generation_.load(std::memory_order_relaxed) != seen; });
-        std::unique_lock<std::mutex> lock(mutex_);
-        wake_.wait(lock, [&] { return generation_.load(std::memory_order_relaxed) != seen; });
-        seen = generation_.load(std::memory_order_relaxed);
+        idle_.wait_until([&] { return generation_ != seen; });
+        seen = generation_;
         if (stop_) {
             return;
         }
-        Job * job = job_;
-        if (job == nullptr) {
-            continue; // woke too late, the others did it
+        ++n_working_;
+        if (Job * job = job_) { // else it woke too late, the others did it
+            job->run(thread);
         }
-        ++job->n_working;
-        lock.unlock();
-        job->run(thread);
-        lock.lock();
-        if (--job->n_working == 0) {
-            done_.notify_all();
+        if (--n_working_ == 0) {
+            waiting_.wake(1);
         }
     }
 }

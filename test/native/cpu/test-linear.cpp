@@ -408,7 +408,7 @@ void joined(Random & random, cpu::ThreadPool & pool, WeightMode mode, bool gated
     const std::string label = std::string(gated ? "gated " : "") + (name_of(mode)) +
                               text(" %.0f x %.0f x %.0f x %.0f", n_rows, n_in, n_hidden, n_out);
     CHECK(cpu::joins_feed_forward(first, last, n_rows, pool.n_threads()), label + ": not joined");
-    CHECK(!cpu::joins_feed_forward(first, last, 1, pool.n_threads()), label + ": joined for one row");
+    CHECK(!cpu::joins_feed_forward(last, first, n_rows, pool.n_threads()), label + ": joined, though the second does not take what the first gives");
 
     const Activation activation = gated ? Activation::silu : Activation::gelu_erf;
     cpu::Epilogue    e, of_first;
@@ -465,6 +465,10 @@ void linear(cpu::Isa) {
             joined(random, pool, mode, gated, 145, 96, 160, 70);
             joined(random, pool, mode, gated, 331, 71, 205, 33);
         }
+    }
+    for (WeightMode mode : {WeightMode::native, WeightMode::fast, WeightMode::row_int8}) {
+        joined(random, pool, mode, false, 17, 33, 75, 100); // few rows: the threads share columns
+        joined(random, pool, mode, true, 17, 33, 75, 100);
     }
 }
 

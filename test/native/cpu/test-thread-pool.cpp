@@ -2,6 +2,7 @@
 #include "check.h"
 
 #include <atomic>
+#include <chrono>
 #include <fstream>
 #include <system_error>
 
@@ -29,6 +30,41 @@ void stops() {
         n    = 0;
         pool.parallel_for(1000, [&](int, int) { ++n; });
         CHECK(n == 1000, "all tasks run after a stop");
+    }
+}
+
+// No task before all of the step before are done, on each of them; steps without tasks, and fewer tasks than threads.
+void steps() {
+    for (int n_threads : {1, 2, 5, 40}) {
+        cpu::ThreadPool pool(n_threads);
+        for (int round = 0; round < 200; ++round) {
+            const std::vector<int>        sizes = {3 + round % 50, 0, 1, 200, 2, 1, 0, 64};
+            std::vector<std::atomic<int>> done(sizes.size());
+            std::atomic<bool>             early{false};
+            const auto                    task = [&](int step) {
+                for (int before = 0; before < step; ++before) {
+                    early = early || done[size_t(before)] != sizes[size_t(before)];
+                }
+                ++done[size_t(step)];
+            };
+            pool.parallel_steps({{sizes[0], [&](int, int) { task(0); }}, {sizes[1], [&](int, int) { task(1); }}, {sizes[2], [&](int, int) { task(2); }},
+                                 {sizes[3], [&](int, int) { task(3); }}, {sizes[4], [&](int, int) { task(4); }}, {sizes[5], [&](int, int) { task(5); }},
+                                 {sizes[6], [&](int, int) { task(6); }}, {sizes[7], [&](int, int) { task(7); }}});
+            CHECK(!early, text("a task ran before the step before was done, on %.0f threads", n_threads));
+            CHECK(done[7] == sizes[7], text("%.0f of 64 tasks of the last step ran", done[7]));
+        }
+    }
+}
+
+// What one thread wrote in a step another reads in the next, without more ado; and threads that sleep in between are woken.
+void steps_are_ordered() {
+    cpu::ThreadPool  pool(4);
+    std::vector<int> values(64), sums(64);
+    for (int round = 0; round < 50; ++round) {
+        pool.parallel_steps({{64, [&](int i, int) { values[size_t(i)] = round + i; }},
+                             {1, [&](int, int) { std::this_thread::sleep_for(std::chrono::milliseconds(round % 10 == 0)); }},
+                             {64, [&](int i, int) { sums[size_t(i)] = values[size_t(i)] + values[size_t(63 - i)]; }}});
+        CHECK(sums[0] == 2 * round + 63 && sums[63] == sums[0], text("round %.0f reads what was written in it", round));
     }
 }
 
@@ -64,6 +100,8 @@ void too_many_threads() {
 
 void thread_pool() {
     stops();
+    steps();
+    steps_are_ordered();
     too_many_threads();
     CHECK(cpu::physical_cores() >= 1, "at least one core");
     for (int n_threads : {0, 1, 2, 3, 8}) {
