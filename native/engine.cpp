@@ -3,6 +3,7 @@
 #include "vocabulary.h"
 #include <algorithm>
 #include <chrono>
+#include <future>
 #include <system_error>
 
 namespace bge {
@@ -25,12 +26,14 @@ static int64_t estimated_tokens(const Request & r) {
 }
 
 Engine::Engine(std::shared_ptr<ModelFile> file, const EngineOptions & options) try : file_(std::move(file)), options_(options) {
-    tokenizer_ = Tokenizer::create(read_vocabulary(*file_), options.tokenizer);
+    // Its tables take one thread about as long as the weights take all.
+    std::future<std::unique_ptr<Tokenizer>> tokenizer = std::async(std::launch::async, [&] { return Tokenizer::create(read_vocabulary(*file_), options.tokenizer); });
     options_.tokenizer = {}; // large, and not needed again
     backend_ = std::make_unique<Backend>(options.device, options.n_threads, options.watched);
     if (!backend_->kernels()) tokenizer_pool_ = std::make_unique<cpu::ThreadPool>(options.n_threads > 0 ? options.n_threads : cpu::physical_cores());
     finite_ = std::make_unique<FiniteCheck>(*file_, pool());
     load_weights();
+    tokenizer_ = tokenizer.get();
     file_->require_unchanged();
     facts_ = *architecture_;
     weights_size_ = weights_->size_bytes();

@@ -238,6 +238,10 @@ private:
             const auto * from  = reinterpret_cast<const int8_t *>(row + size_t(first / q8_0_block + i) * q8_0_bytes + 2);
             int8_t *     to    = codes_.data() + i * q8_0_block;
             const float  share = scales[i] / largest;
+            if (share == 1.0f) {
+                std::memcpy(to, from, q8_0_block);
+                continue;
+            }
             for (int k = 0; k < q8_0_block; ++k) {
                 const float code = float(from[k]) * share;
                 to[k]            = int8_t(std::min(127, int(code < 0 ? code - 0.5f : code + 0.5f))); // -128 times -1 has no code
@@ -247,12 +251,18 @@ private:
     }
 
     void place(const int8_t * codes, int n, int offset, unsigned char * panel, int column) const {
-        const int       group = f_.group;
-        unsigned char * to    = panel + size_t(column) * group;
+        f_.group == 4 ? place_groups<4>(codes, n, offset, panel, column) : place_groups<8>(codes, n, offset, panel, column);
+    }
+
+    // The size of a group is known here, so that it is written at once.
+    template <int group> void place_groups(const int8_t * codes, int n, int offset, unsigned char * panel, int column) const {
+        unsigned char * to = panel + size_t(column) * group;
         for (int k = 0; k < n; k += group, to += size_t(w_.columns) * group) {
+            unsigned char bytes[group];
             for (int i = 0; i < group; ++i) {
-                to[i] = static_cast<unsigned char>(codes[k + i] + offset);
+                bytes[i] = static_cast<unsigned char>(codes[k + i] + offset);
             }
+            std::memcpy(to, bytes, group);
         }
     }
 
