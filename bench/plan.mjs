@@ -75,11 +75,11 @@ export const QUICK_ENGINES = ["ours-q8_0", "onnx-int8"];
 export const REFERENCE_FILE = { encoder: "F32", decoder: "F16" };
 
 export const WORKLOADS = {
-  golden: { passages: 60, long: 0, single: false, callers: 0, passagesPerCaller: 0 },
-  encoder: { passages: 100, long: 32, single: true, callers: 8, passagesPerCaller: 4 },
-  decoder: { passages: 12, long: 2, single: true, callers: 8, passagesPerCaller: 1 },
-  quick: { passages: 100, long: 0, single: true, callers: 0, passagesPerCaller: 0 },
-  quickDecoder: { passages: 6, long: 0, single: false, callers: 0, passagesPerCaller: 0 },
+  golden: { passages: 60, long: 0, single: false, callers: 0, passagesPerCaller: 0, search: 0 },
+  encoder: { passages: 100, long: 32, single: true, callers: 8, passagesPerCaller: 4, search: 20 },
+  decoder: { passages: 12, long: 2, single: true, callers: 8, passagesPerCaller: 1, search: 0 },
+  quick: { passages: 100, long: 0, single: true, callers: 0, passagesPerCaller: 0, search: 20 },
+  quickDecoder: { passages: 6, long: 0, single: false, callers: 0, passagesPerCaller: 0, search: 0 },
 };
 
 export const PREFIX_WORKLOADS = { documents: 8, queryLengths: [20, 200] };

@@ -33,6 +33,10 @@ export function makeWorkloads(words, encode, counts) {
     calls: callers.map((_, c) => Array.from({ length: counts.passagesPerCaller }, (_, i) => c * counts.passagesPerCaller + i)),
     concurrent: true,
   });
+  const searched = write.words(4);
+  const length = pair(searched, "").ids.length + 40;
+  const found = Array.from({ length: counts.search }, () => grow(pair, write, searched, length));
+  add("search", `${counts.search} documents of 40 tokens`, found);
   return list;
 }
 
@@ -73,6 +77,11 @@ function writer(words, random) {
 function ofLength(pair, write, words, target) {
   let query = write.words(words);
   while (words > 1 && pair(query, "").ids.length >= target) query = write.words(--words); // a decoder's prompt is long
+  return grow(pair, write, query, target);
+}
+
+/** A pair of exactly so many tokens, with a passage that is grown. */
+function grow(pair, write, query, target) {
   const texts = [];
   for (let tries = 0; tries < 10_000; tries++) {
     const made = pair(query, texts.join(" "));
