@@ -25,9 +25,19 @@ static int64_t estimated_tokens(const Request & r) {
     return total;
 }
 
+// Tables of Unicode are made on first use: the first call need not wait for them.
+static std::unique_ptr<Tokenizer> ready_tokenizer(const ModelFile & file, const TokenizerSpec & spec) {
+    std::unique_ptr<Tokenizer> tokenizer = Tokenizer::create(read_vocabulary(file), spec);
+    try {
+        tokenizer->encode("\u00c4 b", {false, SIZE_MAX});
+    } catch (const Error &) { // such a text has no ids; calls with one say so
+    }
+    return tokenizer;
+}
+
 Engine::Engine(std::shared_ptr<ModelFile> file, const EngineOptions & options) try : file_(std::move(file)), options_(options) {
     // Its tables take one thread about as long as the weights take all.
-    std::future<std::unique_ptr<Tokenizer>> tokenizer = std::async(std::launch::async, [&] { return Tokenizer::create(read_vocabulary(*file_), options.tokenizer); });
+    std::future<std::unique_ptr<Tokenizer>> tokenizer = std::async(std::launch::async, [&] { return ready_tokenizer(*file_, options.tokenizer); });
     options_.tokenizer = {}; // large, and not needed again
     backend_ = std::make_unique<Backend>(options.device, options.n_threads, options.watched);
     if (!backend_->kernels()) tokenizer_pool_ = std::make_unique<cpu::ThreadPool>(options.n_threads > 0 ? options.n_threads : cpu::physical_cores());
