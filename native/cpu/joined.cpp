@@ -6,7 +6,6 @@
 
 namespace cpu {
 
-using detail::Kernels;
 using detail::LayerCall;
 using detail::PackedWeights;
 using detail::PanelType;
@@ -54,15 +53,13 @@ struct FeedForwardScratch {
     }
 };
 
-// Rows [first, first + n) of x through both layers.
+// The n rows whose codes are s.x through both layers, to rows [first, first + n) of y.
 void feed_forward_task(const LayerCall & up, const LayerCall & down, const FeedForwardScratch & s, int first, int n) {
     const bool per_row   = down.w.type == PanelType::int8_row;
-    const int  n_in      = up.w.n_in;
     const int  n_hidden  = up.w.n_out;
     const int  of_panel  = up.w.columns_out();
     const int  at_a_time = per_row ? round_up(n_hidden, of_panel) : down.w.block();
 
-    quantize(up.w, s.x, up.x + size_t(first) * up.x_stride, up.x_stride, n, n_in, 0, 0);
     for (int begin = 0; begin < n_hidden; begin += at_a_time) {
         const int end = std::min(n_hidden, begin + at_a_time);
         for (int panel = begin / of_panel; panel * of_panel < end; ++panel) {
@@ -113,13 +110,8 @@ struct PostNormScratch {
     }
 };
 
-void norm_rows(const Kernels & kernels, const PostNormLayer::Norm & norm, int n_rows, int n, float * x, size_t stride) {
-    for (int row = 0; row < n_rows; ++row, x += stride) {
-        kernels.layer_norm({x, nullptr, norm.weight, norm.bias, nullptr, x, n, norm.eps});
-    }
-}
-
-// n rows at x, mixed and y.
+// n rows at x, mixed and y. x and y are touched row by row, never a panel's columns of many rows: these are too far apart for
+// the first-level cache, and what comes from further away would come without the chip's prefetching.
 void post_norm_task(const PostNormLayer & layer, const PostNormScratch & s, const float * mixed, size_t mixed_stride, const float * x, size_t x_stride, int n,
                     float * y, size_t y_stride) {
     const PackedWeights & out   = layer.attn_output->weights();
@@ -127,18 +119,30 @@ void post_norm_task(const PostNormLayer & layer, const PostNormScratch & s, cons
     const PackedWeights & down  = layer.ffn_down->weights();
     const size_t          width = size_t(out.n_out);
 
-    const LayerCall to_states = {out, *out.kernels, nullptr, 0, n, s.states, width, {Activation::none, 1.0f, x, x_stride}};
+    const LayerCall to_states = {out, *out.kernels, nullptr, 0, n, s.states, width, {}};
     quantize(out, s.mixed, mixed, mixed_stride, n, out.n_in, 0, 0);
     for (int panel = 0; panel < out.n_panels; ++panel) {
         int8_panel(out, s.mixed, 0, n, panel, s.feed_forward.sums);
         store_panel(to_states, 0, n, panel, s.feed_forward.sums);
     }
-    norm_rows(*out.kernels, layer.attn_norm, n, out.n_out, s.states, width);
+    const QuantizedRows & codes = s.feed_forward.x;
+    for (int first = 0; first < n; first += codes.rows) {
+        const int n_block = std::min(codes.rows, n - first);
+        float *   states  = s.states + first * width;
+        for (int i = 0; i < n_block; ++i) {
+            out.kernels->layer_norm({states + i * width, x + (first + i) * x_stride, layer.attn_norm.weight, layer.attn_norm.bias, nullptr, states + i * width,
+                                     out.n_out, layer.attn_norm.eps});
+        }
+        quantize(up, codes, states, width, n_block, up.n_in, first, 0);
+    }
 
-    const LayerCall to_hidden = {up, *up.kernels, s.states, width, n, nullptr, 0, {layer.activation}};
-    const LayerCall to_y      = {down, *down.kernels, nullptr, 0, n, y, y_stride, {Activation::none, 1.0f, s.states, width}};
-    feed_forward_task(to_hidden, to_y, s.feed_forward, 0, n);
-    norm_rows(*out.kernels, layer.ffn_norm, n, out.n_out, y, y_stride);
+    const LayerCall to_hidden = {up, *up.kernels, nullptr, 0, n, nullptr, 0, {layer.activation}};
+    const LayerCall to_sums   = {down, *down.kernels, nullptr, 0, n, s.states, width, {Activation::none, 1.0f, s.states, width}};
+    feed_forward_task(to_hidden, to_sums, s.feed_forward, 0, n);
+    for (int row = 0; row < n; ++row) {
+        out.kernels->layer_norm({s.states + row * width, nullptr, layer.ffn_norm.weight, layer.ffn_norm.bias, nullptr, y + row * y_stride, out.n_out,
+                                 layer.ffn_norm.eps});
+    }
 }
 
 // --- Self-attention --------------------------------------------------------------------------------
@@ -206,7 +210,9 @@ void feed_forward(ThreadPool & pool, const PackedLinear & up, const PackedLinear
     pool.parallel_for(ceil_div(n_rows, task_rows), [&](int task, int thread) {
         FeedForwardScratch own = scratch;
         own.place(u, memory + scratch.size_bytes * thread, task_rows);
-        feed_forward_task(to_hidden, to_y, own, task * task_rows, std::min(task_rows, n_rows - task * task_rows));
+        const int first = task * task_rows, n = std::min(task_rows, n_rows - first);
+        quantize(u, own.x, x + size_t(first) * x_stride, x_stride, n, u.n_in, 0, 0);
+        feed_forward_task(to_hidden, to_y, own, first, n);
     });
 }
 

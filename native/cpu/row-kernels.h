@@ -181,27 +181,38 @@ inline void normed(const Norm & a, float mean, float inverse) {
     });
 }
 
-void layer_norm(const Norm & a) {
-    vec total = set(0);
-    for_vectors(a.n, [&](int i, int n) { total = add(total, summed(a, i, n)); });
-    const float mean = sum(total) / float(a.n);
+// The sum of what fn(i, n) gives for pieces of at most one vector, four of them at a time.
+template <typename F> inline float sum_of_vectors(int n, const F & fn) {
+    vec totals[4] = {set(0), set(0), set(0), set(0)};
+    int i = 0;
+    for (; i + 4 * lanes <= n; i += 4 * lanes) {
+        CPU_UNROLL
+        for (int j = 0; j < 4; ++j) {
+            totals[j] = add(totals[j], fn(i + j * lanes, lanes));
+        }
+    }
+    for (; i < n; i += lanes) {
+        totals[0] = add(totals[0], fn(i, n - i < lanes ? n - i : lanes));
+    }
+    return sum(add(add(totals[0], totals[1]), add(totals[2], totals[3])));
+}
 
-    vec squares = set(0);
-    for_vectors(a.n, [&](int i, int n) {
-        vec d   = sub(summed(a, i, n), set(mean));
-        d       = n == lanes ? d : in_range(0, n, d, set(0));
-        squares = fma(d, d, squares);
+void layer_norm(const Norm & a) {
+    const float mean    = sum_of_vectors(a.n, [&](int i, int n) { return summed(a, i, n); }) / float(a.n);
+    const float squares = sum_of_vectors(a.n, [&](int i, int n) {
+        vec d = sub(summed(a, i, n), set(mean));
+        d     = n == lanes ? d : in_range(0, n, d, set(0));
+        return mul(d, d);
     });
-    normed(a, mean, 1.0f / sqrtf(sum(squares) / float(a.n) + a.eps));
+    normed(a, mean, 1.0f / sqrtf(squares / float(a.n) + a.eps));
 }
 
 void rms_norm(const Norm & a) {
-    vec squares = set(0);
-    for_vectors(a.n, [&](int i, int n) {
+    const float squares = sum_of_vectors(a.n, [&](int i, int n) {
         const vec x = summed(a, i, n);
-        squares     = fma(x, x, squares);
+        return mul(x, x);
     });
-    normed(a, 0.0f, 1.0f / sqrtf(sum(squares) / float(a.n) + a.eps));
+    normed(a, 0.0f, 1.0f / sqrtf(squares / float(a.n) + a.eps));
 }
 
 // --- Rope and sums ---------------------------------------------------------------------------------
