@@ -105,7 +105,9 @@ ggml_tensor * Decoder::attend(GraphBuilder & g, int32_t i, const AttentionShape 
     q = g.rope(q, positions(rows, pick), shape.n_head, shape.head_dim, rope_theta, rope_style);
     k = g.rope(k, positions(rows, Pick::all), shape.n_head_kv, shape.head_dim, rope_theta, rope_style);
     k = g.with_kept_rows(k, rows, i, KeyRows::Kind::keys);
-    return g.attention(shape, q, k, g.with_kept_rows(qkv[2], rows, i, KeyRows::Kind::values), rows, pick);
+    AttentionShape own = shape;
+    own.codes = layer.qkv.packed && layer.qkv.packed.is_int8();
+    return g.attention(own, q, k, g.with_kept_rows(qkv[2], rows, i, KeyRows::Kind::values), rows, pick);
 }
 
 // The head's product with the normed last row of each scored sequence. `pick` says which rows x still has.

@@ -1,8 +1,10 @@
-// What the two paths of attention share: a task's queries, its scratch memory, and the softmax of a tile.
+// What the parts of attention share: which keys a query sees, a task's queries and its scratch memory.
 #pragma once
 
 #include "attention.h"
 #include "sizes.h"
+
+#include <algorithm>
 
 namespace cpu::detail {
 
@@ -52,44 +54,46 @@ inline int key_row(const AttentionSequence & s, int position) {
     return position < s.n_prefix ? s.prefix_begin + position : s.kv_begin + position - s.n_prefix;
 }
 
-// Scores of queries against n keys become weights, in place; row i counts keys [begins[i], ends[i]).
-void to_weights(const AttentionCall & c, const Scratch & scratch, int r, int n_rows, int n, const int * begins, const int * ends, float * rescale);
+// Keys [first, end) that the query at a position sees.
+struct Visible {
+    int first, end;
 
-// The same for 16-bit codes, pairs of which are an int32: of neighbouring inputs in q and k, of neighbouring keys in v.
-struct CodeScratch {
-    int32_t * k;        // [tile / columns][head_dim / 2][columns]
-    int32_t * k_rows;   // [tile][head_dim / 2], before they are turned over
-    int32_t * v;        // [dim / columns][tile / 2][columns]
-    int32_t * q;        // [float_rows][head_dim / 2]
-    int32_t * weights;  // [float_rows][tile / 2]
-    float *   k_scale;  // [tile]
-    float *   v_scale;  // [dim]
-    float *   q_scale;  // [float_rows], as the next
-    float *   weights_scale;
-
-    static size_t n_floats(const AttentionCall & c) {
-        const size_t rows = size_t(c.kernels.format.float_rows);
-        return whole_lines((size_t(c.tile) * (2 * c.p.head_dim + c.dim) + rows * (c.p.head_dim + c.tile)) / 2 + size_t(c.tile) + c.dim + 2 * rows + 16);
-    }
-
-    CodeScratch(const AttentionCall & c, float * memory) {
-        const size_t rows = size_t(c.kernels.format.float_rows), half = size_t(c.p.head_dim) / 2;
-        k             = reinterpret_cast<int32_t *>(memory);
-        v             = k + c.tile * half;
-        k_rows        = v + size_t(c.tile) / 2 * c.dim;
-        q             = k_rows + c.tile * half;
-        weights       = q + rows * half;
-        k_scale       = reinterpret_cast<float *>(weights + rows * c.tile / 2);
-        v_scale       = k_scale + c.tile;
-        q_scale       = v_scale + c.dim;
-        weights_scale = q_scale + rows;
+    Visible(const AttentionParams & p, const AttentionSequence & s, int position) {
+        const int reach = p.window > 0 ? p.window - 1 : s.n_prefix + s.n_kv;
+        first           = std::max(0, position - reach);
+        end             = std::min(s.n_prefix + s.n_kv, position + (p.causal ? 0 : reach) + 1);
     }
 };
 
-// Keys and values [first, first + n) of a sequence as codes, with scales of this tile: one for the keys, one for each value's column.
-void pack_codes(const AttentionCall & c, const AttentionSequence & s, const float * k, const float * v, int first, int n, const CodeScratch & scratch);
+// The vectors that sums are taken by fit in it, and so do all panels.
+constexpr int skipped_keys = 64;
 
-// One block of at most float_rows queries, from row `r` of the task, against the packed tile: every query sees all n keys.
-void attend_codes(const AttentionCall & c, const Queries & queries, const Scratch & scratch, const CodeScratch & codes, int r, int n_rows, int n, bool is_first);
+// What each of a block's rows sees of the n keys of a tile: [begins[i], ends[i]) of the `n` keys from `from` on. Those before are
+// left out, by steps that keep the order of the sums. n is 0 where nobody sees any.
+struct BlockView {
+    int begins[16], ends[16]; // a block has at most 12 rows
+    int from, n;
+
+    BlockView(const AttentionCall & c, const AttentionSequence & s, int position, int n_rows, int first_key, int n_keys) : from(n_keys), n(0) {
+        for (int i = 0; i < n_rows; ++i) {
+            const Visible seen(c.p, s, position + i);
+            begins[i] = std::min(n_keys, std::max(0, seen.first - first_key));
+            ends[i]   = std::max(begins[i], std::min(n_keys, seen.end - first_key));
+            if (begins[i] < ends[i]) {
+                from = std::min(from, begins[i]);
+                n    = std::max(n, ends[i]);
+            }
+        }
+        if (n == 0) {
+            return;
+        }
+        from = from / skipped_keys * skipped_keys;
+        n -= from;
+        for (int i = 0; i < n_rows; ++i) {
+            begins[i] = std::max(0, begins[i] - from);
+            ends[i]   = std::max(0, ends[i] - from);
+        }
+    }
+};
 
 } // namespace cpu::detail

@@ -1,5 +1,6 @@
 // attention(): tiles of keys against blocks of queries with a running softmax, so that no n x n matrix exists.
 // A tile's K is transposed into panels and both products are the f32 kernel of the linear layers, or that of 16-bit codes.
+#include "attention-codes.h"
 #include "attention-tiles.h"
 #include "relative.h"
 
@@ -12,39 +13,30 @@
 namespace cpu {
 
 using detail::AttentionCall;
-using detail::CodeScratch;
+using detail::AttentionCodes;
+using detail::BlockView;
 using detail::FloatTiles;
 using detail::Head;
 using detail::Queries;
 using detail::RelativeScores;
 using detail::Scratch;
 using detail::key_row;
-using detail::to_weights;
+using detail::Visible;
 
 namespace {
 
-// Query rows of one task.
-constexpr int max_task_rows = 192;
+// Query rows of one task, and of one in codes with heads so small that they fit the second-level cache.
+constexpr int max_task_rows = 192, max_code_task_rows = 384, max_code_task_values = 48 * 1024;
 
 // Floats of a K tile: it and the V tile stay in the second-level cache.
 constexpr int tile_floats = 16 * 1024;
 
-// The vectors that sums are taken by fit in it, and so do all panels.
-constexpr int skipped_keys = 64;
+// The same of codes. A block's scores should not take all of the first-level cache.
+constexpr int code_tile_values = 32 * 1024, max_code_tile = 512;
+constexpr int code_rows        = 12;
 
 struct Task {
     int sequence, first_query, n_queries, head;
-};
-
-// Keys [first, end) that the query at a position sees.
-struct Visible {
-    int first, end;
-
-    Visible(const AttentionParams & p, const AttentionSequence & s, int position) {
-        const int reach = p.window > 0 ? p.window - 1 : s.n_prefix + s.n_kv;
-        first           = std::max(0, position - reach);
-        end             = std::min(s.n_prefix + s.n_kv, position + (p.causal ? 0 : reach) + 1);
-    }
 };
 
 // Calls fn(j, n, row) for runs of keys [j, j + n) of a tile that lie in neighbouring rows: a prefix may end within.
@@ -86,33 +78,15 @@ void attend(const AttentionCall & c, const AttentionSequence & s, const Queries 
     const detail::Format & f        = c.kernels.format;
     const int              position = s.q_position + queries.first + r;
 
-    int begins[16], ends[16]; // of what each row sees in this tile; float_rows is at most 12
-    int from = n, last = 0;
-    for (int i = 0; i < n_rows; ++i) {
-        const Visible seen(c.p, s, position + i);
-        begins[i] = std::min(n, std::max(0, seen.first - first));
-        ends[i]   = std::max(begins[i], std::min(n, seen.end - first));
-        if (begins[i] < ends[i]) {
-            from = std::min(from, begins[i]);
-            last = std::max(last, ends[i]);
-        }
-    }
-    float * sums = tile.sums + size_t(r) * c.dim;
-    if (last == 0) {
+    const BlockView seen(c, s, position, n_rows, first, n);
+    float *         sums = tile.sums + size_t(r) * c.dim;
+    if (seen.n == 0) {
         if (is_first) {
             std::fill(sums, sums + size_t(n_rows) * c.dim, 0.0f);
         }
         return;
     }
-
-    // Keys before the first one that counts are left out, by steps that keep the order of the sums.
-    from                  = from / skipped_keys * skipped_keys;
-    const Scratch scratch = tile.after(from, c);
-    last -= from;
-    for (int i = 0; i < n_rows; ++i) {
-        begins[i] = std::max(0, begins[i] - from);
-        ends[i]   = std::max(0, ends[i] - from);
-    }
+    const Scratch scratch = tile.after(seen.from, c);
 
     FloatTiles qk;
     qk.x          = queries.rows + size_t(r) * c.p.q_stride;
@@ -122,7 +96,7 @@ void attend(const AttentionCall & c, const AttentionSequence & s, const Queries 
     qk.w_panel    = size_t(c.p.head_dim) * f.float_columns;
     qk.n_rows     = n_rows;
     qk.n_k        = c.p.head_dim;
-    qk.n_panels   = ceil_div(last, f.float_columns);
+    qk.n_panels   = ceil_div(seen.n, f.float_columns);
     qk.accumulate = false;
     qk.y          = scratch.scores;
     qk.y_row      = size_t(c.tile);
@@ -131,11 +105,23 @@ void attend(const AttentionCall & c, const AttentionSequence & s, const Queries 
     qk.next_step  = 0;
     c.kernels.float_tiles(qk);
     if (relative != nullptr) {
-        relative->add(c, qk.x, n_rows, position, from, last, scratch.scores);
+        relative->add(c, qk.x, n_rows, position, seen.from, seen.n, scratch.scores);
     }
 
     float rescale[16];
-    to_weights(c, scratch, r, n_rows, last, begins, ends, rescale);
+    detail::Softmax softmax;
+    softmax.scores   = scratch.scores;
+    softmax.stride   = size_t(c.tile);
+    softmax.n_rows   = n_rows;
+    softmax.n        = round_up(seen.n, 16);
+    softmax.first    = seen.begins;
+    softmax.end      = seen.ends;
+    softmax.scale    = c.p.scale;
+    softmax.soft_cap = c.p.soft_cap;
+    softmax.max      = scratch.max + r;
+    softmax.sum      = scratch.total + r;
+    softmax.rescale  = rescale;
+    c.kernels.softmax(softmax);
 
     for (int i = 0; i < n_rows; ++i) {
         if (!is_first && rescale[i] != 1.0f) {
@@ -150,7 +136,7 @@ void attend(const AttentionCall & c, const AttentionSequence & s, const Queries 
     pv.w          = scratch.v;
     pv.w_panel    = size_t(c.tile) * f.float_columns;
     pv.n_rows     = n_rows;
-    pv.n_k        = last;
+    pv.n_k        = seen.n;
     pv.n_panels   = c.dim / f.float_columns;
     pv.accumulate = !is_first;
     pv.y          = sums;
@@ -161,14 +147,16 @@ void attend(const AttentionCall & c, const AttentionSequence & s, const Queries 
     c.kernels.float_tiles(pv);
 }
 
-std::vector<Task> split(const AttentionParams & p, int rows) {
+int task_rows(const AttentionParams & p) { return p.codes ? std::max(max_task_rows, std::min(max_code_task_rows, max_code_task_values / p.head_dim)) : max_task_rows; }
+
+std::vector<Task> split(const AttentionParams & p, int max_rows, int rows) {
     std::vector<Task> tasks;
     for (int i = 0; i < p.n_sequences; ++i) {
         const int n_q = p.sequences[i].n_q;
         if (n_q <= 0) {
             continue;
         }
-        const int n_parts  = ceil_div(n_q, max_task_rows / rows * rows);
+        const int n_parts  = ceil_div(n_q, max_rows / rows * rows);
         const int per_part = round_up(ceil_div(n_q, n_parts), rows);
         for (int head = 0; head < p.n_head; ++head) {
             for (int first = 0; first < n_q; first += per_part) {
@@ -183,35 +171,21 @@ std::vector<Task> split(const AttentionParams & p, int rows) {
 
 detail::AttentionCall::AttentionCall(const AttentionParams & params, int max_queries)
     : p(params), kernels(active_kernels()), max_queries(max_queries),
+      codes(params.codes && kernels.pairs.tiles != nullptr && params.relative == nullptr && params.head_dim % 8 == 0),
+      rows(codes ? code_rows : kernels.format.float_rows),
       // A multiple of every panel width, and one size for all calls with this head size.
-      tile(std::max(64, tile_floats / params.head_dim / 64 * 64)), dim(round_up(params.head_dim, kernels.format.float_columns)),
-      // Values of a shared prefix lie elsewhere and would be scaled apart.
-      codes(params.codes && kernels.pairs.tiles != nullptr && !params.causal && params.window == 0 && params.soft_cap == 0 && params.relative == nullptr &&
-            params.head_dim % 8 == 0 &&
-            std::none_of(params.sequences, params.sequences + params.n_sequences, [](const AttentionSequence & s) { return s.n_prefix > 0; })) {}
-
-void detail::to_weights(const AttentionCall & c, const Scratch & scratch, int r, int n_rows, int n, const int * begins, const int * ends, float * rescale) {
-    detail::Softmax softmax;
-    softmax.scores   = scratch.scores;
-    softmax.stride   = size_t(c.tile);
-    softmax.n_rows   = n_rows;
-    softmax.n        = round_up(n, 16);
-    softmax.first    = begins;
-    softmax.end      = ends;
-    softmax.scale    = c.p.scale;
-    softmax.soft_cap = c.p.soft_cap;
-    softmax.near     = c.codes;
-    softmax.max      = scratch.max + r;
-    softmax.sum      = scratch.total + r;
-    softmax.rescale  = rescale;
-    c.kernels.softmax(softmax);
-}
+      tile(std::max(64, (codes ? std::min(code_tile_values / params.head_dim, max_code_tile) : tile_floats / params.head_dim) / 64 * 64)),
+      dim(round_up(params.head_dim, kernels.format.float_columns)) {}
 
 size_t detail::AttentionCall::scratch_floats() const {
-    return Scratch::n_floats(*this) + (codes ? CodeScratch::n_floats(*this) : 0) + (p.relative != nullptr ? RelativeScores::n_floats(*this) : 0);
+    return codes ? CodeScratch::n_floats(*this) + AttentionCodes::n_floats(*this, max_queries, tile)
+                 : Scratch::n_floats(*this) + (p.relative != nullptr ? RelativeScores::n_floats(*this) : 0);
 }
 
 void detail::attend_head(const AttentionCall & c, const AttentionSequence & s, const Head & head, int first_query, int n_queries, float * memory) {
+    if (c.codes) {
+        return attend_head_in_codes(c, s, head, first_query, n_queries, memory);
+    }
     const Scratch scratch(c, memory);
     const Queries queries = {head.q + size_t(s.q_begin + first_query) * c.p.q_stride, first_query};
     const int     rows    = c.kernels.format.float_rows;
@@ -224,14 +198,6 @@ void detail::attend_head(const AttentionCall & c, const AttentionSequence & s, c
     const int end   = Visible(c.p, s, s.q_position + first_query + n_queries - 1).end;
     for (int key = first; key < end; key += c.tile) {
         const int n = std::min(c.tile, end - key);
-        if (c.codes) {
-            const CodeScratch codes(c, memory + Scratch::n_floats(c));
-            pack_codes(c, s, head.k, head.v, key, n, codes);
-            for (int r = 0; r < n_queries; r += rows) {
-                attend_codes(c, queries, scratch, codes, r, std::min(rows, n_queries - r), n, key == first);
-            }
-            continue;
-        }
         pack_k(c, s, head.k, key, n, scratch.k);
         pack_v(c, s, head.v, key, n, scratch.v);
         std::optional<RelativeScores> relative;
@@ -255,8 +221,8 @@ void detail::attend_head(const AttentionCall & c, const AttentionSequence & s, c
 
 void attention(ThreadPool & pool, const AttentionParams & params, const float * q, const float * k, const float * v, float * out,
                Workspace & workspace) {
-    const AttentionCall     call(params, max_task_rows);
-    const std::vector<Task> tasks    = split(params, call.kernels.format.float_rows);
+    const AttentionCall     call(params, task_rows(params));
+    const std::vector<Task> tasks    = split(params, call.max_queries, call.rows);
     const size_t            n_floats = call.scratch_floats();
     auto *                  memory   = static_cast<float *>(workspace.reserve(n_floats * sizeof(float) * pool.n_threads()));
 

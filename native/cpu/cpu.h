@@ -252,8 +252,8 @@ struct AttentionParams {
     int   window    = 0;    // key j is visible to query i iff |i - j| < window, and not after it where causal; 0 = no limit
     float soft_cap  = 0.0f; // score becomes cap * tanh(score / cap); 0 = off
 
-    // Beside int8 weights: q, k, v and the softmax as 16-bit codes, with relative errors of about 1e-3, where the chip is faster
-    // at those. Ignored where queries do not all see the same keys, with `soft_cap` or `relative`, and where heads are no multiple of 8.
+    // Beside int8 weights: q, k, v and the softmax as 16-bit codes, with relative errors of about 2e-4, where the chip is faster
+    // at those. Ignored with `relative`, and where heads are no multiple of 8.
     bool codes = false;
 
     const RelativePositions * relative = nullptr; // not with prefixes; as many key as query heads

@@ -147,8 +147,10 @@ void post_norm_task(const PostNormLayer & layer, const PostNormScratch & s, cons
 
 // --- Self-attention --------------------------------------------------------------------------------
 
-// Sequences of one task are neighbours with about so many rows: fewer would leave tiles of the product empty.
+// Sequences of one task are neighbours with about so many rows: fewer would leave tiles of the product empty, and more than these
+// at a time would not leave the second-level cache to the weights.
 constexpr int min_group_rows    = 96;
+constexpr int max_group_rows    = 192; // of several sequences
 constexpr int max_sequence_rows = 1024; // whose q, k and v of a head are not too much for the second-level cache
 constexpr int min_head_tasks    = 4;    // a thread: with fewer the last ones do not even out
 
@@ -163,7 +165,7 @@ std::vector<Group> groups_of(const AttentionParams & p, int rows_of_block) {
     int                first_code = 0;
     for (int i = 0; i < p.n_sequences; ++i) {
         const AttentionSequence & s = p.sequences[i];
-        if (groups.empty() || groups.back().n_rows >= min_group_rows) {
+        if (groups.empty() || groups.back().n_rows >= min_group_rows || groups.back().n_rows + s.n_kv > max_group_rows) {
             first_code += groups.empty() ? 0 : round_up(groups.back().n_rows, rows_of_block);
             groups.push_back({i, 0, s.kv_begin, 0, first_code});
         }
@@ -183,6 +185,75 @@ std::vector<AttentionSequence> within_groups(const AttentionParams & p, const st
         }
     }
     return sequences;
+}
+
+// What the task of a head of a group of sequences sees.
+struct HeadTask {
+    const PackedWeights &         w; // of q, k and v
+    const QuantizedRows &         codes;
+    const detail::AttentionCall & call;
+    const Group &                 group;
+    const AttentionSequence *     sequences; // within the group
+    int                           head, n_head;
+    float *                       out; // of the group's first row and this head
+
+    int panel(int part) const { return (part * n_head + head) * call.p.head_dim / w.columns; } // the first of q, k or v
+
+    // Calls fn(sequence, memory), where each sequence's codes begin.
+    template <typename F> void for_sequences(float * memory, const F & fn) const {
+        for (int i = 0; i < group.n_sequences; ++i) {
+            const AttentionSequence & s = sequences[group.first_sequence + i];
+            fn(s, memory);
+            memory += detail::AttentionCodes::n_floats(call, s.n_kv, s.n_kv);
+        }
+    }
+};
+
+// Sums become 16-bit codes right where they were added up. `sums` are panels of at most max_group_rows rows.
+void attend_in_codes(const HeadTask & t, float * sums, float * codes, float * scratch) {
+    const size_t of_panel = sums_bytes(t.w, max_group_rows) / sizeof(float);
+    const int    columns = t.w.columns, n_panels = t.call.p.head_dim / columns;
+    for (int first = 0; first < t.group.n_rows; first += max_group_rows) {
+        const int n = std::min(max_group_rows, t.group.n_rows - first);
+        for (int part = 0; part < 3; ++part) {
+            for (int i = 0; i < n_panels; ++i) {
+                int8_panel(t.w, t.codes, t.group.first_code + first, n, t.panel(part) + i, sums + i * of_panel);
+            }
+            t.for_sequences(codes, [&](const AttentionSequence & s, float * memory) {
+                const int begin = std::max(first, s.kv_begin), end = std::min(first + n, s.kv_begin + s.n_kv);
+                if (begin >= end) {
+                    return;
+                }
+                detail::PairCodes from;
+                from.x       = sums + size_t(begin - first) * columns;
+                from.x_row   = size_t(columns);
+                from.x_panel = of_panel;
+                from.n_first = from.n_rows = end - begin;
+                from.rest    = nullptr;
+                from.bias    = t.w.bias.empty() ? nullptr : t.w.bias.data() + t.panel(part) * columns;
+                const detail::AttentionCodes to(t.call, s.n_kv, s.n_kv, memory);
+                const int                    at = begin - s.kv_begin;
+                part == 0 ? to.add_q(t.call, from, at) : part == 1 ? to.add_k(t.call, from, at) : to.add_v(t.call, from, at);
+            });
+        }
+    }
+    t.for_sequences(codes, [&](const AttentionSequence & s, float * memory) {
+        attend_rows_in_codes(t.call, s, detail::AttentionCodes(t.call, s.n_kv, s.n_kv, memory), t.out + size_t(s.q_begin) * t.call.p.out_stride, scratch);
+    });
+}
+
+// q, k and v side by side in `rows`.
+void attend_in_floats(const HeadTask & t, float * rows, float * sums, float * scratch) {
+    const int       head_dim = t.call.p.head_dim, columns = t.w.columns, n_rows = t.group.n_rows;
+    const LayerCall to_rows = {t.w, *t.w.kernels, nullptr, 0, n_rows, nullptr, 0, {}};
+    for (int column = 0; column < 3 * head_dim; column += columns) {
+        const int panel = t.panel(column / head_dim) + column % head_dim / columns;
+        int8_panel(t.w, t.codes, t.group.first_code, n_rows, panel, sums);
+        store_panel(to_rows, 0, n_rows, panel, sums, rows + column, size_t(3 * head_dim));
+    }
+    for (int i = t.group.first_sequence; i < t.group.first_sequence + t.group.n_sequences; ++i) {
+        detail::attend_head(t.call, t.sequences[i], {rows, rows + head_dim, rows + 2 * head_dim, t.out, 0}, 0, t.sequences[i].n_q, scratch);
+    }
 }
 
 } // namespace
@@ -289,10 +360,19 @@ void self_attention(ThreadPool & pool, const PackedLinear & qkv, const Attention
     single.sequences = sequences.data();
     const detail::AttentionCall call(single, max_rows);
 
+    const bool in_codes = call.codes && columns == call.kernels.format.float_columns;
+    size_t     of_rows  = in_codes ? 0 : size_t(max_rows) * width; // floats, what attention begins with
+    for (const Group & g : groups) {
+        size_t of_group = 0;
+        for (int i = g.first_sequence; in_codes && i < g.first_sequence + g.n_sequences; ++i) {
+            of_group += detail::AttentionCodes::n_floats(call, sequences[i].n_kv, sequences[i].n_kv);
+        }
+        of_rows = std::max(of_rows, of_group);
+    }
     const size_t code_bytes = codes.size_bytes(n_codes);
-    const size_t qkv_bytes  = aligned(size_t(max_rows) * width * sizeof(float));
-    const size_t of_sums    = sums_bytes(w, max_rows);
-    const size_t own_bytes  = qkv_bytes + of_sums + call.scratch_floats() * sizeof(float);
+    const size_t row_bytes  = aligned(of_rows * sizeof(float));
+    const size_t of_sums    = in_codes ? sums_bytes(w, max_group_rows) * (params.head_dim / columns) : sums_bytes(w, max_rows);
+    const size_t own_bytes  = row_bytes + of_sums + call.scratch_floats() * sizeof(float);
     auto *       memory     = static_cast<unsigned char *>(workspace.reserve(code_bytes + own_bytes * pool.n_threads()));
     codes.place(memory, n_codes);
 
@@ -305,23 +385,14 @@ void self_attention(ThreadPool & pool, const PackedLinear & qkv, const Attention
         }
     };
     const auto attend = [&](int task, int thread) {
-        const Group &   g    = groups[task / params.n_head];
-        const int       head = task % params.n_head;
-        auto *          own  = memory + code_bytes + own_bytes * thread;
-        auto *          rows = reinterpret_cast<float *>(own);
-        auto *          sums = reinterpret_cast<float *>(own + qkv_bytes);
-        const LayerCall to_rows = {w, *w.kernels, nullptr, 0, g.n_rows, nullptr, 0, {}};
-        for (int column = 0; column < width; column += columns) {
-            const int part  = column / params.head_dim; // of q, k and v
-            const int panel = ((part * params.n_head + head) * params.head_dim + column % params.head_dim) / columns;
-            int8_panel(w, codes, g.first_code, g.n_rows, panel, sums);
-            store_panel(to_rows, 0, g.n_rows, panel, sums, rows + column, size_t(width));
-        }
-        const detail::Head view = {rows, rows + params.head_dim, rows + 2 * params.head_dim,
-                                   out + size_t(g.first_row) * params.out_stride + size_t(head) * params.head_dim, 0};
-        for (int i = g.first_sequence; i < g.first_sequence + g.n_sequences; ++i) {
-            detail::attend_head(call, sequences[i], view, 0, sequences[i].n_q, reinterpret_cast<float *>(own + qkv_bytes + of_sums));
-        }
+        const Group &  g    = groups[task / params.n_head];
+        const int      head = task % params.n_head;
+        auto *         own  = memory + code_bytes + own_bytes * thread;
+        auto *         rows = reinterpret_cast<float *>(own);
+        auto *         sums = reinterpret_cast<float *>(own + row_bytes);
+        auto *         scratch = reinterpret_cast<float *>(own + row_bytes + of_sums);
+        const HeadTask of_head = {w, codes, call, g, sequences.data(), head, params.n_head, out + size_t(g.first_row) * params.out_stride + size_t(head) * params.head_dim};
+        in_codes ? attend_in_codes(of_head, sums, rows, scratch) : attend_in_floats(of_head, rows, sums, scratch);
     };
     pool.parallel_steps({{int(groups.size()) * n_parts, to_codes}, {int(groups.size()) * params.n_head, attend}});
 }

@@ -6,6 +6,7 @@
 #ifdef __AVX2__
 
 #define CPU_FLOAT_ROWS 6
+#define CPU_PAIR_ROWS 4 // one register more than a tile of 6 would leave goes into products
 #include "unroll.h"
 #include "vec-avx2.h"
 #include "int8-avx2.h"

@@ -345,7 +345,11 @@ void pair_tiles(const PairTiles & t) {
                 sum += int32_t(a[0]) * b[0] + int32_t(a[1]) * b[1];
             }
             float & y = t.y[r * t.y_row + c];
-            y         = float(sum) * (t.row_scale[r] * t.column_scale[c]) + (t.accumulate ? y : 0.0f);
+            if (t.column_scale != nullptr) {
+                y = float(sum) * t.column_scale[c];
+                continue;
+            }
+            y = (float(sum) * t.row_scale[r] + (t.accumulate ? y : 0.0f)) * (t.finish != nullptr ? t.finish[r] : 1.0f);
         }
     }
 }
@@ -355,47 +359,64 @@ float larger(float a, float b) { return a > b || std::isnan(a) ? a : b; }
 
 int16_t pair_code(float x) { return std::isfinite(x) ? int16_t(std::lrint(x)) : int16_t(0); }
 
-float pair_rows(const float * x, size_t x_row, int n_rows, int n, float code_max, int16_t * codes) {
+float pair_value(const PairCodes & c, int row, int i) {
+    const float * x = row < c.n_first ? c.x + row * c.x_row : c.rest + (row - c.n_first) * c.x_row;
+    return x[i / 8 * c.x_panel + i % 8] + (c.bias != nullptr ? c.bias[i] : 0.0f);
+}
+
+// Sets a row's scale and returns what its values are multiplied with.
+float pair_scale(const PairCodes & c, int row) {
     float top = 0;
-    for (int i = 0; i < n_rows * n; ++i) {
-        top = larger(top, std::fabs(x[i / n * x_row + i % n]));
+    for (int i = 0; i < c.n; ++i) {
+        top = larger(top, std::fabs(pair_value(c, row, i)));
     }
-    const float inverse = top > 0 ? code_max / top : 0.0f;
-    for (int i = 0; i < n_rows * n; ++i) {
-        codes[i] = pair_code(x[i / n * x_row + i % n] * inverse);
-    }
-    return std::isfinite(top) ? top / code_max : std::numeric_limits<float>::quiet_NaN();
+    c.scale[row] = std::isfinite(top) ? top / c.code_max : std::numeric_limits<float>::quiet_NaN();
+    return top > 1e-30f ? c.code_max / top : 0.0f;
 }
 
-float pair_weights(const float * x, int n, int16_t * codes) {
-    float all = 0;
-    for (int i = 0; i < n; ++i) {
-        all += x[i];
+void pair_rows(const PairCodes & c) {
+    auto * codes = reinterpret_cast<int16_t *>(c.codes);
+    for (int row = 0; row < c.n_rows; ++row) {
+        const float inverse = pair_scale(c, row);
+        for (int i = 0; i < c.n; ++i) {
+            codes[size_t(row) * c.n + i] = pair_code(pair_value(c, row, i) * inverse);
+        }
     }
-    const float inverse = all > 0 ? 32767.0f / all : 0.0f;
-    for (int i = 0; i < n; ++i) {
-        codes[i] = pair_code(x[i] * inverse);
-    }
-    return all / 32767.0f;
 }
 
-void pair_columns(const float * from, size_t from_row, int n_rows, int n, int32_t * to, size_t panel, float * scale) {
+void pair_panels(const PairCodes & c) {
     constexpr int columns = 8;
-    for (int c = 0; c < (n + columns - 1) / columns * columns; ++c) {
-        float top = 0;
-        for (int r = 0; r < n_rows && c < n; ++r) {
-            top = larger(top, std::fabs(from[r * from_row + c]));
+    for (int row = 0; row < c.n_rows; row += 2) {
+        const float inverse[2] = {pair_scale(c, row), row + 1 < c.n_rows ? pair_scale(c, row + 1) : 0.0f};
+        for (int i = 0; i < (c.n + columns - 1) / columns * columns; ++i) {
+            int16_t pair[2] = {0, 0};
+            for (int j = 0; j < 2 && i < c.n && row + j < c.n_rows; ++j) {
+                pair[j] = pair_code(pair_value(c, row + j, i) * inverse[j]);
+            }
+            std::memcpy(c.codes + i / columns * c.panel + row / 2 * columns + i % columns, pair, sizeof(pair));
         }
-        const float inverse = top > 0 ? 32767.0f / top : 0.0f;
-        auto        code    = [&](int r) { return c < n && r < n_rows ? uint32_t(pair_code(from[r * from_row + c] * inverse)) : 0u; };
-        for (int r = 0; r < n_rows; r += 2) {
-            to[c / columns * panel + size_t(r / 2) * columns + c % columns] = int32_t((code(r) & 0xffff) | code(r + 1) << 16);
-        }
-        scale[c] = std::isfinite(top) ? top / 32767.0f : std::numeric_limits<float>::quiet_NaN();
     }
 }
 
-constexpr PairKernels pair_kernels = {pair_tiles, pair_rows, pair_weights, pair_columns};
+void pair_softmax(const PairSoftmax & s) {
+    for (int r = 0; r < s.n_rows; ++r) {
+        float * scores = s.scores + r * s.stride;
+        softmax({scores, s.stride, 1, s.n, s.first + r, s.end + r, s.scale[r], s.soft_cap, s.max + r, s.sum + r, s.rescale + r});
+        float all = 0, most = 0;
+        for (int j = s.first[r]; j < s.end[r]; ++j) {
+            scores[j] *= s.key_scale[j];
+            all += scores[j];
+            most = std::max(most, scores[j]);
+        }
+        const float factor = all > 1e-30f ? std::min(s.code_sum / all, 32767.0f / most) : 0.0f;
+        s.code_scale[r]    = all > 1e-30f ? 1.0f / factor : all * 0.0f;
+        for (int j = 0; j < s.n; ++j) {
+            s.codes[r * s.stride + j] = pair_code(scores[j] * factor);
+        }
+    }
+}
+
+constexpr PairKernels pair_kernels = {pair_tiles, pair_rows, pair_panels, pair_softmax};
 
 constexpr Format format = {/*float_rows*/ 4, /*float_columns*/ 8, /*int8_columns*/ 8, /*group*/ 4, /*block*/ 32, /*x_max*/ 127,
                            /*block_rows*/ 4, /*block_offset*/ 0,  /*row_rows*/ 4,     /*row_max*/ 127, /*row_offset*/ 0};

@@ -137,26 +137,58 @@ struct Softmax {
     const int * first;
     const int * end;
     float       scale, soft_cap;
-    bool        near; // weights within 1e-4 of themselves will do
     float *     max; // running; -inf at the start
     float *     sum;
     float *     rescale; // out: what the sums so far must be multiplied with
 };
 
-// Products of 16-bit codes, two to a 32-bit lane. The sums must fit an int32.
-// y [n_rows, n_panels * columns] = row_scale * column_scale * (x [n_rows, n_k] times panels [n_k, columns]), added to y when
-// `accumulate`. n_k counts pairs, and so do the strides of x and w.
+// Products of 16-bit codes, two to a 32-bit lane. The sums must fit an int32. n_k counts pairs, and so do the strides of x and w.
+// y [n_rows, n_panels * columns] = x [n_rows, n_k] times panels [n_k, columns], and times column_scale; or, where that is null, times
+// row_scale, added to y when `accumulate`, and times `finish` where there is one.
 struct PairTiles {
     const int32_t * x;
     size_t          x_row;
-    const float *   row_scale;
     const int32_t * w;
     size_t          w_panel;
-    const float *   column_scale; // [n_panels * columns]
     int             n_rows, n_k, n_panels;
+    const float *   column_scale; // [n_panels * columns] or null
+    const float *   row_scale, * finish; // [n_rows]
     bool            accumulate;
     float *         y;
     size_t          y_row;
+};
+
+// Rows of n values to codes of +-code_max, with a scale each. Value i of row r is
+// x[r * x_row + i / columns * x_panel + i % columns] + bias[i]; rows from n_first on are counted from `rest`.
+struct PairCodes {
+    const float * x;
+    size_t        x_row, x_panel;
+    int           n_first;
+    const float * rest;
+    const float * bias; // or null
+    int           n_rows, n;
+    float         code_max;
+    int32_t *     codes;
+    size_t        panel; // pairs from one panel of codes to the next
+    float *       scale; // [n_rows]
+};
+
+// As Softmax, but what is left are codes of weight * key_scale: none above 32767, in sum at most code_sum and n / 2 for rounding.
+struct PairSoftmax {
+    float *       scores; // overwritten
+    size_t        stride;
+    int           n_rows, n;
+    const int *   first;
+    const int *   end;
+    const float * scale; // [n_rows], of the scores
+    float         soft_cap;
+    const float * key_scale; // [n]
+    float         code_sum;
+    int16_t *     codes; // [n_rows][stride]
+    float *       code_scale; // out: [n_rows]
+    float *       max;
+    float *       sum; // of weights
+    float *       rescale;
 };
 
 struct Norm {
@@ -172,14 +204,10 @@ struct Norm {
 
 // Attention in 16-bit codes, for chips that multiply those faster than floats.
 struct PairKernels {
-    void (*tiles)(const PairTiles &); // at most float_rows rows
-    // Codes [n_rows, n] of rows of n values, which reach +-code_max. Returns their scale.
-    float (*rows)(const float * x, size_t x_row, int n_rows, int n, float code_max, int16_t * codes);
-    // Codes of weights that are not negative and add up to 32767 of them. n is a multiple of 16. Returns their scale.
-    float (*weights)(const float * x, int n, int16_t * codes);
-    // Rows [n_rows, n] to panels of pairs of rows, `panel` pairs apart, with a scale [n] a column. A row too few is zeros, and
-    // so are columns after n in the last panel.
-    void (*columns)(const float * from, size_t from_row, int n_rows, int n, int32_t * to, size_t panel, float * scale);
+    void (*tiles)(const PairTiles &);
+    void (*rows)(const PairCodes &);   // codes [n_rows, n / 2]
+    void (*panels)(const PairCodes &); // panels of pairs of rows [ceil(n_rows / 2), columns]; a row too few and columns after n are zeros
+    void (*softmax)(const PairSoftmax &);
 };
 
 // int8 products with a scale per block of inputs.

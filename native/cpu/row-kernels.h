@@ -110,36 +110,41 @@ void activate(Activation activation, const float * x, float * y, int n) {
 constexpr float minus_infinity = -INFINITY;
 
 // Caps the scores that count and returns the largest one.
-float softmax_top(const Softmax & s, float * scores, int first, int end) {
-    vec top = set(minus_infinity);
-    for (int j = first / lanes * lanes; j < end; j += lanes) {
-        vec x = load(scores + j);
-        if (s.soft_cap > 0) {
-            x = mul(set(s.soft_cap), tanh(mul(x, set(s.scale / s.soft_cap))));
-            store(scores + j, x);
-        }
-        top = max(top, j >= first && j + lanes <= end ? x : in_range(first - j, end - j, x, set(minus_infinity)));
+inline float softmax_top(float soft_cap, float scale, float * scores, int first, int end) {
+    int j = first / lanes * lanes;
+    for (int i = j; soft_cap > 0 && i < end; i += lanes) {
+        store(scores + i, mul(set(soft_cap), tanh(mul(load(scores + i), set(scale / soft_cap)))));
     }
-    return largest(top);
+    auto     part = [&](int i) { return in_range(first - i, end - i, load(scores + i), set(minus_infinity)); };
+    vec_pair top  = set(minus_infinity);
+    if (j < first) {
+        top.a = part(j);
+        j += lanes;
+    }
+    for (; j + 2 * lanes <= end; j += 2 * lanes) {
+        top = max(top, load_pair(scores + j));
+    }
+    for (; j < end; j += lanes) {
+        top.a = max(top.a, part(j));
+    }
+    return largest(max(top.a, top.b));
 }
 
-template <bool near> void softmax_row(const Softmax & s, int r) {
+void softmax_row(const Softmax & s, int r) {
     float *     scores = s.scores + r * s.stride;
     const int   first = s.first[r], end = s.end[r];
     const float scale = s.soft_cap > 0 ? 1.0f : s.scale; // the cap has applied it
 
     const float old_max = s.max[r];
-    const float top     = first < end ? softmax_top(s, scores, first, end) * scale : minus_infinity;
+    const float top     = first < end ? softmax_top(s.soft_cap, s.scale, scores, first, end) * scale : minus_infinity;
     s.max[r]            = top > old_max ? top : old_max;
     s.rescale[r]        = top > old_max ? expf(old_max - top) : 1.0f; // 0 at the first tile
 
-    constexpr float of_base = near ? 1.44269504f : 1.0f; // logarithm of e
-    const vec       by = set(scale * of_base), minus_max = set(-s.max[r] * of_base);
-    auto            power = [](auto x) { return near ? exp2_near(x) : exp_not_positive(x); };
-    vec             total = set(0);
+    const vec by = set(scale), minus_max = set(-s.max[r]);
+    vec       total = set(0);
     for (int j = 0; j < s.n; j += 2 * lanes) { // n is a multiple of 16
         if (j >= first && j + 2 * lanes <= end) {
-            const vec_pair weights = power(fma(load_pair(scores + j), vec_pair(by), vec_pair(minus_max)));
+            const vec_pair weights = exp_not_positive(fma(load_pair(scores + j), vec_pair(by), vec_pair(minus_max)));
             store_pair(scores + j, weights);
             total = add(total, add(weights.a, weights.b));
             continue;
@@ -147,7 +152,7 @@ template <bool near> void softmax_row(const Softmax & s, int r) {
         for (int i = j; i < j + 2 * lanes && i < s.n; i += lanes) {
             vec weights = set(0);
             if (i < end && i + lanes > first) {
-                weights = in_range(first - i, end - i, power(fma(load(scores + i), by, minus_max)), set(0));
+                weights = in_range(first - i, end - i, exp_not_positive(fma(load(scores + i), by, minus_max)), set(0));
             }
             store(scores + i, weights);
             total = add(total, weights);
@@ -158,7 +163,7 @@ template <bool near> void softmax_row(const Softmax & s, int r) {
 
 void softmax(const Softmax & s) {
     for (int r = 0; r < s.n_rows; ++r) {
-        s.near ? softmax_row<true>(s, r) : softmax_row<false>(s, r);
+        softmax_row(s, r);
     }
 }
 

@@ -145,32 +145,85 @@ void one_case(Random & random, cpu::ThreadPool & pool, const Case & c, const Seq
     CHECK(alone == out, label + ": a query alone differs from the query in its batch");
 }
 
-// Kernels of 16-bit codes against the scalar ones.
+// Codes of rows, which lie as rows or in panels of their own, and of panels.
+void pair_codes_twin(Random & random, int n_rows, int n) {
+    const cpu::detail::Kernels &     fast = cpu::detail::active_kernels();
+    const cpu::detail::PairKernels & a = fast.pairs, & b = cpu::detail::kernels(cpu::Isa::scalar).pairs;
+    const int                        columns = fast.format.float_columns, narrow = cpu::detail::kernels(cpu::Isa::scalar).format.float_columns;
+    const std::string                label = text("codes of %.0f rows of %.0f", n_rows, n);
+    const auto                       x = random.normals(size_t(n_rows) * n), rest = random.normals(size_t(n_rows) * n), bias = random.normals(n);
+    std::vector<float>               scale(n_rows), expected_scale(n_rows);
+    std::vector<int32_t>             codes(size_t(n_rows) * n / 2, 7), expected(codes);
+
+    cpu::detail::PairCodes c;
+    c.x = x.data(), c.x_row = size_t(n), c.x_panel = size_t(columns), c.n_first = n_rows / 3, c.rest = rest.data(), c.bias = bias.data();
+    c.n_rows = n_rows, c.n = n, c.code_max = 5000, c.codes = codes.data(), c.scale = scale.data();
+    cpu::detail::PairCodes d = c;
+    d.x_panel = size_t(narrow), d.codes = expected.data(), d.scale = expected_scale.data();
+    a.rows(c);
+    b.rows(d);
+    CHECK(codes == expected && scale == expected_scale, label);
+
+    // The same values from panels; there they are read in whole vectors.
+    const int          n_panels = (n + columns - 1) / columns;
+    std::vector<float> panels(size_t(n_panels) * n_rows * columns);
+    for (int r = 0; r < n_rows; ++r) {
+        for (int i = 0; i < n; ++i) {
+            panels[(size_t(i / columns) * n_rows + r) * columns + i % columns] = r < c.n_first ? x[size_t(r) * n + i] : rest[size_t(r - c.n_first) * n + i];
+        }
+    }
+    std::fill(codes.begin(), codes.end(), 7);
+    c.x = panels.data(), c.x_row = size_t(columns), c.x_panel = size_t(n_rows) * columns, c.n_first = n_rows, c.rest = nullptr;
+    a.rows(c);
+    CHECK(codes == expected && scale == expected_scale, label + " from panels");
+
+    const int            n_pairs = (n_rows + 1) / 2, wide = n_panels * columns, expected_wide = (n + narrow - 1) / narrow * narrow;
+    std::vector<int32_t> to(size_t(wide) * n_pairs, 7), expected_to(size_t(expected_wide) * n_pairs, 7);
+    c.codes = to.data(), c.panel = size_t(n_pairs) * columns;
+    d.codes = expected_to.data(), d.panel = size_t(n_pairs) * narrow;
+    a.panels(c);
+    b.panels(d);
+    bool same = scale == expected_scale;
+    for (int i = 0; i < wide; ++i) {
+        for (int p = 0; p < n_pairs; ++p) {
+            const int32_t value = i < expected_wide ? expected_to[(size_t(i / narrow) * n_pairs + p) * narrow + i % narrow] : 0;
+            same = same && to[(size_t(i / columns) * n_pairs + p) * columns + i % columns] == value;
+        }
+    }
+    CHECK(same, label + " in panels");
+}
+
+// Weights of rows that see keys [first, end) of n.
+void pair_softmax_twin(Random & random, int n, int first, int end, float soft_cap) {
+    const cpu::detail::PairKernels & a = cpu::detail::active_kernels().pairs, & b = cpu::detail::kernels(cpu::Isa::scalar).pairs;
+    const std::string    label = text("weights of %.0f keys, %.0f to %.0f, cap %.0f", n, first, end, soft_cap);
+    auto                 scores = random.normals(n), expected_scores = scores;
+    auto                 key_scale = random.normals(n);
+    std::vector<int16_t> codes(n, 7), expected(n, 7);
+    float                scale = 2.5f, code_scale = 0, max = 0.5f, sum = 3, rescale = 0, expected_code_scale = 0, expected_max = max, expected_sum = sum, expected_rescale = 0;
+    for (float & s : key_scale) {
+        s = std::fabs(s) + 0.01f;
+    }
+    a.softmax({scores.data(), size_t(n), 1, n, &first, &end, &scale, soft_cap, key_scale.data(), 50000, codes.data(), &code_scale, &max, &sum, &rescale});
+    b.softmax({expected_scores.data(), size_t(n), 1, n, &first, &end, &scale, soft_cap, key_scale.data(), 50000, expected.data(), &expected_code_scale, &expected_max,
+               &expected_sum, &expected_rescale});
+    const auto near  = [](float x, float y) { return std::fabs(x - y) <= 2e-4f * std::fabs(y); };
+    bool       same  = near(code_scale, expected_code_scale) && near(max, expected_max) && near(sum, expected_sum) && near(rescale, expected_rescale);
+    long       total = 0;
+    for (int i = 0; i < n; ++i) {
+        same = same && std::fabs(codes[i] * code_scale - expected[i] * expected_code_scale) <= 3e-4f * std::fabs(expected[i] * expected_code_scale) + code_scale;
+        same = same && codes[i] >= 0 && ((i >= first && i < end) || codes[i] == 0);
+        total += codes[i];
+    }
+    CHECK(same && total <= 50000 + n / 2 + 1, label);
+}
+
+// Products of codes against the scalar ones.
 void pair_twin(Random & random, int n_rows, int n_pairs) {
     const cpu::detail::Kernels &     fast = cpu::detail::active_kernels();
     const cpu::detail::PairKernels & a = fast.pairs, & b = cpu::detail::kernels(cpu::Isa::scalar).pairs;
-    if (a.tiles == nullptr) {
-        return;
-    }
-    const std::string    label = text("pairs %.0f x %.0f", n_rows, n_pairs);
-    const int            n     = 2 * n_pairs;
-    const auto           x     = random.normals(n);
-    std::vector<int16_t> codes(n), expected(n);
-    CHECK(a.rows(x.data(), n_pairs, 2, n_pairs, 5000, codes.data()) == b.rows(x.data(), n_pairs, 2, n_pairs, 5000, expected.data()) && codes == expected, label + ": codes of rows");
-
-    std::vector<float> weights(size_t(n + 15) / 16 * 16, 0.0f);
-    for (int i = 0; i < n; ++i) {
-        weights[i] = std::exp(-std::fabs(x[i]) * 3);
-    }
-    std::vector<int16_t> w(weights.size()), w_expected(w);
-    const float scale = a.weights(weights.data(), int(w.size()), w.data()), scale_expected = b.weights(weights.data(), int(w.size()), w_expected.data());
-    int         worst = 0, total = 0;
-    for (size_t i = 0; i < w.size(); ++i) {
-        worst = std::max(worst, std::abs(w[i] - w_expected[i])); // sums in another order
-        total += w[i];
-    }
-    CHECK(std::fabs(scale / scale_expected - 1) < 1e-6 && worst <= 1, label + text(": codes of weights are %g apart", worst));
-    CHECK(total <= 32767 + n, label + ": weights add up to too much");
+    const std::string                label = text("pairs %.0f x %.0f", n_rows, n_pairs);
+    const int                        n     = 2 * n_pairs;
 
     // Extreme codes whose sums just fit.
     const int columns = fast.format.float_columns;
@@ -184,32 +237,35 @@ void pair_twin(Random & random, int n_rows, int n_pairs) {
     while (reinterpret_cast<uintptr_t>(panel) % 64 != 0) {
         ++panel;
     }
-    const auto row_scale = random.normals(n_rows), column_scale = random.normals(2 * columns);
-    auto       y = random.normals(size_t(n_rows) * 2 * columns), y_expected = y;
+    const auto row_scale = random.normals(n_rows), finish = random.normals(n_rows), column_scale = random.normals(2 * columns);
     for (size_t i = 0; i < size_t(2) * columns * n; ++i) {
         panel[i] = extreme(i + 1);
     }
-    cpu::detail::PairTiles t;
-    t.x = reinterpret_cast<const int32_t *>(rows.data()), t.x_row = size_t(n_pairs), t.row_scale = row_scale.data();
-    t.w = reinterpret_cast<const int32_t *>(panel), t.w_panel = size_t(n_pairs) * columns, t.column_scale = column_scale.data();
-    t.n_rows = n_rows, t.n_k = n_pairs, t.n_panels = 2, t.accumulate = n_pairs % 2 == 0, t.y_row = size_t(2) * columns;
     // The twins know their own panel's width only, so that the scalar one runs on panels cut to its own.
     const int            narrow = cpu::detail::kernels(cpu::Isa::scalar).format.float_columns;
     std::vector<int32_t> cut(size_t(2) * columns * n_pairs);
+    cpu::detail::PairTiles t;
+    t.w = reinterpret_cast<const int32_t *>(panel);
     for (int c = 0; c < 2 * columns; ++c) {
         for (int k = 0; k < n_pairs; ++k) {
-            std::memcpy(&cut[(size_t(c / narrow) * n_pairs + k) * narrow + c % narrow], t.w + c / columns * t.w_panel + size_t(k) * columns + c % columns, 4);
+            std::memcpy(&cut[(size_t(c / narrow) * n_pairs + k) * narrow + c % narrow], t.w + size_t(c / columns) * n_pairs * columns + size_t(k) * columns + c % columns, 4);
         }
     }
-    t.y = y.data();
-    a.tiles(t);
-    t.w = cut.data(), t.w_panel = size_t(n_pairs) * narrow, t.n_panels = 2 * columns / narrow, t.y = y_expected.data();
-    b.tiles(t);
-    double size = 1;
-    for (float v : y_expected) {
-        size = std::max(size, std::fabs(double(v)));
+    for (int kind = 0; kind < 3; ++kind) { // scales of columns; of rows; of rows, added and finished
+        auto y = random.normals(size_t(n_rows) * 2 * columns), y_expected = y;
+        t.x = reinterpret_cast<const int32_t *>(rows.data()), t.x_row = size_t(n_pairs), t.n_rows = n_rows, t.n_k = n_pairs, t.y_row = size_t(2) * columns;
+        t.column_scale = kind == 0 ? column_scale.data() : nullptr, t.row_scale = row_scale.data(), t.finish = kind == 2 ? finish.data() : nullptr;
+        t.accumulate = kind == 2;
+        t.w = reinterpret_cast<const int32_t *>(panel), t.w_panel = size_t(n_pairs) * columns, t.n_panels = 2, t.y = y.data();
+        a.tiles(t);
+        t.w = cut.data(), t.w_panel = size_t(n_pairs) * narrow, t.n_panels = 2 * columns / narrow, t.y = y_expected.data();
+        b.tiles(t);
+        double size = 1;
+        for (float v : y_expected) {
+            size = std::max(size, std::fabs(double(v)));
+        }
+        CHECK(difference(y, y_expected) <= 1e-6 * size, label + text(": %g apart from the scalar twin", difference(y, y_expected)));
     }
-    CHECK(difference(y, y_expected) <= 1e-6 * size, label + text(": %g apart from the scalar twin", difference(y, y_expected)));
 }
 
 } // namespace
@@ -237,15 +293,33 @@ void attention(cpu::Isa) {
         one_case(random, pool, {3, 3, head_dim, false, 0, 0}, packed, n, n, false, &relative.positions);
     }
 
-    for (int n_rows : {1, 2, 5, 6, 11, 12}) {
-        const int most = cpu::detail::active_kernels().format.float_rows;
-        pair_twin(random, std::min(n_rows, most), 4);
-        pair_twin(random, std::min(n_rows, most), 33);
+    if (cpu::detail::active_kernels().pairs.tiles != nullptr) {
+        for (int n_rows : {1, 2, 3, 5, 6, 11, 12, 13}) {
+            pair_twin(random, n_rows, 4);
+            pair_twin(random, n_rows, 33);
+        }
+        for (int n_rows : {1, 2, 7, 8, 17, 32}) {
+            for (int n : {8, 40, 64, 72}) {
+                pair_codes_twin(random, n_rows, n);
+            }
+        }
+        for (float soft_cap : {0.0f, 4.0f}) {
+            pair_softmax_twin(random, 16, 0, 16, soft_cap);
+            pair_softmax_twin(random, 112, 0, 99, soft_cap);
+            pair_softmax_twin(random, 112, 37, 112, soft_cap);
+            pair_softmax_twin(random, 80, 33, 34, soft_cap);
+            pair_softmax_twin(random, 80, 17, 17, soft_cap);
+        }
     }
-    for (const Case & c : {Case{2, 2, 64, false, 0, 0}, Case{2, 1, 128, false, 0, 0}, Case{3, 3, 8, false, 0, 0}, Case{2, 1, 256, false, 0, 0}, Case{1, 1, 40, false, 0, 0}}) {
+    for (const Case & c : {Case{2, 2, 64, false, 0, 0}, Case{2, 1, 128, false, 0, 0}, Case{3, 3, 8, false, 0, 0}, Case{2, 1, 256, false, 0, 0}, Case{1, 1, 40, false, 0, 0},
+                           Case{4, 2, 32, true, 0, 0}, Case{3, 1, 8, true, 5, 0}, Case{1, 1, 40, true, 20, 3.0f}, Case{2, 1, 256, true, 17, 50.0f},
+                           Case{2, 2, 72, false, 0, 2.0f}, Case{2, 2, 64, false, 9, 0}, Case{1, 1, 64, false, 1, 0}}) {
         one_case(random, pool, c, packed, n, n, true);
     }
     one_case(random, pool, {1, 1, 64, false, 0, 0}, {{0, 530, 0, 0, 0, 400, 0}}, 400, 530, true);
+    one_case(random, pool, {2, 1, 64, true, 0, 0}, {{0, 600, 0, 0, 0, 600, 0}}, 600, 600, true);
+    one_case(random, pool, {2, 1, 128, true, 150, 0}, {{0, 600, 0, 0, 0, 600, 0}}, 600, 600, true);
+    one_case(random, pool, {1, 1, 64, false, 65, 0}, {{0, 700, 0, 0, 0, 700, 0}}, 700, 700, true);
 
     // Several tiles of keys, several tasks of queries.
     one_case(random, pool, {2, 1, 64, true, 0, 0}, {{0, 600, 0, 0, 0, 600, 0}}, 600, 600);
@@ -261,9 +335,11 @@ void attention(cpu::Isa) {
 
     // A prefix of 21 rows shared by three sequences; the queries are all own rows, or the last one only.
     const Sequences shared = {{21, 10, 0, 21, 0, 10, 21}, {31, 35, 0, 21, 10, 35, 21}, {66, 5, 0, 21, 45, 1, 25}};
-    one_case(random, pool, {2, 1, 64, true, 0, 0}, shared, 46, 71);
-    one_case(random, pool, {2, 2, 32, true, 9, 0}, shared, 46, 71);
-    one_case(random, pool, {2, 2, 64, false, 0, 0}, {{0, 40, 0, 0, 0, 1, 0}, {40, 9, 0, 0, 1, 1, 0}}, 2, 49);
+    for (bool codes : {false, true}) {
+        one_case(random, pool, {2, 1, 64, true, 0, 0}, shared, 46, 71, codes);
+        one_case(random, pool, {2, 2, 32, true, 9, 0}, shared, 46, 71, codes);
+        one_case(random, pool, {2, 2, 64, false, 0, 0}, {{0, 40, 0, 0, 0, 1, 0}, {40, 9, 0, 0, 1, 1, 0}}, 2, 49, codes);
+    }
 }
 
 } // namespace test

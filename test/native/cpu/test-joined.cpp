@@ -147,6 +147,7 @@ void joined(cpu::Isa isa) {
         for (WeightMode mode : {WeightMode::native, WeightMode::fast, WeightMode::row_int8}) {
             self_attention(random, pool, mode, 96, 6, 32, {1, 7, 40, 100, 3, 95, 1, 2});
             self_attention(random, pool, mode, 71, 8, 64, {300, 13, 200});
+            self_attention(random, pool, mode, 64, 2, 64, {40, 700, 33});
             self_attention(random, pool, mode, 64, 2, 32, {1});
             post_norm(random, pool, mode, 145, 64, 96, 160);
             post_norm(random, pool, mode, 331, 71, 100, 205);

@@ -181,7 +181,7 @@ void not_finite(cpu::Isa) {
     norms(random, pool);
     linears(random, pool);
     refused_weights(random, pool);
-    for (const AttentionCase & c : {AttentionCase{false, false, 0}, {true, false, 0}, {false, false, 30}, {true, false, 30}, {false, true, 0}}) {
+    for (const AttentionCase & c : {AttentionCase{false, false, 0}, {true, false, 0}, {false, false, 30}, {true, false, 30}, {false, true, 0}, {true, true, 0}, {true, true, 30}}) {
         attention_of(random, pool, c);
     }
 }
