@@ -60,7 +60,7 @@ export const ENGINES = {
   "node-llama-cpp": {
     title: "node-llama-cpp Q8_0",
     module: "node-llama-cpp",
-    file: "Q8_0",
+    file: "llama-Q8_0",
     arithmetic: "int8",
     families: ["encoder", "decoder"],
     package: "node-llama-cpp",

@@ -12,6 +12,7 @@ import { writeXlmRoberta } from "./onnx/xlm-roberta.mjs";
 import { PREFIX_WORKLOADS } from "./plan.mjs";
 import { SHAPES } from "./shapes.mjs";
 import { wordsOf } from "./tokenizer.mjs";
+import { writeWithoutHeads } from "./without-heads.mjs";
 import { makePrefixWorkloads, makeWorkloads } from "./workloads.mjs";
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..");
@@ -74,6 +75,7 @@ function readTokenizer(shape, file) {
 function makeFile(file, context) {
   if (file === "checkpoint") return makeCheckpoint(context);
   if (file.startsWith("onnx-")) return makeOnnx(file === "onnx-int8", context);
+  if (file.startsWith("llama-")) return makeLlamaFile(file, context);
   return makeGguf(file, context);
 }
 
@@ -97,6 +99,14 @@ async function makeGguf(type, context) {
   const source = makeCheckpoint(context);
   console.error(`  converting it to ${type}`);
   await convert(source, { output, outtype: type.toLowerCase() });
+  return output;
+}
+
+async function makeLlamaFile(file, context) {
+  const whole = await makeGguf(file.slice("llama-".length), context);
+  if (!context.shape.scoreHeads) return whole;
+  const output = path.join(context.folder, `${file}.gguf`);
+  if (!existsSync(output)) writeWithoutHeads(whole, output);
   return output;
 }
 

@@ -7,7 +7,8 @@ function gemmaTokenizer() {
   return bpeTokenizer(256_000, ["<pad>", "<eos>", "<bos>", "<unk>"], { prependSpace: false });
 }
 
-// `linear` counts the weights of one layer's matrices: what a token costs. `exits`: a score can be read early.
+// `linear` counts the weights of one layer's matrices: what a token costs. `exits`: a score can be read early; `scoreHeads`:
+// the file has heads that llama.cpp does not know.
 export const SHAPES = {
   // A tiny checkpoint of the tests whose norms and biases are uneven, as those of trained models are: that is where coarse
   // quantisation shows, and even random weights hide it. Too small to time.
@@ -46,6 +47,7 @@ export const SHAPES = {
     kvHeads: 36,
     headSize: 64,
     exits: true,
+    scoreHeads: true,
     title: "minicpm: 40 x 2304",
     vocabulary: "bpe-122753",
     tokenizer: () => bpeTokenizer(122_753, ["<unk>", "<s>", "</s>"], { prependSpace: true }),
@@ -59,6 +61,7 @@ export const SHAPES = {
     heads: 16,
     kvHeads: 8,
     headSize: 256,
+    scoreHeads: true,
     title: "gemma2-9b: 42 x 3584",
     vocabulary: "bpe-256000",
     tokenizer: gemmaTokenizer,

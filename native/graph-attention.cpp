@@ -144,6 +144,23 @@ ggml_tensor * GraphBuilder::add_relative(ggml_tensor * scores, const AttentionSh
     return ggml_add(c, scores, picked(relative.q, keys, found->second.of_keys));
 }
 
+GraphBuilder::Mask & GraphBuilder::mask(const AttentionShape & shape, const cpu::AttentionSequence & s) {
+    const int64_t n_kv = s.n_prefix + s.n_kv, window = shape.window < n_kv ? shape.window : 0; // a wider one hides nothing
+    const std::array<int64_t, 5> key = {s.n_q, n_kv, s.q_position, shape.causal, window};
+    auto [found, is_new] = masks_.try_emplace(key, Mask{nullptr, nullptr});
+    if (!is_new || (!shape.causal && window == 0)) return found->second;
+    std::vector<float> values(size_t(n_kv) * s.n_q);
+    for (int64_t i = 0; i < s.n_q; i++) {
+        for (int64_t j = 0; j < n_kv; j++) {
+            const int64_t distance = s.q_position + i - j;
+            const bool visible = (distance >= 0 || !shape.causal) && (window == 0 || std::abs(distance) < window);
+            values[i * n_kv + j] = visible ? 0.0f : -INFINITY;
+        }
+    }
+    found->second.full = input(std::move(values), n_kv, s.n_q);
+    return found->second;
+}
+
 // One sequence's attention in ggml ops -> [n_head * head_dim, n_q].
 ggml_tensor * GraphBuilder::attend(const AttentionShape & shape, ggml_tensor * q, ggml_tensor * k, ggml_tensor * v, const cpu::AttentionSequence & s,
                                    const RelativePositions * relative) {
@@ -156,23 +173,12 @@ ggml_tensor * GraphBuilder::attend(const AttentionShape & shape, ggml_tensor * q
         ggml_tensor * own = rows_of(t, shape.n_head_kv, s.kv_begin, s.n_kv);
         return s.n_prefix ? ggml_concat(c, rows_of(t, shape.n_head_kv, s.prefix_begin, s.n_prefix), own, 2) : own;
     };
-    ggml_tensor * mask = nullptr;
-    if (shape.causal || shape.window > 0) {
-        std::vector<float> values_of_mask(size_t(n_kv) * s.n_q);
-        for (int64_t i = 0; i < s.n_q; i++) {
-            for (int64_t j = 0; j < n_kv; j++) {
-                const int64_t distance = s.q_position + i - j;
-                const bool visible = (distance >= 0 || !shape.causal) && (shape.window == 0 || std::abs(distance) < shape.window);
-                values_of_mask[i * n_kv + j] = visible ? 0.0f : -INFINITY;
-            }
-        }
-        mask = input(std::move(values_of_mask), n_kv, s.n_q);
-    }
+    Mask & mask = this->mask(shape, s);
     ggml_tensor * queries = ggml_permute(c, rows_of(q, shape.n_head, s.q_begin, s.n_q), 0, 2, 1, 3); // [d, n_q, n_head]
     if (flash_attention_ && !relative) {
         const auto heads_first = [&](ggml_tensor * t) { return ggml_permute(c, keys_of(t), 0, 2, 1, 3); }; // [d, n_kv, n_head_kv]
-        ggml_tensor * half_mask = mask ? ggml_cast(c, mask, GGML_TYPE_F16) : nullptr;
-        ggml_tensor * out = ggml_flash_attn_ext(c, queries, heads_first(k), heads_first(v), half_mask, shape.scale, 0.0f, shape.soft_cap);
+        if (mask.full && !mask.half) mask.half = ggml_cast(c, mask.full, GGML_TYPE_F16);
+        ggml_tensor * out = ggml_flash_attn_ext(c, queries, heads_first(k), heads_first(v), mask.half, shape.scale, 0.0f, shape.soft_cap);
         ggml_flash_attn_ext_set_prec(out, GGML_PREC_F32);
         if (backend_.supports(out)) return ggml_reshape_2d(c, out, d * shape.n_head, s.n_q); // from [d, n_head, n_q]
     }
@@ -186,7 +192,7 @@ ggml_tensor * GraphBuilder::attend(const AttentionShape & shape, ggml_tensor * q
         scores = ggml_scale(c, ggml_tanh(c, ggml_scale(c, scores, scale / shape.soft_cap)), shape.soft_cap);
         scale = 1.0f;
     }
-    ggml_tensor * weights = ggml_soft_max_ext(c, scores, mask, scale, 0.0f);
+    ggml_tensor * weights = ggml_soft_max_ext(c, scores, mask.full, scale, 0.0f);
     ggml_tensor * out = mul_mat(values, weights); // [d, n_q, n_head]
     return ggml_cont_2d(c, ggml_permute(c, out, 0, 2, 1, 3), d * shape.n_head, s.n_q);
 }

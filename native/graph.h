@@ -5,6 +5,7 @@
 #include "backend.h"
 #include "batch.h"
 #include "weights.h"
+#include <array>
 #include <functional>
 #include <initializer_list>
 #include <map>
@@ -124,6 +125,9 @@ public:
 private:
     struct CustomOp { GraphBuilder * builder; std::function<void(ggml_tensor *)> run; };
 
+    // What queries do not see, of the ggml ops: F32 [n_kv, n_q] and its F16 copy, null where they see all. Layers and sequences share it.
+    struct Mask { ggml_tensor *full, *half; };
+    Mask & mask(const AttentionShape & shape, const cpu::AttentionSequence & s);
     ggml_tensor * attend(const AttentionShape & shape, ggml_tensor * q, ggml_tensor * k, ggml_tensor * v, const cpu::AttentionSequence & s,
                          const RelativePositions * relative);
     ggml_tensor * add_relative(ggml_tensor * scores, const AttentionShape & shape, ggml_tensor * queries, ggml_tensor * keys, const RelativePositions & relative);
@@ -141,6 +145,7 @@ private:
     std::vector<std::pair<ggml_tensor *, std::vector<int32_t>>> i32_inputs_;
     std::vector<std::pair<ggml_tensor *, std::vector<float>>> f32_inputs_;
     std::vector<std::shared_ptr<const cpu::RopeTable>> rope_tables_; // layers use the same one or two
+    std::map<std::array<int64_t, 5>, Mask> masks_; // by n_q, n_kv, the first query's position, causal and window
     std::exception_ptr failure_;
 };
 

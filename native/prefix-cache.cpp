@@ -27,30 +27,31 @@ void KeyRows::append_layers(KeyRows & above) {
     above.layers_.clear(); // its bytes are counted here now
 }
 
-struct PrefixCache::Node {
-    std::vector<int32_t> ids; // none in a root
-    std::shared_ptr<KeyRows> rows;
-    uint64_t used = 0;
-    std::vector<std::unique_ptr<Node>> children; // each begins with another id
-
-    Node * find(int32_t id) const {
-        for (const auto & child : children) if (child->ids[0] == id) return child.get();
-        return nullptr;
-    }
-    void erase(const Node * child) {
-        children.erase(std::find_if(children.begin(), children.end(), [&](const auto & c) { return c.get() == child; }));
-    }
-};
-
-PrefixCache::PrefixCache(size_t max_bytes, int32_t width) : max_bytes_(max_bytes), width_(width), held_(std::make_shared<std::atomic<size_t>>(0)) { clear(); }
-
-PrefixCache::~PrefixCache() = default;
-
 void PrefixCache::clear() {
-    for (auto & root : roots_) root = std::make_unique<Node>();
+    nodes_.clear();
+    for (Node & root : roots_) root.n_children = 0;
 }
 
-PrefixCache::Node & PrefixCache::root(bool soft_cap) { return *roots_[soft_cap ? 1 : 0]; }
+PrefixCache::Node * PrefixCache::child(const Node & parent, int32_t id) const {
+    const auto found = nodes_.find({&parent, id});
+    return found == nodes_.end() ? nullptr : found->second.get();
+}
+
+void PrefixCache::add(Node & parent, std::unique_ptr<Node> node) {
+    node->parent = &parent;
+    const Place place(&parent, node->ids[0]);
+    nodes_[place] = std::move(node);
+    parent.n_children++;
+}
+
+void PrefixCache::erase(Node & node) {
+    std::vector<Node *> below = {&node};
+    for (size_t i = 0; i < below.size(); i++) {
+        for (auto next = nodes_.lower_bound({below[i], INT32_MIN}); next != nodes_.end() && next->first.first == below[i]; ++next) below.push_back(next->second.get());
+    }
+    node.parent->n_children--;
+    for (Node * each : below) nodes_.erase({each->parent, each->ids[0]});
+}
 
 PrefixStats PrefixCache::stats() const {
     std::lock_guard<std::mutex> lock(mutex_);
@@ -60,11 +61,11 @@ PrefixStats PrefixCache::stats() const {
 }
 
 // Rows of fewer layers are of no use, and neither is what stands behind them.
-PrefixCache::Path PrefixCache::walk(Node & root, const int32_t * ids, int32_t n_ids, int32_t n_layers) {
+PrefixCache::Path PrefixCache::walk(bool soft_cap, const int32_t * ids, int32_t n_ids, int32_t n_layers) {
     Path path;
-    path.nodes.push_back(&root);
+    path.nodes.push_back(&roots_[soft_cap ? 1 : 0]);
     while (path.n_ids < n_ids) {
-        Node * next = path.nodes.back()->find(ids[path.n_ids]);
+        Node * next = child(*path.nodes.back(), ids[path.n_ids]);
         if (!next || next->rows->n_layers() < n_layers) break;
         const auto end = next->ids.begin() + std::min(next->ids.size(), size_t(n_ids - path.n_ids));
         path.n_of_last = int32_t(std::mismatch(next->ids.begin(), end, ids + path.n_ids).first - next->ids.begin());
@@ -79,7 +80,7 @@ std::shared_ptr<PrefixKeys> PrefixCache::find(const int32_t * ids, int32_t n_ids
     const auto keys = std::make_shared<PrefixKeys>();
     keys->ids.assign(ids, ids + n_ids);
     keys->soft_cap = use.soft_cap;
-    const Path path = walk(root(use.soft_cap), ids, n_ids, use.n_layers_later);
+    const Path path = walk(use.soft_cap, ids, n_ids, use.n_layers_later);
     time_++;
     for (size_t i = 1; i < path.nodes.size(); i++) {
         Node & node = *path.nodes[i];
@@ -119,17 +120,11 @@ std::shared_ptr<KeyRows> PrefixCache::make_room(int32_t n_rows, int32_t n_layers
 
 // The leaf that was used least lately, of those that no graph or cascade holds.
 bool PrefixCache::drop_oldest() {
-    Node *oldest = nullptr, *parent = nullptr;
-    const auto visit = [&](const auto & self, Node & node) -> void {
-        for (const auto & child : node.children) {
-            self(self, *child);
-            if (!child->children.empty() || child->rows.use_count() > 1 || (oldest && oldest->used <= child->used)) continue;
-            oldest = child.get();
-            parent = &node;
-        }
-    };
-    for (auto & root : roots_) visit(visit, *root);
-    if (oldest) parent->erase(oldest);
+    Node * oldest = nullptr;
+    for (const auto & [place, node] : nodes_) {
+        if (node->n_children == 0 && node->rows.use_count() == 1 && (!oldest || node->used < oldest->used)) oldest = node.get();
+    }
+    if (oldest) erase(*oldest);
     return oldest != nullptr;
 }
 
@@ -139,21 +134,31 @@ void PrefixCache::split(Node & node, int32_t at) {
     rest->rows = node.rows->part(at, node.rows->n_rows());
     rest->ids.assign(node.ids.begin() + at, node.ids.end());
     rest->used = node.used;
+    rest->parent = &node;
+    rest->n_children = node.n_children;
+    Node * const then = rest.get();
     auto first = node.rows->part(0, at);
-    std::vector<std::unique_ptr<Node>> children(1);
+    decltype(nodes_) made;
+    made[Place(&node, rest->ids[0])] = std::move(rest);
+    std::vector<decltype(nodes_)::node_type> children;
+    children.reserve(size_t(node.n_children));
     // Nothing from here on throws.
+    for (auto next = nodes_.lower_bound({&node, INT32_MIN}); next != nodes_.end() && next->first.first == &node;) children.push_back(nodes_.extract(next++));
+    for (auto & child : children) {
+        child.key().first = child.mapped()->parent = then;
+        nodes_.insert(std::move(child));
+    }
+    nodes_.merge(made);
     node.rows = std::move(first);
     node.ids.resize(size_t(at));
-    rest->children = std::move(node.children);
-    children[0] = std::move(rest);
-    node.children = std::move(children);
+    node.n_children = 1;
 }
 
 void PrefixCache::keep(const std::shared_ptr<PrefixKeys> & keys) try {
     if (!keys->computed) return;
     const std::shared_ptr<KeyRows> rows = std::move(keys->computed);
     const int32_t n_ids = keys->n_kept + rows->n_rows(), n_layers = keys->first_layer + rows->n_layers();
-    Path path = walk(root(keys->soft_cap), keys->ids.data(), n_ids, keys->first_layer > 0 ? keys->first_layer : n_layers);
+    Path path = walk(keys->soft_cap, keys->ids.data(), n_ids, keys->first_layer > 0 ? keys->first_layer : n_layers);
     Node * last = path.nodes.back();
     if (keys->first_layer > 0) { // to what the graph before kept, where that is still there
         const bool same = path.n_ids == n_ids && path.n_of_last == rows->n_rows() && last->rows->n_rows() == rows->n_rows();
@@ -162,12 +167,12 @@ void PrefixCache::keep(const std::shared_ptr<PrefixKeys> & keys) try {
     }
     if (path.n_ids < keys->n_kept || path.n_ids == n_ids) return;
     if (path.nodes.size() > 1 && size_t(path.n_of_last) < last->ids.size()) split(*last, path.n_of_last);
-    if (Node * stale = last->find(keys->ids[size_t(path.n_ids)])) last->erase(stale); // of fewer layers
+    if (Node * stale = child(*last, keys->ids[size_t(path.n_ids)])) erase(*stale); // of fewer layers
     auto node = std::make_unique<Node>();
     node->rows = path.n_ids == keys->n_kept ? rows : rows->part(path.n_ids - keys->n_kept, rows->n_rows());
     node->ids.assign(keys->ids.begin() + path.n_ids, keys->ids.begin() + n_ids);
     node->used = time_;
-    last->children.push_back(std::move(node));
+    add(*last, std::move(node));
 } catch (const std::bad_alloc &) { // it is not kept then
 }
 

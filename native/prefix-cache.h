@@ -7,8 +7,10 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 namespace bge {
@@ -67,8 +69,7 @@ struct PrefixUse {
 class PrefixCache {
 public:
     // `width`: of a key, and of a value, in one layer.
-    PrefixCache(size_t max_bytes, int32_t width);
-    ~PrefixCache();
+    PrefixCache(size_t max_bytes, int32_t width) : max_bytes_(max_bytes), width_(width), held_(std::make_shared<std::atomic<size_t>>(0)) {}
 
     // What is kept of the prefix, and room for what is not, as far as the bound allows. Never null.
     std::shared_ptr<PrefixKeys> find(const int32_t * ids, int32_t n_ids, const PrefixUse & use);
@@ -80,12 +81,22 @@ public:
     PrefixStats stats() const; // from any thread
 
 private:
-    struct Node;
+    // Consecutive ids, which go on from those of the parent. Owned by nodes_, so that no depth of the tree is a depth of the stack.
+    struct Node {
+        std::vector<int32_t> ids; // none in a root
+        std::shared_ptr<KeyRows> rows;
+        uint64_t used = 0;
+        Node * parent = nullptr;
+        int32_t n_children = 0;
+    };
+    using Place = std::pair<const Node *, int32_t>; // the parent, and the first id
 
-    Node & root(bool soft_cap);
     // The nodes that hold the first ids, and how many of them the last one holds.
     struct Path { std::vector<Node *> nodes; int32_t n_ids = 0, n_of_last = 0; };
-    Path walk(Node & root, const int32_t * ids, int32_t n_ids, int32_t n_layers);
+    Path walk(bool soft_cap, const int32_t * ids, int32_t n_ids, int32_t n_layers);
+    Node * child(const Node & parent, int32_t id) const;
+    void add(Node & parent, std::unique_ptr<Node> node);
+    void erase(Node & node); // and all that goes on from it
     std::shared_ptr<KeyRows> make_room(int32_t n_rows, int32_t n_layers);
     bool drop_oldest();
     void split(Node & node, int32_t at);
@@ -93,7 +104,8 @@ private:
     size_t max_bytes_;
     int32_t width_;
     std::shared_ptr<std::atomic<size_t>> held_;
-    std::unique_ptr<Node> roots_[2];
+    Node roots_[2]; // without and with a soft cap
+    std::map<Place, std::unique_ptr<Node>> nodes_;
     uint64_t time_ = 0;
     mutable std::mutex mutex_; // guards what follows
     PrefixStats stats_;

@@ -101,11 +101,17 @@ const WORK_BASE = 16 << 20;
 export function workBytes(
   tokens: number,
   longest: number,
-  { hiddenSize: h, feedForwardSize: f, headCount }: Pick<ModelFacts, "hiddenSize" | "feedForwardSize" | "headCount">,
+  {
+    hiddenSize: h,
+    feedForwardSize: f,
+    headCount,
+    querySize: q,
+    keySize: k,
+  }: Pick<ModelFacts, "hiddenSize" | "feedForwardSize" | "headCount" | "querySize" | "keySize">,
   kernels: boolean,
 ): number {
   if (tokens === 0) return 0;
-  const width = kernels ? Math.max(8 * h, 3 * h + f) : Math.max(10 * h, 3 * h + 3 * f);
+  const width = kernels ? Math.max(2 * h + 3 * q + 3 * k, 3 * h + f) : Math.max(2 * h + 4 * q + 4 * k, 3 * h + 3 * f);
   return WORK_BASE + tokens * width * 4 + (kernels ? 0 : 2 * headCount * longest ** 2 * 4);
 }
 

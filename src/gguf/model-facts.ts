@@ -31,6 +31,9 @@ export interface ModelFacts {
   readonly hiddenSize: number;
   readonly feedForwardSize: number;
   readonly headCount: number;
+  /** Units of a token's queries and of its keys in one layer, which may be more or fewer than `hiddenSize`. */
+  readonly querySize: number;
+  readonly keySize: number;
   /** Tokens the model was made for. */
   readonly contextLength: number;
   /** Most tokens one pair may have, where positions are a table; null where they are computed. */
@@ -109,6 +112,9 @@ export function describeModel(header: GgufHeader, file: string): ModelFacts {
   }
   const headSelection = form.score.kind === "layer-head" ? (metadata.headSelection() ?? form.score.select) : "layer";
   const template = chatTemplate(metadata, form);
+  const hiddenSize = metadata.count(`${architecture}.embedding_length`);
+  const headCount = metadata.count(`${architecture}.attention.head_count`);
+  const headSize = metadata.optionalCount(`${architecture}.attention.key_length`) ?? hiddenSize / headCount;
   return {
     name: metadata.string("reranker.model") ?? metadata.string("general.name") ?? null,
     architecture,
@@ -116,9 +122,11 @@ export function describeModel(header: GgufHeader, file: string): ModelFacts {
     form: form.form ?? null,
     options: optionsOf(form, template),
     layerCount,
-    hiddenSize: metadata.count(`${architecture}.embedding_length`),
+    hiddenSize,
     feedForwardSize: metadata.optionalCount(`${architecture}.feed_forward_length`) ?? 0,
-    headCount: metadata.count(`${architecture}.attention.head_count`),
+    headCount,
+    querySize: headCount * headSize,
+    keySize: (metadata.optionalCount(`${architecture}.attention.head_count_kv`) ?? headCount) * headSize,
     contextLength: metadata.count(`${architecture}.context_length`),
     positions: header.tensors.some(({ name }) => name === "position_embd.weight") ? metadata.count(`${architecture}.context_length`) : null,
     cutoffLayers,

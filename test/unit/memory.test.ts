@@ -89,7 +89,14 @@ describe("residentBytes", () => {
 });
 
 describe("budgetWithin", () => {
-  const facts = { ...describeModel(MODELS.encoder, "m.gguf"), hiddenSize: 1024, feedForwardSize: 4096, headCount: 16 };
+  const facts = {
+    ...describeModel(MODELS.encoder, "m.gguf"),
+    hiddenSize: 1024,
+    feedForwardSize: 4096,
+    headCount: 16,
+    querySize: 1024,
+    keySize: 1024,
+  };
   const resident = { weights: 1e9, tokenizer: 5e7 };
 
   it.each([true, false])("gives the most tokens that fit, kernels %j", (kernels) => {
@@ -98,6 +105,23 @@ describe("budgetWithin", () => {
     const need = (tokens: number) => 1.05e9 + workBytes(tokens, tokens, facts, kernels);
     expect(need(maxGraphTokens)).toBeLessThanOrEqual(limit);
     expect(need(maxGraphTokens + 1)).toBeGreaterThan(limit);
+  });
+
+  it("gives the prefix cache no more than a quarter of what a pair leaves", () => {
+    const asked = (limit: number, prefixBytes: number) => budgetWithin(limit, resident, 512, facts, true, prefixBytes);
+    const spare = (limit: number) => limit - 1.05e9 - workBytes(512, 512, facts, true);
+    expect(asked(2e9, 64e6).maxPrefixBytes).toBe(64e6);
+    expect(asked(2e9, 5e9).maxPrefixBytes).toBe(Math.floor(spare(2e9) / 4));
+    expect(asked(1.1e9, 64e6).maxPrefixBytes).toBe(Math.floor(spare(1.1e9) / 4));
+    const { maxGraphTokens, maxPrefixBytes } = asked(1.2e9, 64e6);
+    expect(1.05e9 + maxPrefixBytes + workBytes(maxGraphTokens, maxGraphTokens, facts, true)).toBeLessThanOrEqual(1.2e9);
+    expect(maxGraphTokens).toBeLessThan(asked(1.2e9, 0).maxGraphTokens);
+  });
+
+  it("counts queries that are wider than a token's state, and narrow keys", () => {
+    const work = (querySize: number, keySize: number) => workBytes(1000, 1000, { ...facts, querySize, keySize }, true);
+    expect(work(2048, 1024)).toBeGreaterThan(work(1024, 1024));
+    expect(work(1024, 128)).toBeLessThan(work(1024, 1024));
   });
 
   it("keeps a part for the states of cascades", () => {

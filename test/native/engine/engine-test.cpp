@@ -221,6 +221,29 @@ void test_prefix_cache() {
         kept.run(*held, 1);
         check(kept.cache.stats().bytes <= int64_t(10 * row), "the bound holds");
     }
+    { // Each goes on from the one before, and then the beginning of all makes way for rows of more layers.
+        KeptPrefixes kept(1 << 24);
+        std::vector<int32_t> ids;
+        for (int32_t i = 1; i <= 500; i++) {
+            ids.push_back(i);
+            kept.compute(ids, 1);
+        }
+        check(kept.compute(ids, 1) == 500 && kept.compute({1, 2}, 2) == 0 && kept.cache.stats().bytes == int64_t(2 * 2 * row), "what goes on from dropped rows is dropped");
+    }
+    { // Prefixes over three ids, of any length and number of layers, against a plain look at every row that is kept.
+        for (const size_t n_rows : {7, 60, 4000}) {
+            KeptPrefixes kept(n_rows * row);
+            uint32_t seed = 1;
+            const auto random = [&](uint32_t n) { return int32_t((seed = seed * 1103515245u + 12345u) >> 16) % int32_t(n); };
+            for (int i = 0; i < 1000; i++) {
+                std::vector<int32_t> ids;
+                for (int32_t n = 1 + random(12); n > 0; n--) ids.push_back(1 + random(3));
+                kept.compute(ids, 1 + random(3), random(4) == 0);
+                if (kept.cache.stats().bytes > int64_t(n_rows * row)) check(false, "the bound holds");
+            }
+            check(kept.cache.stats().hits > 100, "prefixes are found again");
+        }
+    }
     { // A cascade: two layers, then two more of the same rows.
         KeptPrefixes kept(1 << 20);
         const std::vector<int32_t> a = {1, 2, 3};
