@@ -148,8 +148,8 @@ struct WeightSource {
 //         multiplied. Activations of int8 weights get 8 bits and a scale per 32 too; on x86 without VNNI there are scales per 8,
 //         and codes of neighbours share a range (quantize-multiplied.h).
 // fast:   the same where the chip gains nothing by it. With VNNI or ARM's dot product 64 inputs share a scale: of two blocks of
-//         Q8_0 the larger scale counts and the other's codes are rounded. With VNNI scales of activations are rounded up to the
-//         next 1, 1.25, 1.5 or 1.75 times a power of two. About twice the error (docs/benchmarks.md).
+//         Q8_0 the larger scale counts and the other's codes are rounded. With VNNI, not in AMX tiles, scales of activations are
+//         rounded up to the next 1, 1.25, 1.5 or 1.75 times a power of two. About twice the error (docs/benchmarks.md).
 // row_int8: int8 with one scale per weight row and one per activation row, from any source. Faster, coarser:
 //         8 bits each, or 7 on chips without VNNI.
 enum class WeightMode { native, fast, row_int8 };

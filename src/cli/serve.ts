@@ -90,7 +90,7 @@ Examples:
 
 function addMoreLoadOptions(command: Command): Command {
   return command
-    .addOption(new Option("--weight-mode <mode>", "row-int8 computes faster, and coarser").choices(["native", "row-int8"]))
+    .addOption(new Option("--weight-mode <mode>", "fast and row-int8 compute faster, and coarser").choices(["native", "fast", "row-int8"]))
     .option("--max-layer <n>", "load no layers above (layerwise, lightweight)", parseInteger)
     .option("--max-batch-tokens <n>", "most tokens computed at once (default: chosen from the calls)", parseInteger)
     .option("--attention-softcap", "cap attention scores as Gemma 2 was trained (lightweight)")
