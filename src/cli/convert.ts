@@ -2,9 +2,10 @@
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { type ConvertOptions, type ConvertResult, convert, findCheckpoint, quantize, type RerankClass, RerankerError } from "../index.js";
+import { type ConvertOptions, type ConvertResult, convert, findCheckpoint, quantize, type RerankClass } from "../index.js";
 import { importanceOf, pairsFor, quantizeCalibrated } from "./importance.js";
 import { loadingLine } from "./loading.js";
+import { checkOutput } from "./output.js";
 import { formatBytes, progressLine, write } from "./terminal.js";
 
 interface ConvertCommandOptions {
@@ -57,7 +58,7 @@ Examples:
 }
 
 async function runConvert(source: string, options: ConvertCommandOptions, signal: AbortSignal): Promise<void> {
-  await throwIfExists(options.output, options.force);
+  if (options.output !== undefined) await checkOutput(options.output, [options.calibrate], options.force === true);
   const pairs = await pairsFor(options.outtype, options.calibrate, signal);
   const download = loadingLine(options.quiet);
   const folder = await findCheckpoint(source, { revision: options.revision, signal, onProgress: download.onProgress }).finally(
@@ -85,11 +86,6 @@ function addTensorType(value: string, previous: Record<string, string> = {}): Re
   const at = value.lastIndexOf("=");
   if (at < 1) throw new InvalidArgumentError("Expected NAME=TYPE, such as attn_v=f16.");
   return { ...previous, [value.slice(0, at)]: value.slice(at + 1) };
-}
-
-async function throwIfExists(output: string | undefined, force: true | undefined): Promise<void> {
-  if (output === undefined || force || !(await exists(output))) return;
-  throw new RerankerError("IO", `${output} exists; --force replaces it`);
 }
 
 function exists(path: string): Promise<boolean> {
@@ -147,7 +143,7 @@ Examples:
 }
 
 async function runQuantize(input: string, output: string, type: string, options: QuantizeCommandOptions, signal: AbortSignal) {
-  await throwIfExists(output, options.force);
+  await checkOutput(output, [input, options.calibrate], options.force === true);
   const pairs = await pairsFor(type, options.calibrate, signal);
   const importance = pairs && (await importanceOf(input, pairs, options, signal));
   const progress = progressLine("quantizing", process.stderr, options.quiet);

@@ -1,6 +1,6 @@
 // --calibrate of convert and quantize: an importance matrix from pairs of the user's own.
-import { rm } from "node:fs/promises";
-import { basename, join } from "node:path";
+import { mkdtemp, rm } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
 import {
   type ConvertOptions,
   type ConvertResult,
@@ -10,8 +10,9 @@ import {
   quantize,
   RerankerError,
 } from "../index.js";
-import { badLine, parseJsonLine, readLines } from "../records/index.js";
+import { readLines } from "../records/index.js";
 import { UsageError } from "./arguments.js";
+import { pairOf } from "./pairs.js";
 import { formatBytes, progressLine } from "./terminal.js";
 
 interface Options {
@@ -31,11 +32,7 @@ export async function pairsFor(type: string, file: string | undefined, signal: A
     throw new UsageError(`--calibrate weighs the rounding of types of less than 8 bits, such as q4_k; ${type} does not heed it`);
   }
   const pairs: Pair[] = [];
-  for await (const line of readLines(file, { signal })) {
-    const { query, passage } = parseJsonLine(line);
-    if (typeof query !== "string" || typeof passage !== "string") throw badLine(line, 'needs "query" and "passage", two strings');
-    pairs.push([query, passage]);
-  }
+  for await (const line of readLines(file, { signal })) pairs.push(pairOf(line));
   if (pairs.length === 0) throw new RerankerError("IO", `${file} has no pairs`);
   return pairs;
 }
@@ -59,9 +56,13 @@ export async function quantizeCalibrated(
   signal: AbortSignal,
 ): Promise<ConvertResult> {
   const named = (name: string) => wanted.output ?? join(folder, `${name}-${wanted.outtype.toUpperCase()}.gguf`);
-  const exact = `${named("calibrated")}.f32.tmp`;
+  const beside = dirname(named("calibrated"));
+  const temporary = await mkdtemp(join(beside, ".calibrate-")).catch((cause: Error) => {
+    throw new RerankerError("IO", `Cannot write in ${beside}: ${cause.message}`, { cause });
+  });
+  const exact = join(temporary, "f32.gguf");
   try {
-    const converted = await convertTo({ output: exact, outtype: "f32", overwrite: true });
+    const converted = await convertTo({ output: exact, outtype: "f32" });
     const importance = await importanceOf(exact, pairs, options, signal);
     const progress = progressLine("quantizing", process.stderr, options.quiet);
     const { path, type, sizeBytes, fallbacks } = await quantize(exact, named(converted.name), wanted.outtype, {
@@ -73,6 +74,6 @@ export async function quantizeCalibrated(
     }).finally(() => progress.end());
     return { ...converted, path, outtype: type, sizeBytes, fallbacks };
   } finally {
-    await rm(exact, { force: true });
+    await rm(temporary, { recursive: true, force: true });
   }
 }

@@ -2,10 +2,11 @@
 import { stat } from "node:fs/promises";
 import type { Command } from "commander";
 import { FlagAutoReranker, type Pair, type Reranker, RerankerError } from "../index.js";
-import { badLine, type Line, memberText, parseJsonLine, readLines } from "../records/index.js";
+import { badLine, type Line, memberText, readLines } from "../records/index.js";
 import { addModelOptions, loadOptionsOf, type ModelOptions, UsageError } from "./arguments.js";
 import { loadingLine } from "./loading.js";
 import { checkOutput, Output } from "./output.js";
+import { pairOf } from "./pairs.js";
 import { fingerprintOf, type KeptLine, keepWholeLines, type Maker, writeMaker } from "./resume.js";
 import { progressLine, write } from "./terminal.js";
 
@@ -181,7 +182,5 @@ function outputOf(job: Job, i: number, scores: readonly number[] | readonly (rea
 }
 
 function parseJob(line: Line): Job {
-  const { query, passage } = parseJsonLine(line);
-  if (typeof query === "string" && typeof passage === "string") return { pair: [query, passage], id: memberText(line.text, "id") };
-  throw badLine(line, 'needs "query" and "passage", two strings');
+  return { pair: pairOf(line), id: memberText(line.text, "id") };
 }

@@ -197,7 +197,7 @@ describe("--calibrate", () => {
     expect(files[1]?.tensors).toEqual(files[0]?.tensors);
     expect(readFileSync(converted).equals(readFileSync(quantised))).toBe(true);
     expect(files[1]?.metadata["quantize.imatrix.dataset"]?.value).toBe("pairs.jsonl");
-    expect(readdirSync(folder).filter((name) => name.includes("tmp"))).toEqual([]);
+    expect(readdirSync(folder).filter((name) => name.includes("tmp") || name.startsWith(".calibrate"))).toEqual([]);
   });
 
   it("refuses types that do not heed it, and lines that are no pairs", async () => {
@@ -207,6 +207,23 @@ describe("--calibrate", () => {
     expect(await run(["quantize", gguf, join(folder, "none.gguf"), "q8_0", "--calibrate", pairs, "-q"])).toBe(2);
     expect(await run(["quantize", gguf, join(folder, "none.gguf"), "q4_0", "--calibrate", broken, "-q"])).toBe(1);
     expect(readdirSync(folder)).not.toContain("none.gguf");
+  });
+
+  it("never writes over the pairs, and never over a file that is named like its own", async () => {
+    const gguf = await goldenGguf("bert-reranker", "f32");
+    const own = join(folder, "own.jsonl");
+    const text = readFileSync(pairs);
+    writeFileSync(own, text);
+    expect(await run(["quantize", gguf, own, "q4_0", "--calibrate", own, "-q", "--force"])).toBe(1);
+    const options = ["--outtype", "q4_0", "--calibrate", own, "-q", "--force"];
+    expect(await run(["convert", checkpointFolder("bert-reranker"), "-o", own, ...options])).toBe(1);
+    expect(readFileSync(own).equals(text)).toBe(true);
+
+    const neighbour = join(folder, "made.gguf.f32.tmp");
+    writeFileSync(neighbour, "a user's");
+    expect(await run(["convert", checkpointFolder("bert-reranker"), "-o", join(folder, "made.gguf"), ...options])).toBe(0);
+    expect(readFileSync(neighbour, "utf8")).toBe("a user's");
+    rmSync(neighbour);
   });
 });
 
