@@ -1,19 +1,15 @@
 // Linear layers of every tensor type that ggml reads: scores against stock ggml on the same weights, and memory against what
 // `inspect` tells. Each level runs in a process of its own, over the built package.
-import { execFile } from "node:child_process";
 import { open, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { fileURLToPath } from "node:url";
-import { promisify } from "node:util";
 import { beforeAll, describe, expect, it } from "vitest";
 import { type GgufTensor, loadNative, type NativeAddon } from "../../src/addon/native.js";
 import { convert } from "../../src/convert/convert.js";
 import { residentBytes } from "../../src/gguf/memory.js";
-import { CPU_LEVELS } from "../cpu-levels.js";
+import { CPU_LEVELS, type LevelRun, runAtLevel } from "../cpu-levels.js";
 import { temporaryFolder } from "../unit/convert-fixtures.js";
 import { reshaped } from "./reshaped.js";
 
-const library = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../../lib/index.js");
 const SHAPE = { golden: "bert-reranker", hidden: 256, heads: 4, ff: 256 };
 
 /**
@@ -90,31 +86,6 @@ const PAIRS = [
   ...Array.from({ length: 4 }, (_, i) => ["a query", "word ".repeat(1 + i * 3)]),
 ];
 
-interface Run {
-  readonly scores: readonly number[];
-  readonly weightsSizeBytes: number;
-}
-
-async function run(models: readonly string[], isa: string): Promise<Run[] | undefined> {
-  const source = `
-    import { Reranker } from ${JSON.stringify(library)};
-    const runs = [];
-    for (const model of ${JSON.stringify(models)}) {
-      const reranker = await Reranker.load(model, { devices: "cpu", threads: 2 });
-      runs.push({ scores: await reranker.computeScore(${JSON.stringify(PAIRS)}), weightsSizeBytes: reranker.model.weightsSizeBytes });
-      await reranker.dispose();
-    }
-    console.log(JSON.stringify(runs));`;
-  const env = { ...process.env, BGE_CPU_ISA: isa };
-  try {
-    const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "-e", source], { env });
-    return JSON.parse(stdout);
-  } catch (error) {
-    if (!/BGE_CPU_ISA to be one of/.test(String((error as { stderr?: string }).stderr))) throw error;
-    return undefined;
-  }
-}
-
 const rms = (a: readonly number[], b: readonly number[]) =>
   Math.sqrt(a.reduce((sum, x, i) => sum + (x - (b[i] as number)) ** 2, 0) / a.length);
 
@@ -123,15 +94,15 @@ describe("every tensor type", async () => {
   // No rows of weights are read back from the others, and floats are none of ours here.
   const types = addon.tensorTypes().filter(({ name, quantized, writable }) => quantized && (writable || SCALES[name]));
   let files: string[] = [];
-  let exact: Run[] = [];
-  let plain: Run[] = [];
+  let exact: LevelRun[] = [];
+  let plain: LevelRun[] = [];
   beforeAll(async () => {
     const f32 = path.join(await temporaryFolder(), "f32.gguf");
     await convert(await reshaped(SHAPE), { output: f32, outtype: "f32" });
     const made = [];
     for (const { name } of types) made.push(await retyped(addon, f32, name));
     files = made.map(({ file }) => file);
-    const runs = (await run([...made.map((each) => each.exact), ...files], "plain")) as Run[];
+    const runs = (await runAtLevel([...made.map((each) => each.exact), ...files], PAIRS, "plain")) as LevelRun[];
     exact = runs.slice(0, types.length);
     plain = runs.slice(types.length);
   });
@@ -142,14 +113,14 @@ describe("every tensor type", async () => {
   });
 
   it.each(CPU_LEVELS.slice(1))("%s", async (isa) => {
-    const got = await run(files, isa);
+    const got = await runAtLevel(files, PAIRS, isa);
     if (!got) return; // not on this machine
     for (const [i, { name, blockBytes, blockSize }] of types.entries()) {
-      const { scores } = exact[i] as Run;
+      const { scores } = exact[i] as LevelRun;
       const size = Math.max(1, ...scores.map(Math.abs));
-      const error = rms((got[i] as Run).scores, scores) / size;
+      const error = rms((got[i] as LevelRun).scores, scores) / size;
       // ggml's own error differs by type; ours should not be far above it.
-      const stock = rms((plain[i] as Run).scores, scores) / size;
+      const stock = rms((plain[i] as LevelRun).scores, scores) / size;
       expect(error, `${name}: ggml's own kernels are ${stock} off`).toBeLessThan(Math.max(0.03, 2 * stock));
 
       const header = addon.readGguf(files[i] as string);
@@ -157,11 +128,11 @@ describe("every tensor type", async () => {
       const layers = header.tensors.filter(isLinear);
       // Panels of 8 rows and more begin at multiples of 64 bytes.
       const padding = layers.reduce((sum, { shape }) => sum + ((shape[1] as number) / 8) * 64, 0);
-      expect((got[i] as Run).weightsSizeBytes, name).toBeGreaterThanOrEqual(weights);
-      expect((got[i] as Run).weightsSizeBytes, name).toBeLessThanOrEqual(weights + padding);
+      expect((got[i] as LevelRun).weightsSizeBytes, name).toBeGreaterThanOrEqual(weights);
+      expect((got[i] as LevelRun).weightsSizeBytes, name).toBeLessThanOrEqual(weights + padding);
       const linear = layers.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
       const rest = header.tensors.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0) - linear;
-      expect(((got[i] as Run).weightsSizeBytes - rest) / linear, `${name}, ${(blockBytes * 8) / blockSize} bits`).toBeLessThan(1.17);
+      expect(((got[i] as LevelRun).weightsSizeBytes - rest) / linear, `${name}, ${(blockBytes * 8) / blockSize} bits`).toBeLessThan(1.17);
     }
   });
 });

@@ -1,16 +1,11 @@
 // Head, hidden and feed-forward sizes that no vector width divides, on every level of kernels against stock ggml, which is the
 // other implementation of the same maths. Each level runs in a process of its own, over the built package.
-import { execFile } from "node:child_process";
 import path from "node:path";
-import { fileURLToPath } from "node:url";
-import { promisify } from "node:util";
 import { beforeAll, describe, expect, it } from "vitest";
 import { convert } from "../../src/convert/convert.js";
-import { CPU_LEVELS } from "../cpu-levels.js";
+import { CPU_LEVELS, type LevelRun, runAtLevel } from "../cpu-levels.js";
 import { temporaryFolder } from "../unit/convert-fixtures.js";
 import { reshaped, type Shape } from "./reshaped.js";
-
-const library = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../../lib/index.js");
 
 const SHAPES: readonly Shape[] = [
   { golden: "bert-reranker", hidden: 130, heads: 5, ff: 101 }, // heads of 26, as TinyBERT has them
@@ -31,29 +26,9 @@ const PAIRS = [
   ...Array.from({ length: 12 }, (_, i) => ["a query", "word ".repeat(1 + i * 3)]),
 ];
 
-async function scoresOf(models: readonly string[], isa: string): Promise<number[][] | undefined> {
-  const source = `
-    import { Reranker } from ${JSON.stringify(library)};
-    const scores = [];
-    for (const model of ${JSON.stringify(models)}) {
-      const reranker = await Reranker.load(model, { devices: "cpu", threads: 2 });
-      scores.push(await reranker.computeScore(${JSON.stringify(PAIRS)}));
-      await reranker.dispose();
-    }
-    console.log(JSON.stringify(scores));`;
-  const env = { ...process.env, BGE_CPU_ISA: isa };
-  try {
-    const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "-e", source], { env });
-    return JSON.parse(stdout);
-  } catch (error) {
-    if (!/BGE_CPU_ISA to be one of/.test(String((error as { stderr?: string }).stderr))) throw error;
-    return undefined;
-  }
-}
-
 describe.each(["f32", "q8_0"])("%s", (outtype) => {
   let models: string[] = [];
-  let plain: number[][] = [];
+  let plain: (readonly number[])[] = [];
   beforeAll(async () => {
     const folder = await temporaryFolder();
     models = [];
@@ -62,7 +37,7 @@ describe.each(["f32", "q8_0"])("%s", (outtype) => {
       await convert(await reshaped(shape), { output, outtype });
       models.push(output);
     }
-    plain = (await scoresOf(models, "plain")) as number[][];
+    plain = ((await runAtLevel(models, PAIRS, "plain")) as LevelRun[]).map(({ scores }) => scores);
   });
 
   it("scores that tell texts apart", () => {
@@ -70,7 +45,7 @@ describe.each(["f32", "q8_0"])("%s", (outtype) => {
   });
 
   it.each(CPU_LEVELS.slice(1))("%s", async (isa) => {
-    const got = await scoresOf(models, isa);
+    const got = (await runAtLevel(models, PAIRS, isa))?.map(({ scores }) => scores);
     if (!got) return; // not on this machine
     for (const [i, scores] of plain.entries()) {
       const size = Math.max(1, ...scores.map(Math.abs));
