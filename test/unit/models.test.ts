@@ -51,9 +51,11 @@ describe("profiles", () => {
       decoder("decoder-only-lightweight"),
     ]);
     const forms = profiles.flatMap((profile) => profile.forms ?? []).map((form) => [form.form, ...defaultsOf(form)]);
-    expect([...new Map(forms.map((form) => [form[0], form])).values()]).toEqual([
+    const inTheirOrder = [...new Map(forms.map((form) => [JSON.stringify(form), form])).values()];
+    expect(inTheirOrder).toEqual([
       [undefined, ...decoder("decoder-only-base")],
       ["pair-classifier", "cross-encoder", null, null, 8192],
+      [undefined, ...decoder("decoder-only-lightweight")],
       ["mxbai-v2", "cross-encoder", "query: ", "document: ", 8192],
       ["flag-llm", ...decoder("decoder-only-base")],
       ["qwen3-reranker", "cross-encoder", null, null, 8192],
