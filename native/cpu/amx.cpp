@@ -11,10 +11,11 @@ namespace cpu::detail {
 
 static Kernels with_tiles(Kernels table, const AmxTiles & tiles) {
     table.isa       = Isa::amx;
-    table.format    = tiles.blocks.format;
-    table.blocks    = tiles.blocks;
-    table.fine      = tiles.fine;
+    table.format    = tiles.format;
+    table.blocks    = *tiles.blocks;
+    table.fine      = nullptr;
     table.row_tiles = tiles.row_tiles;
+    table.pairs     = *tiles.pairs;
     return table;
 }
 

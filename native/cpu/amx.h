@@ -6,10 +6,14 @@
 namespace cpu::detail {
 
 struct AmxTiles {
-    BlockKernels         blocks;
-    const BlockKernels * fine;
+    Format format; // with a scale per row
     void (*row_tiles)(const Int8Tiles &);
+    const BlockKernels * blocks;
+    const PairKernels *  pairs;
 };
+
+extern const BlockKernels amx_blocks;
+extern const PairKernels  amx_pairs;
 
 // Null where the compiler does not know AMX; the caller has checked that the chip does.
 const AmxTiles * amx_tiles();

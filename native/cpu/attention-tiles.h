@@ -71,7 +71,7 @@ constexpr int skipped_keys = 64;
 // What each of a block's rows sees of the n keys of a tile: [begins[i], ends[i]) of the `n` keys from `from` on. Those before are
 // left out, by steps that keep the order of the sums. n is 0 where nobody sees any.
 struct BlockView {
-    int begins[16], ends[16]; // a block has at most 12 rows
+    int begins[16], ends[16]; // a block has at most so many rows
     int from, n;
 
     BlockView(const AttentionCall & c, const AttentionSequence & s, int position, int n_rows, int first_key, int n_keys) : from(n_keys), n(0) {

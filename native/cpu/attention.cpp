@@ -33,7 +33,6 @@ constexpr int tile_floats = 16 * 1024;
 
 // The same of codes. A block's scores should not take all of the first-level cache.
 constexpr int code_tile_values = 32 * 1024, max_code_tile = 512;
-constexpr int code_rows        = 12;
 
 struct Task {
     int sequence, first_query, n_queries, head;
@@ -172,7 +171,7 @@ std::vector<Task> split(const AttentionParams & p, int max_rows, int rows) {
 detail::AttentionCall::AttentionCall(const AttentionParams & params, int max_queries)
     : p(params), kernels(active_kernels()), max_queries(max_queries),
       codes(params.codes && kernels.pairs.tiles != nullptr && params.relative == nullptr && params.head_dim % 8 == 0),
-      rows(codes ? code_rows : kernels.format.float_rows),
+      rows(codes ? kernels.pairs.max_rows : kernels.format.float_rows),
       // A multiple of every panel width, and one size for all calls with this head size.
       tile(std::max(64, (codes ? std::min(code_tile_values / params.head_dim, max_code_tile) : tile_floats / params.head_dim) / 64 * 64)),
       dim(round_up(params.head_dim, kernels.format.float_columns)) {}

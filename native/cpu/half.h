@@ -14,6 +14,17 @@ inline float float_from_bits(uint32_t bits) {
 
 inline float bf16_to_float(uint16_t half) { return float_from_bits(uint32_t(half) << 16); }
 
+// To the nearest, ties to even; subnormal numbers become 0, as in the chips that multiply bf16.
+inline uint16_t float_to_bf16(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof(bits));
+    const uint32_t magnitude = bits & 0x7fffffff;
+    if (magnitude > 0x7f800000) {
+        return uint16_t(bits >> 16 | 0x40);
+    }
+    return magnitude < 0x00800000 ? uint16_t(bits >> 16 & 0x8000) : uint16_t((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
 inline float f16_to_float(uint16_t half) {
     const uint32_t sign     = uint32_t(half & 0x8000) << 16;
     const uint32_t exponent = half >> 10 & 0x1f;

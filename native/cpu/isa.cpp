@@ -116,7 +116,8 @@ bool chip_has(Isa isa) {
     const bool avx_vnni = avx2 && seven.eax >= 1 && bit(seven_one.eax, 4);
     const bool avx512   = avx2 && (state & 0xe6) == 0xe6 && bit(seven.ebx, 16) && bit(seven.ebx, 17) && bit(seven.ebx, 30) && bit(seven.ebx, 31);
     const bool vnni     = avx512 && bit(seven.ecx, 11);
-    const bool amx      = vnni && (state & 0x60000) == 0x60000 && bit(seven.edx, 24) && bit(seven.edx, 25); // tiles, int8
+    const bool tiles    = (state & 0x60000) == 0x60000 && bit(seven.edx, 22) && bit(seven.edx, 24) && bit(seven.edx, 25); // bf16, tiles, int8
+    const bool amx      = vnni && tiles && bit(seven_one.eax, 5); // and bf16 in vectors
     switch (isa) {
         case Isa::avx2:        return avx2;
         case Isa::avx_vnni:    return avx_vnni;

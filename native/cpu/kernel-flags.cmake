@@ -34,7 +34,7 @@ else()
   set(KERNEL_FLAGS_avx512 ${KERNEL_FLAGS_avx2} -mavx512f -mavx512bw -mavx512dq -mavx512vl)
   set(KERNEL_FLAGS_avx512vnni ${KERNEL_FLAGS_avx512} -mavx512vnni)
   if(NOT APPLE) # no Mac has it
-    set(KERNEL_FLAGS_amx ${KERNEL_FLAGS_avx512vnni} -mamx-tile -mamx-int8)
+    set(KERNEL_FLAGS_amx ${KERNEL_FLAGS_avx512vnni} -mavx512bf16 -mamx-tile -mamx-int8 -mamx-bf16)
   endif()
 endif()
 

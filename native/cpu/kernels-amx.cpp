@@ -6,14 +6,11 @@
 #if defined(__AMX_INT8__) || defined(CPU_EMULATED)
 
 #include "unroll.h"
-#include "vec-avx512.h"
 #include "int8-amx.h"
-#include "quantize-kernels.h"
-#include "no-unpack.h"
 
 namespace cpu::detail {
 namespace {
-constexpr AmxTiles tiles = {{format, block_tiles, quantize_blocks, unpack_blocks_of_32}, &amx_fine_blocks, row_tiles};
+constexpr AmxTiles tiles = {format, row_tiles, &amx_blocks, &amx_pairs};
 }
 const AmxTiles * amx_tiles() { return &tiles; }
 } // namespace cpu::detail

@@ -80,7 +80,40 @@ int32_t multiplied_dot(const Int8Tiles & t, const uint8_t * w, const int8_t * co
     return sum;
 }
 
+// To the nearest bf16, ties away from zero.
+float rounded_weight(float x) {
+    uint32_t bits;
+    std::memcpy(&bits, &x, sizeof(bits));
+    return bf16_to_float(uint16_t((bits + 0x8000) >> 16));
+}
+
+// Sums in bf16: see bf16-amx.h, whose order of the sums is another.
+void bf16_tiles(const Int8Tiles & t) {
+    const Format & f = *t.format;
+    for (int r = 0; r < t.n_rows; ++r) {
+        for (int c = 0; c < f.int8_columns; ++c) {
+            const uint8_t * w   = t.w;
+            double          sum = 0;
+            for (int b = 0; b < t.n_blocks; ++b, w += size_t(f.block + 4) * f.int8_columns) {
+                const int8_t * x = t.x + ((size_t(r / f.block_rows) * t.n_blocks + b) * f.block_rows + r % f.block_rows) * x_bytes(f);
+                float          scale;
+                std::memcpy(&scale, w + size_t(f.block) * f.int8_columns + size_t(c) * 4, sizeof(scale));
+                for (int k = 0; k < f.block; ++k) {
+                    uint16_t half;
+                    std::memcpy(&half, x + 2 * k, sizeof(half));
+                    const int code = int(w[(size_t(k / f.group) * f.int8_columns + c) * f.group + k % f.group]) - f.block_offset;
+                    sum += double(bf16_to_float(half)) * rounded_weight(float(code) * scale);
+                }
+            }
+            t.y[size_t(r) * f.int8_columns + c] = float(sum);
+        }
+    }
+}
+
 void block_tiles(const Int8Tiles & t) {
+    if (t.format->value_bytes == 2) {
+        return bf16_tiles(t);
+    }
     const Format & f       = *t.format;
     const int      rows    = f.block_rows;
     const int      columns = f.int8_columns;
@@ -196,7 +229,20 @@ void quantize_multiplied(const Quantize & q, int row, int block) {
     q.sum[at]       = int32_t(0u - uint32_t(q.offset) * total);
 }
 
+void round_to_bf16(const Quantize & q) {
+    for (int row = 0; row < q.n_rows; ++row) {
+        for (int i = 0; i < (q.n + q.format->block - 1) / q.format->block * q.format->block; ++i) {
+            const uint16_t half = float_to_bf16(i < q.n ? q.x[row * q.x_stride + i] : 0.0f);
+            const int      b = i / q.format->block, k = i % q.format->block;
+            std::memcpy(q.codes + row / q.rows * q.block_codes + (size_t(b) * q.rows + row % q.rows) * x_bytes(*q.format) + 2 * k, &half, sizeof(half));
+        }
+    }
+}
+
 void quantize_blocks(const Quantize & q) {
+    if (q.format->value_bytes == 2) {
+        return round_to_bf16(q);
+    }
     const int block = q.format->block;
     for (int row = 0; row < q.n_rows; ++row) {
         for (int first = 0; first < q.n; first += block) {
@@ -416,7 +462,7 @@ void pair_softmax(const PairSoftmax & s) {
     }
 }
 
-constexpr PairKernels pair_kernels = {pair_tiles, pair_rows, pair_panels, pair_softmax};
+constexpr PairKernels pair_kernels = {/*max_rows*/ 12, pair_tiles, pair_rows, pair_panels, pair_softmax};
 
 constexpr Format format = {/*float_rows*/ 4, /*float_columns*/ 8, /*int8_columns*/ 8, /*group*/ 4, /*block*/ 32, /*x_max*/ 127,
                            /*block_rows*/ 4, /*block_offset*/ 0,  /*row_rows*/ 4,     /*row_max*/ 127, /*row_offset*/ 0};

@@ -35,6 +35,9 @@ struct Format {
 
     // Words of multipliers that follow a row's codes of a block, each for as many inputs: see quantize-multiplied.h.
     int multipliers = 0;
+
+    // Bytes of an activation. Two: it is a bf16 instead of a code, and has neither scale nor sum (see bf16-amx.h).
+    int value_bytes = 1;
 };
 
 // Where scales keep few bits, values of 2^60 and more count as infinite, and as nothing below 2^-60.
@@ -43,8 +46,8 @@ constexpr float reach = 1.15292150e18f;
 // Neighbouring inputs of a row of activations: i8mm loads 8 of two rows at once, others take 4 from anywhere.
 constexpr int x_group(const Format & f) { return f.group == 4 ? f.block : f.group; }
 
-// Bytes of a row's block of activations with a scale per block.
-constexpr int x_bytes(const Format & f) { return f.block + 4 * f.multipliers; }
+// Bytes of a row's block of activations beside weights with a scale per block.
+constexpr int x_bytes(const Format & f) { return f.block * f.value_bytes + 4 * f.multipliers; }
 
 // How far multipliers and the codes with them reach. 32 products of 128, 127 and the largest multiplier fit an int32.
 constexpr int multiplier_max = 4096, multiplied_max = 127;
@@ -202,8 +205,10 @@ struct Norm {
     float         eps;
 };
 
-// Attention in 16-bit codes, for chips that multiply those faster than floats.
+// Attention in 16-bit codes, for chips that multiply those faster than floats. Codes are integers with a scale or, with AMX, bf16 whose
+// scales are not looked at.
 struct PairKernels {
+    int max_rows; // of PairTiles
     void (*tiles)(const PairTiles &);
     void (*rows)(const PairCodes &);   // codes [n_rows, n / 2]
     void (*panels)(const PairCodes &); // panels of pairs of rows [ceil(n_rows / 2), columns]; a row too few and columns after n are zeros
@@ -249,7 +254,7 @@ struct Kernels {
 };
 
 // Null where the build or the architecture lacks them; the caller has checked that the chip can run them.
-extern const BlockKernels avx_vnni_fine_blocks, avx512_vnni_fine_blocks, amx_fine_blocks, dotprod_fine_blocks, i8mm_fine_blocks;
+extern const BlockKernels avx_vnni_fine_blocks, avx512_vnni_fine_blocks, dotprod_fine_blocks, i8mm_fine_blocks;
 
 const Kernels * scalar_kernels();
 const Kernels * avx2_kernels();

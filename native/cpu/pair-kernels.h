@@ -3,8 +3,8 @@
 
 #include "kernels.h"
 #include "prefetch.h"
+#include "pair-rows.h"
 #include "quantize-kernels.h"
-#include "row-kernels.h"
 
 namespace cpu::detail {
 namespace {
@@ -79,28 +79,6 @@ void pair_tiles(const PairTiles & t) {
         for (int first = 0; first < t.n_rows; first += pair_rows) {
             t.column_scale == nullptr ? pair_rows_of<pair_rows, true>(t, first, t.n_rows - first, panel)
                                       : pair_rows_of<pair_rows, false>(t, first, t.n_rows - first, panel);
-        }
-    }
-}
-
-inline const float * row_of(const PairCodes & c, int row) { return row < c.n_first ? c.x + row * c.x_row : c.rest + (row - c.n_first) * c.x_row; }
-
-// The n <= lanes values at p, which are a row's from i on.
-inline vec values_at(const PairCodes & c, const float * p, int i, int n) {
-    const vec value = load_up_to(p, n);
-    return c.bias != nullptr ? add(value, load_up_to(c.bias + i, n)) : value;
-}
-
-// Calls fn(i, n, values) for vectors of at most n values of a row.
-template <typename F> inline void for_values(const PairCodes & c, int row, const F & fn) {
-    const float * x = row_of(c, row);
-    for (int first = 0; first < c.n; first += panel_columns, x += c.x_panel) {
-        CPU_UNROLL
-        for (int v = 0; v < panel_vectors; ++v) {
-            const int i = first + v * lanes, n = c.n - i < lanes ? c.n - i : lanes;
-            if (n > 0) {
-                fn(i, n, values_at(c, x + v * lanes, i, n));
-            }
         }
     }
 }
@@ -225,7 +203,7 @@ void pair_softmax(const PairSoftmax & s) {
     }
 }
 
-constexpr PairKernels pair_kernels = {pair_tiles, pair_codes_of_rows, pair_codes_of_panels, pair_softmax};
+constexpr PairKernels pair_kernels = {/*max_rows*/ 12, pair_tiles, pair_codes_of_rows, pair_codes_of_panels, pair_softmax};
 
 } // namespace
 } // namespace cpu::detail

@@ -1,7 +1,8 @@
-// The AMX level beside AVX-512-VNNI's: the same codes, so the same bits. And the emulated tiles themselves.
+// What the AMX level does in bf16, which no other has, beside double precision. And the emulated tiles themselves.
+#include "../../../native/cpu/half.h"
 #include "check.h"
 
-#include <cstdlib>
+#include <algorithm>
 #include <cstring>
 
 #ifdef CPU_EMULATED
@@ -12,46 +13,108 @@ namespace test {
 
 namespace {
 
-using cpu::SourceType;
-using cpu::WeightMode;
-
-struct Case {
-    SourceType type;
-    WeightMode mode;
-};
-
-// Blocks of 32 weights: an f16 scale, then any bytes.
-std::vector<unsigned char> blocks_of(Random & random, size_t n_blocks, size_t block_bytes) {
-    std::vector<unsigned char> bytes(n_blocks * block_bytes);
-    for (size_t i = 0; i < bytes.size(); ++i) {
-        bytes[i] = static_cast<unsigned char>(i % block_bytes == 1 ? 0x14 + i / block_bytes % 5 : int(random.normal() * 1000));
+// Largest error of products beside the same in double, in units of what rounding both factors to bf16 leaves (a standard deviation).
+double error_of(const std::vector<float> & y, const std::vector<float> & x, const std::vector<float> & w, int n_rows, int n_out) {
+    const int n_in  = int(x.size()) / n_rows;
+    double    worst = 0;
+    for (int r = 0; r < n_rows; ++r) {
+        for (int c = 0; c < n_out; ++c) {
+            double sum = 0, squares = 0;
+            for (int k = 0; k < n_in; ++k) {
+                const double product = double(x[size_t(r) * n_in + k]) * w[size_t(c) * n_in + k];
+                sum += product;
+                squares += product * product;
+            }
+            const double error = std::fabs(y[size_t(r) * n_out + c] - sum) / (std::sqrt(squares * 2 / 3) / 512 + 1e-6);
+            worst              = error <= worst ? worst : std::isnan(error) ? INFINITY : error;
+        }
     }
-    return bytes;
+    return worst;
 }
 
-std::vector<float> product(cpu::Isa isa, cpu::ThreadPool & pool, const cpu::WeightSource & source, WeightMode mode, const std::vector<float> & x, int n_rows) {
-    cpu::detail::use_isa(isa);
-    const int               n_in = int(x.size()) / n_rows;
-    const cpu::PackedLinear w    = cpu::pack_linear(pool, n_in, {source}, nullptr, mode);
-    cpu::Workspace          workspace;
-    std::vector<float>      y(size_t(n_rows) * source.n_rows);
-    cpu::linear(pool, w, x.data(), size_t(n_in), n_rows, y.data(), size_t(source.n_rows), {}, workspace);
-    return y;
-}
+// Codes of rows and panels, and products of both, beside rounding by hand.
+void pairs_in_bf16(Random & random, int n_rows, int n_keys, int n) {
+    const cpu::detail::Kernels &     kernels = cpu::detail::active_kernels();
+    const cpu::detail::PairKernels & pairs   = kernels.pairs;
+    const int                        columns = kernels.format.float_columns, n_key_panels = (n_keys + columns - 1) / columns, n_panels = (n + columns - 1) / columns;
+    const std::string                label   = text("bf16 pairs %.0f x %.0f x %.0f", n_rows, n_keys, n);
+    const auto q = random.normals(size_t(n_rows) * n), k = random.normals(size_t(n_keys) * n), v = random.normals(size_t(n_keys) * n), bias = random.normals(n);
 
-void same_bits(Random & random, cpu::ThreadPool & pool, Case c, int n_rows, int n_in, int n_out) {
-    const auto        x      = random.normals(size_t(n_rows) * n_in);
-    const auto        floats = random.normals(size_t(n_out) * n_in);
-    const size_t      bytes  = c.type == SourceType::q8_0 ? 34 : 18;
-    const auto        blocks = blocks_of(random, size_t(n_out) * n_in / 32, bytes);
-    cpu::WeightSource source;
-    source.data      = c.type == SourceType::f32 ? static_cast<const void *>(floats.data()) : blocks.data();
-    source.type      = c.type;
-    source.n_rows    = n_out;
-    source.row_bytes = c.type == SourceType::f32 ? 0 : size_t(n_in) / 32 * bytes;
-    const auto vnni  = product(cpu::Isa::avx512_vnni, pool, source, c.mode, x, n_rows);
-    const auto tiles = product(cpu::Isa::amx, pool, source, c.mode, x, n_rows);
-    CHECK(vnni == tiles, text("amx differs from avx512-vnni by %g: %.0f x %.0f x %.0f", difference(vnni, tiles), n_rows, n_in, n_out));
+    std::vector<float>   q_scale(n_rows, 7.0f), k_scale(n_keys, 7.0f);
+    std::vector<int32_t> q_codes(size_t(n_rows) * n / 2), k_codes(size_t(n_keys) * n / 2);
+    cpu::detail::PairCodes c;
+    c.x = q.data(), c.x_row = size_t(n), c.x_panel = size_t(columns), c.n_first = n_rows, c.rest = nullptr, c.bias = bias.data(), c.n_rows = n_rows, c.n = n;
+    c.code_max = 0, c.codes = q_codes.data(), c.scale = q_scale.data();
+    pairs.rows(c);
+    c.x = k.data(), c.n_first = n_keys, c.n_rows = n_keys, c.bias = nullptr, c.codes = k_codes.data(), c.scale = k_scale.data();
+    pairs.rows(c);
+    bool same = true;
+    for (int i = 0; i < n_rows * n; ++i) {
+        uint16_t code;
+        std::memcpy(&code, reinterpret_cast<const char *>(q_codes.data()) + 2 * i, 2);
+        same = same && code == float_to_bf16(q[i] + bias[i % n]);
+    }
+    CHECK(same && q_scale == std::vector<float>(n_rows, 1.0f), label + ": codes of rows");
+
+    // Scores: keys in panels. Columns after the last key may hold anything.
+    std::vector<int32_t> panels(size_t(n_key_panels) * n / 2 * columns, -1);
+    for (int key = 0; key < n_keys; ++key) {
+        for (int i = 0; i < n / 2; ++i) {
+            panels[(size_t(key / columns) * n / 2 + i) * columns + key % columns] = k_codes[size_t(key) * n / 2 + i];
+        }
+    }
+    std::vector<float>     y(size_t(n_rows) * n_key_panels * columns, 5.0f), with_bias(q), scores(size_t(n_rows) * n_keys), ones(n_key_panels * columns, 1.0f);
+    cpu::detail::PairTiles t;
+    t.x = q_codes.data(), t.x_row = size_t(n) / 2, t.w = panels.data(), t.w_panel = size_t(n) / 2 * columns, t.n_rows = n_rows, t.n_k = n / 2, t.n_panels = n_key_panels;
+    t.column_scale = ones.data(), t.row_scale = t.finish = nullptr, t.accumulate = false, t.y = y.data(), t.y_row = size_t(n_key_panels) * columns;
+    pairs.tiles(t);
+    for (int r = 0; r < n_rows; ++r) {
+        std::copy_n(&y[r * t.y_row], n_keys, &scores[size_t(r) * n_keys]);
+        for (int i = 0; i < n; ++i) {
+            with_bias[size_t(r) * n + i] += bias[i];
+        }
+    }
+    CHECK(error_of(scores, with_bias, k, n_rows, n_keys) < 6, label + text(": scores are off by %.2f", error_of(scores, with_bias, k, n_rows, n_keys)));
+
+    // Values: pairs of rows in panels, and weights that all keys have.
+    std::vector<int32_t> v_codes(size_t(n_panels) * ((n_keys + 1) / 2) * columns, -1);
+    c.x = v.data(), c.codes = v_codes.data(), c.panel = size_t((n_keys + 1) / 2) * columns;
+    pairs.panels(c);
+    const int            stride = (n_keys + 63) / 64 * 64, first = 0;
+    std::vector<float>   logits(size_t(n_rows) * stride), weights(size_t(n_rows) * n_keys), values(size_t(n_keys) * n);
+    std::vector<float>   max(n_rows, -INFINITY), sum(n_rows, 0.0f), rescale(n_rows), code_scale(n_rows), scale(n_rows, 1.0f), key_scale(stride, 1.0f), finish(n_rows, 0.5f);
+    std::vector<int>     begins(n_rows, first), ends(n_rows, n_keys);
+    std::vector<int16_t> codes(size_t(n_rows) * stride, 7);
+    for (int r = 0; r < n_rows; ++r) {
+        std::copy_n(&scores[size_t(r) * n_keys], n_keys, &logits[size_t(r) * stride]);
+    }
+    pairs.softmax({logits.data(), size_t(stride), n_rows, (n_keys + 15) / 16 * 16, begins.data(), ends.data(), scale.data(), 0, key_scale.data(), 0, codes.data(),
+                   code_scale.data(), max.data(), sum.data(), rescale.data()});
+    for (int r = 0; r < n_rows; ++r) {
+        const float top   = *std::max_element(&scores[size_t(r) * n_keys], &scores[size_t(r) * n_keys] + n_keys);
+        double      total = 0;
+        for (int key = 0; key < n_keys; ++key) {
+            weights[size_t(r) * n_keys + key] = std::exp(scores[size_t(r) * n_keys + key] - top);
+            total += weights[size_t(r) * n_keys + key];
+        }
+        CHECK(std::fabs(sum[r] - total) < 2e-4 * total && max[r] == top, label + text(": weights add up to %g, not %g", sum[r], total));
+    }
+    std::vector<float> mixed(size_t(n_rows) * n_panels * columns, 1.0f), out(size_t(n_rows) * n);
+    t.x = reinterpret_cast<const int32_t *>(codes.data()), t.x_row = size_t(stride) / 2, t.w = v_codes.data(), t.w_panel = c.panel, t.n_k = (n_keys + 1) / 2;
+    t.n_panels = n_panels, t.column_scale = nullptr, t.row_scale = code_scale.data(), t.finish = finish.data(), t.accumulate = true, t.y = mixed.data();
+    t.y_row = size_t(n_panels) * columns;
+    pairs.tiles(t);
+    for (int r = 0; r < n_rows; ++r) {
+        for (int i = 0; i < n; ++i) {
+            out[size_t(r) * n + i] = mixed[r * t.y_row + i] * 2 - 1; // it was added to ones and halved
+        }
+    }
+    for (int key = 0; key < n_keys; ++key) {
+        for (int i = 0; i < n; ++i) {
+            values[size_t(i) * n_keys + key] = v[size_t(key) * n + i];
+        }
+    }
+    CHECK(error_of(out, weights, values, n_rows, n) < 7, label + text(": mixed values are off by %.2f", error_of(out, weights, values, n_rows, n)));
 }
 
 #ifdef CPU_EMULATED
@@ -101,6 +164,7 @@ void catches_misuse() {
     refused("tiles that nobody filled", [&] { reset(16), configure_tiles(config), multiply_tiles(0, 1, 2); });
     refused("one tile twice", [&] { filled(16), multiply_tiles(0, 1, 1); });
     refused("inputs that do not match", [&] { filled(32), multiply_tiles(0, 1, 2); });
+    refused("inputs in bf16 that do not match", [&] { filled(32), multiply_bf16_tiles(0, 1, 2); });
     tells_tile_faults = true;
     n_tile_faults     = 0;
 
@@ -130,19 +194,13 @@ void catches_misuse() {
 } // namespace
 
 void amx() {
-    const char * asked = std::getenv("BGE_CPU_ISA");
-    CHECK((cpu::isa() == cpu::Isa::amx) == (asked != nullptr && std::strcmp(asked, "amx") == 0), "amx is chosen without being asked for");
-    Random          random(5);
-    cpu::ThreadPool pool(3);
-    for (Case c : {Case{SourceType::q8_0, WeightMode::native}, Case{SourceType::q4_0, WeightMode::native}, Case{SourceType::q4_0, WeightMode::fast},
-                   Case{SourceType::f32, WeightMode::row_int8}}) {
-        same_bits(random, pool, c, 1, 32, 1);
-        same_bits(random, pool, c, 16, 416, 32);
-        same_bits(random, pool, c, 17, 96, 33);
-        same_bits(random, pool, c, 47, 800, 70);
-        same_bits(random, pool, c, 200, 384, 100);
+    Random random(5);
+    for (int n_rows : {1, 2, 15, 16}) {
+        pairs_in_bf16(random, n_rows, 1, 8);
+        pairs_in_bf16(random, n_rows, 33, 40);
+        pairs_in_bf16(random, n_rows, 64, 64);
+        pairs_in_bf16(random, n_rows, 131, 72);
     }
-    cpu::detail::use_isa(cpu::Isa::amx);
 #ifdef CPU_EMULATED
     CHECK(emulated::n_tile_faults == 0, text("%.0f misuses of tiles", emulated::n_tile_faults));
     CHECK(emulated::n_threads_with_tiles == 0, text("%.0f threads keep their tiles", emulated::n_threads_with_tiles));

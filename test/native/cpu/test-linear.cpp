@@ -138,6 +138,14 @@ double tolerance(const Weight & w, WeightMode mode, const float * x, const float
     if (is_float) {
         return 2e-6 * sum_abs + 1e-7;
     }
+    if (f.value_bytes == 2 && mode != WeightMode::row_int8) { // each factor rounded to 8 bits of mantissa, beside weights that became codes
+        double products = 0;
+        for (int k = 0; k < w.n_in; ++k) {
+            products += std::pow(double(weights[k]) * x[k], 2);
+        }
+        const double w_step = w.type != SourceType::q8_0 ? w_max / 127 : 0;
+        return 6 * std::sqrt(products * 2 / 3 / (256 * 256) + w_step * w_step * x_norm / 12) + 2e-6 * sum_abs + 1e-6;
+    }
     // Errors of the codes are uniform and independent: six standard deviations.
     const int    x_codes = f.multipliers > 0 && mode != WeightMode::row_int8 ? cpu::detail::multiplied_max : f.x_max;
     const double x_step = x_max / x_codes, w_step = w.type != SourceType::q8_0 || mode == WeightMode::row_int8 ? w_max / std::min(127, f.row_max) : f.block > 32 ? largest_q8_0_scale : 0;
@@ -241,11 +249,13 @@ void twin(Random & random, WeightMode mode, int n_rows, int n_in) {
             panel[at++]    = static_cast<unsigned char>(code + offset);
         }
         for (int c = 0; c < f.int8_columns; ++c, at += 4) {
-            const float scale = 0.01f + 0.001f * float(c);
+            const float scale = float(64 + c) / 8192; // f16, as in files
             std::memcpy(panel + at, &scale, 4);
         }
     }
-    if (per_row || f.multipliers == 0) {
+    if (!per_row && f.value_bytes == 2) {
+        // Numbers, which have no range to reach the ends of.
+    } else if (per_row || f.multipliers == 0) {
         for (size_t i = 0; i < codes[0].size(); i += 2) {
             codes[0][i] = int8_t(i % 4 ? f.x_max : -f.x_max);
         }

@@ -118,6 +118,45 @@ inline void   store_ints(void * p, const Ints & a) { memcpy(p, a.v, sizeof(a.v))
 inline Ints   shift_left(const Ints & a, int n) { return ints([&](int i) { return int32_t(uint32_t(a.v[i]) << n); }); }
 inline Ints   to_int(const Floats & a) { return ints([&](int i) { return _mm_cvtss_si32(_mm_set_ss(a.v[i])); }); }
 inline Floats to_float(const Ints & a) { return floats([&](int i) { return float(a.v[i]); }); }
+inline Ints   truth_table(const Ints & a, const Ints & b, const Ints & c, int table) {
+    return ints([&](int i) {
+        uint32_t all = 0;
+        for (int bit = 0; bit < 32; ++bit) {
+            const int row = (a.v[i] >> bit & 1) << 2 | (b.v[i] >> bit & 1) << 1 | (c.v[i] >> bit & 1);
+            all |= uint32_t(table >> row & 1) << bit;
+        }
+        return int32_t(all);
+    });
+}
+inline Ints set_four(int d, int c, int b, int a) {
+    const int of[4] = {a, b, c, d};
+    return ints([&](int i) { return of[i % 4]; });
+}
+inline Ints permute_shorts(const Ints & index, const Ints & a) {
+    uint16_t from[32], at[32], to[32];
+    memcpy(from, a.v, sizeof(from));
+    memcpy(at, index.v, sizeof(at));
+    for (int i = 0; i < 32; ++i) {
+        to[i] = from[at[i] & 31];
+    }
+    return bits_of<Ints>(to);
+}
+// To the nearest, ties to even; numbers below the normal ones count as 0.
+inline uint16_t to_bf16(float x) {
+    const uint32_t bits = bits_of<uint32_t>(x);
+    if (x != x) {
+        return uint16_t(bits >> 16 | 0x40);
+    }
+    return (bits & 0x7f800000) == 0 ? uint16_t(bits >> 16 & 0x8000) : uint16_t((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+inline Ints to_bf16(const Floats & high, const Floats & low) {
+    uint16_t to[32];
+    for (int i = 0; i < 16; ++i) {
+        to[i]      = to_bf16(low.v[i]);
+        to[16 + i] = to_bf16(high.v[i]);
+    }
+    return bits_of<Ints>(to);
+}
 inline Ints   load_int(const void * p) { return bits_of<Ints>(load(p)); }
 
 inline Floats widen_f16(__m256i h) {
@@ -164,6 +203,14 @@ inline Ints shuffle_bytes(const Ints & a, const Ints & index) { // within each 1
     Bytes       r;
     for (int i = 0; i < 64; ++i) {
         r.v[i] = at.v[i] < 0 ? int8_t(0) : from.v[i / 16 * 16 + (at.v[i] & 15)];
+    }
+    return bits_of<Ints>(r);
+}
+inline Ints shuffle_some_bytes(const Ints & others, __mmask64 mask, const Ints & a, const Ints & index) {
+    Bytes       r   = bits_of<Bytes>(others);
+    const Bytes all = bits_of<Bytes>(shuffle_bytes(a, index));
+    for (int i = 0; i < 64; ++i) {
+        r.v[i] = mask >> i & 1 ? all.v[i] : r.v[i];
     }
     return bits_of<Ints>(r);
 }
@@ -280,6 +327,12 @@ inline __m256i dot_shorts_256(__m256i sum, __m256i a, __m256i b) { return _mm256
 #define _mm512_loadu_si512      emulated::load_int
 #define _mm512_broadcast_i32x4  emulated::repeat_part
 #define _mm512_shuffle_epi8     emulated::shuffle_bytes
+#define _mm512_mask_shuffle_epi8 emulated::shuffle_some_bytes
+#undef _mm512_ternarylogic_epi32
+#define _mm512_ternarylogic_epi32 emulated::truth_table
+#define _mm512_set4_epi32       emulated::set_four
+#define _mm512_permutexvar_epi16 emulated::permute_shorts
+#define _mm512_cvtne2ps_pbh     emulated::to_bf16
 #define _mm512_cvtph_ps         emulated::widen_f16
 #define _mm512_cvtepu16_epi32   emulated::widen_u16
 #define _mm512_cvtepi32_epi8    emulated::to_bytes
@@ -293,9 +346,11 @@ inline __m256i dot_shorts_256(__m256i sum, __m256i a, __m256i b) { return _mm256
 #undef _tile_stored
 #undef _tile_zero
 #undef _tile_dpbssd
+#undef _tile_dpbf16ps
 #define _tile_loadconfig        emulated::configure_tiles
 #define _tile_release           emulated::release_tiles
 #define _tile_loadd             emulated::load_tile
 #define _tile_stored            emulated::store_tile
 #define _tile_zero              emulated::zero_tile
 #define _tile_dpbssd            emulated::multiply_tiles
+#define _tile_dpbf16ps          emulated::multiply_bf16_tiles

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <math.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -96,13 +97,24 @@ inline void store_tile(int i, void * to, intptr_t stride) {
     }
 }
 
-// sums [rows, columns] of int32 += a [rows, k] times b [k / 4, columns, 4], in signed bytes.
+struct Operands {
+    Tile *sums, *a, *b;
+    bool  ok;
+};
+
+inline Operands operands(int i_sums, int i_a, int i_b) {
+    Operands o = {tile_of(i_sums), tile_of(i_a), tile_of(i_b), false};
+    o.ok = o.sums != nullptr && o.a != nullptr && o.b != nullptr && tile_check(i_sums != i_a && i_sums != i_b && i_a != i_b, "a product of one tile twice") &&
+           tile_check(o.sums->is_filled && o.a->is_filled && o.b->is_filled, "a product of a tile that nobody filled") &&
+           tile_check(o.sums->rows == o.a->rows && o.a->row_bytes == 4 * o.b->rows && o.sums->row_bytes == o.b->row_bytes && o.b->row_bytes % 4 == 0,
+                      "a product whose shapes do not match");
+    return o;
+}
+
+// tdpbssd: sums [rows, columns] of int32 += a [rows, k] times b [k / 4, columns, 4], in signed bytes.
 inline void multiply_tiles(int i_sums, int i_a, int i_b) {
-    Tile *sums = tile_of(i_sums), *a = tile_of(i_a), *b = tile_of(i_b);
-    if (sums == nullptr || a == nullptr || b == nullptr || !tile_check(i_sums != i_a && i_sums != i_b && i_a != i_b, "tdpbssd: one tile twice") ||
-        !tile_check(sums->is_filled && a->is_filled && b->is_filled, "tdpbssd: nobody filled a tile") ||
-        !tile_check(sums->rows == a->rows && a->row_bytes == 4 * b->rows && sums->row_bytes == b->row_bytes && b->row_bytes % 4 == 0,
-                    "tdpbssd: shapes do not match")) {
+    const auto [sums, a, b, ok] = operands(i_sums, i_a, i_b);
+    if (!ok) {
         return;
     }
     for (int r = 0; r < sums->rows; ++r) {
@@ -112,6 +124,34 @@ inline void multiply_tiles(int i_sums, int i_a, int i_b) {
             for (int k = 0; k < a->row_bytes; ++k) {
                 sum += uint32_t(int8_t(a->bytes[r][k]) * int8_t(b->bytes[k / 4][4 * c + k % 4]));
             }
+            memcpy(sums->bytes[r] + 4 * c, &sum, sizeof(sum));
+        }
+    }
+}
+
+inline float from_bf16(const unsigned char * p) {
+    uint16_t half;
+    memcpy(&half, p, sizeof(half));
+    const uint32_t bits = (half & 0x7f80) == 0 ? uint32_t(half & 0x8000) << 16 : uint32_t(half) << 16; // below the normal numbers: 0
+    float          x;
+    memcpy(&x, &bits, sizeof(x));
+    return x;
+}
+
+// tdpbf16ps: sums [rows, columns] of f32 += a [rows, k] times b [k / 2, columns, 2], the even and the odd of k first by themselves.
+inline void multiply_bf16_tiles(int i_sums, int i_a, int i_b) {
+    const auto [sums, a, b, ok] = operands(i_sums, i_a, i_b);
+    if (!ok) {
+        return;
+    }
+    for (int r = 0; r < sums->rows; ++r) {
+        for (int c = 0; c < sums->row_bytes / 4; ++c) {
+            float sum, of[2] = {0, 0};
+            memcpy(&sum, sums->bytes[r] + 4 * c, sizeof(sum));
+            for (int k = 0; k < a->row_bytes / 2; ++k) {
+                of[k % 2] = fmaf(from_bf16(a->bytes[r] + 2 * k), from_bf16(b->bytes[k / 2] + 4 * c + k % 2 * 2), of[k % 2]);
+            }
+            sum += of[0] + of[1];
             memcpy(sums->bytes[r] + 4 * c, &sum, sizeof(sum));
         }
     }
