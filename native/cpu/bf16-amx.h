@@ -13,12 +13,12 @@ namespace {
 constexpr int block_size = tile_bytes / 2;
 
 constexpr Format format = {float_rows, panel_columns, panel_columns, /*group*/ 4, block_size, /*x_max*/ 127,
-                           tile_rows,  /*block_offset*/ 128, tile_rows, /*row_max*/ 127, /*row_offset*/ 0,
-                           /*scale_bits*/ 23, /*sum_start*/ 0, /*multipliers*/ 0, /*value_bytes*/ 2};
+                           2 * tile_rows, /*block_offset*/ 128, tile_rows, /*row_max*/ 127, /*row_offset*/ 0,
+                           /*scale_bits*/ 23, /*sum_start*/ 0, /*multipliers*/ 0, /*value_bytes*/ 2, /*resident_rows*/ 160};
 
-constexpr int block_bytes  = panel_columns * (block_size + 4);     // of a panel: codes and scales
-constexpr int wide_block   = panel_columns * block_size / 2;       // pairs of bf16
-constexpr int slice_blocks = 12;                                   // whose pairs stay in the first-level cache
+constexpr int block_bytes  = panel_columns * (block_size + 4); // of a panel: codes and scales
+constexpr int wide_block   = panel_columns * block_size / 2;   // pairs of bf16
+constexpr int slice_blocks = 8;                                // whose pairs stay in the first-level cache
 
 // --- Weights ---------------------------------------------------------------------------------------
 
@@ -49,21 +49,19 @@ inline void widen_block(const uint8_t * w, int32_t * to) {
         CPU_UNROLL
         for (int g = 0; g < block_size / 4; ++g) {
             const ivec bytes = load_bytes(w + g * group_bytes + v * lanes * 4);
-            const vec  value[4] = {fma(number_of_byte<0>(bytes), scale, less), fma(number_of_byte<1>(bytes), scale, less),
-                                   fma(number_of_byte<2>(bytes), scale, less), fma(number_of_byte<3>(bytes), scale, less)};
             int32_t *  pairs = to + 2 * g * panel_columns + v * lanes;
-            store_int(pairs, bf16_pair(value[0], value[1]));
-            store_int(pairs + panel_columns, bf16_pair(value[2], value[3]));
+            store_int(pairs, bf16_pair(fma(number_of_byte<0>(bytes), scale, less), fma(number_of_byte<1>(bytes), scale, less)));
+            store_int(pairs + panel_columns, bf16_pair(fma(number_of_byte<2>(bytes), scale, less), fma(number_of_byte<3>(bytes), scale, less)));
         }
     }
 }
 
 // --- Products --------------------------------------------------------------------------------------
 
-// Activations from block `x` on by the slice's weights.
-template <bool both> inline void block_tile(const int8_t * x, size_t to_below, const int32_t * w, int n_blocks, bool accumulate, float * y, Next next) {
+// A block of rows by the weights of a slice.
+template <bool both> inline void block_tile(const int8_t * x, const int32_t * w, int n_blocks, bool accumulate, float * y, Next next) {
     accumulate ? load_sums<both>(y) : zero_sums<both>();
-    for (int b = 0; b < n_blocks; ++b, x += tile_rows * tile_bytes, w += wide_block) {
+    for (int b = 0; b < n_blocks; ++b, x += format.block_rows * tile_bytes, w += wide_block) {
         next.ask();
         _tile_loadd(6, w, group_bytes);
         _tile_loadd(4, x, tile_bytes);
@@ -71,7 +69,7 @@ template <bool both> inline void block_tile(const int8_t * x, size_t to_below, c
         _tile_loadd(7, w + lanes, group_bytes);
         _tile_dpbf16ps(1, 4, 7);
         if (both) {
-            _tile_loadd(5, x + to_below, tile_bytes);
+            _tile_loadd(5, x + tile_rows * tile_bytes, tile_bytes);
             _tile_dpbf16ps(2, 5, 6);
             _tile_dpbf16ps(3, 5, 7);
         }
@@ -80,26 +78,25 @@ template <bool both> inline void block_tile(const int8_t * x, size_t to_below, c
 }
 
 void block_tiles(const Int8Tiles & t) {
-    constexpr int at_a_time = 2 * tile_rows;
-    const size_t  to_below  = size_t(t.n_blocks) * tile_rows * tile_bytes;
-    const int     n_shares  = (t.n_rows + at_a_time - 1) / at_a_time;
+    constexpr int rows     = format.block_rows;
+    const int     n_shares = (t.n_rows + rows - 1) / rows;
     alignas(64) int32_t wide[slice_blocks * wide_block];
     for (int first = 0, configured = 0; first < t.n_blocks; first += slice_blocks) {
-        const int       n       = t.n_blocks - first < slice_blocks ? t.n_blocks - first : slice_blocks;
-        const uint8_t * w       = t.w + size_t(first) * block_bytes;
+        const int       n = t.n_blocks - first < slice_blocks ? t.n_blocks - first : slice_blocks;
+        const uint8_t * w = t.w + size_t(first) * block_bytes;
         for (int b = 0; b < n; ++b) {
             widen_block(w + size_t(b) * block_bytes, wide + b * wide_block);
         }
         for (int i = 0; i < n_shares; ++i) {
-            const int n_rows = t.n_rows - i * at_a_time < at_a_time ? t.n_rows - i * at_a_time : at_a_time;
+            const int n_rows = t.n_rows - i * rows < rows ? t.n_rows - i * rows : rows;
             if (n_rows != configured) {
                 use_product_tiles(n_rows);
                 configured = n_rows;
             }
-            const int8_t * x    = t.x + size_t(2 * i) * to_below + size_t(first) * tile_rows * tile_bytes;
-            float *        y    = t.y + size_t(i) * at_a_time * panel_columns;
+            const int8_t * x    = t.x + (size_t(i) * t.n_blocks + first) * rows * tile_bytes;
+            float *        y    = t.y + size_t(i) * rows * panel_columns;
             const Next     next = next_of(w, size_t(n) * block_bytes, n, i, n_shares);
-            n_rows > tile_rows ? block_tile<true>(x, to_below, wide, n, first > 0, y, next) : block_tile<false>(x, to_below, wide, n, first > 0, y, next);
+            n_rows > tile_rows ? block_tile<true>(x, wide, n, first > 0, y, next) : block_tile<false>(x, wide, n, first > 0, y, next);
         }
     }
     _tile_release();
@@ -115,13 +112,13 @@ inline ivec to_bf16(vec low, vec high) {
     return bits;
 }
 
-// Rows [n_rows, n] to blocks of 16: [n_blocks][16][32].
+// Rows [n_rows, n] to blocks of 32: [n_blocks][32][32].
 void round_blocks(const Quantize & q) {
     for (int row = 0; row < q.n_rows; ++row) {
         const float * x  = q.x + row * q.x_stride;
-        int8_t *      to = q.codes + size_t(row / tile_rows) * q.block_codes + row % tile_rows * tile_bytes;
+        int8_t *      to = q.codes + size_t(row / format.block_rows) * q.block_codes + row % format.block_rows * tile_bytes;
         int           i  = 0;
-        for (; i + block_size <= q.n; i += block_size, to += tile_rows * tile_bytes) {
+        for (; i + block_size <= q.n; i += block_size, to += format.block_rows * tile_bytes) {
             store_int(reinterpret_cast<int32_t *>(to), to_bf16(load(x + i), load(x + i + lanes)));
         }
         if (i < q.n) {

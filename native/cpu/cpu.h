@@ -22,8 +22,7 @@ namespace cpu {
 // --- Instruction set -------------------------------------------------------------------------------
 
 // The best level this chip and this build have, or the one that the environment variable BGE_CPU_ISA names
-// (plain|scalar|avx2|avx-vnni|avx512|avx512-vnni|amx|neon|dotprod|i8mm). Found once, at the first call. Only the variable chooses
-// amx: nobody has measured it.
+// (plain|scalar|avx2|avx-vnni|avx512|avx512-vnni|amx|neon|dotprod|i8mm). Found once, at the first call.
 // Throws std::invalid_argument, naming the choices, when the variable asks for something unknown or unsupported.
 Isa isa();
 

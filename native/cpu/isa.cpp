@@ -202,7 +202,7 @@ Isa choose() {
     }
     Isa best = Isa::plain; // without vector kernels of ours, stock ggml is the better choice
     for (const Level & l : levels) {
-        if (l.isa != Isa::scalar && l.isa != Isa::amx && isa_supported(l.isa)) {
+        if (l.isa != Isa::scalar && isa_supported(l.isa)) {
             best = l.isa;
         }
     }

@@ -17,7 +17,7 @@ namespace {
 // --- A feed-forward block --------------------------------------------------------------------------
 
 // Rows of one task: what lies between the two layers has to stay in the second-level cache. Fewer rows would read the
-// weights too often.
+// weights too often. Figures for the usual number of resident rows.
 constexpr size_t hidden_bytes    = 320 * 1024;
 constexpr int    min_hidden_rows = 48, max_hidden_rows = 96;
 constexpr size_t max_hidden_weights = 16 * 1024 * 1024; // they are read once a task: from the last-level cache, it is hoped
@@ -25,7 +25,7 @@ constexpr size_t max_hidden_weights = 16 * 1024 * 1024; // they are read once a 
 // With a scale per row the codes are made last, and the floats they are made of wait as well.
 int hidden_rows(const PackedWeights & down) {
     const size_t row_bytes = size_t(down.n_blocks) * down.block() * (down.type == PanelType::int8_row ? 2 : 1);
-    return std::min(max_hidden_rows, int(hidden_bytes / row_bytes));
+    return std::min(max_hidden_rows, int(hidden_bytes / row_bytes)) * down.format().resident_rows / max_hidden_rows;
 }
 
 // Sums of one panel: whole tiles of rows.
