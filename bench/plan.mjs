@@ -25,6 +25,14 @@ export const ENGINES = {
     families: ["decoder"],
     weightMode: "row-int8",
   },
+  "ours-vnni": {
+    title: "ours Q8_0 without AMX",
+    module: "ours",
+    file: "Q8_0",
+    arithmetic: "int8",
+    families: ["encoder", "decoder"],
+    env: { BGE_CPU_ISA: "avx512-vnni" },
+  },
   "ours-stock": {
     title: "ours, stock ggml Q8_0",
     module: "ours",
