@@ -5,56 +5,13 @@
 // bf16 too. Both are rounded to 8 bits of mantissa, each value by itself, which is finer than 8 bits below the largest of 32.
 #pragma once
 
-#include "tiles-amx.h"
+#include "widen-amx.h"
 
 namespace cpu::detail {
 namespace {
 
-constexpr int block_size = tile_bytes / 2;
-
-constexpr Format format = {float_rows, panel_columns, panel_columns, /*group*/ 4, block_size, /*x_max*/ 127,
-                           2 * tile_rows, /*block_offset*/ 128, tile_rows, /*row_max*/ 127, /*row_offset*/ 0,
-                           /*scale_bits*/ 23, /*sum_start*/ 0, /*multipliers*/ 0, /*value_bytes*/ 2, /*resident_rows*/ 160};
-
-constexpr int block_bytes  = panel_columns * (block_size + 4); // of a panel: codes and scales
-constexpr int wide_block   = panel_columns * block_size / 2;   // pairs of bf16
-constexpr int slice_blocks = 8;                                // whose pairs stay in the first-level cache
-
-// --- Weights ---------------------------------------------------------------------------------------
-
-// 2^15 + byte i of each lane. Bytes in the middle of the mantissa: times a scale of f16 it is exact, so that 2^15 can go in the same
-// step.
-template <int i> inline vec number_of_byte(ivec bytes) {
-    const ivec none = set_int(0x47000000);
-    if (i == 1) {
-        return as_float(_mm512_ternarylogic_epi32(bytes, set_int(0xff00), none, 0xea)); // (a & b) | c
-    }
-    const __m512i from = _mm512_set4_epi32((12 + i) << 8, (8 + i) << 8, (4 + i) << 8, i << 8);
-    return as_float(_mm512_mask_shuffle_epi8(none, 0x2222222222222222, bytes, from));
-}
-
-// Both to the nearest bf16, side by side. Neither is NaN or infinite.
-inline ivec bf16_pair(vec low, vec high) {
-    const ivec half = set_int(0x8000);
-    const __m512i upper_to_lower = _mm512_set4_epi32(0x0f0e0f0e, 0x0b0a0b0a, 0x07060706, 0x03020302);
-    return _mm512_mask_shuffle_epi8(add_int(as_int(high), half), 0x3333333333333333, add_int(as_int(low), half), upper_to_lower);
-}
-
-// A block of a panel to pairs of inputs [block_size / 2, panel_columns].
-inline void widen_block(const uint8_t * w, int32_t * to) {
-    const float * w_scale = reinterpret_cast<const float *>(w + panel_columns * block_size);
-    CPU_UNROLL
-    for (int v = 0; v < panel_vectors; ++v) {
-        const vec scale = load(w_scale + v * lanes), less = mul(scale, set(-32768.0f - format.block_offset));
-        CPU_UNROLL
-        for (int g = 0; g < block_size / 4; ++g) {
-            const ivec bytes = load_bytes(w + g * group_bytes + v * lanes * 4);
-            int32_t *  pairs = to + 2 * g * panel_columns + v * lanes;
-            store_int(pairs, bf16_pair(fma(number_of_byte<0>(bytes), scale, less), fma(number_of_byte<1>(bytes), scale, less)));
-            store_int(pairs + panel_columns, bf16_pair(fma(number_of_byte<2>(bytes), scale, less), fma(number_of_byte<3>(bytes), scale, less)));
-        }
-    }
-}
+constexpr int wide_block   = panel_columns * block_size / 2; // pairs of bf16
+constexpr int slice_blocks = 8;                              // whose pairs stay in the first-level cache
 
 // --- Products --------------------------------------------------------------------------------------
 
@@ -77,15 +34,16 @@ template <bool both> inline void block_tile(const int8_t * x, const int32_t * w,
     store_sums<both>(y);
 }
 
-void block_tiles(const Int8Tiles & t) {
-    constexpr int rows     = format.block_rows;
-    const int     n_shares = (t.n_rows + rows - 1) / rows;
+// `widen` makes pairs of a block of the panel.
+template <typename Widen> void products(const Int8Tiles & t, const Widen & widen) {
+    constexpr int block_bytes = Widen::block_bytes, rows = format.block_rows;
+    const int     n_shares    = (t.n_rows + rows - 1) / rows;
     alignas(64) int32_t wide[slice_blocks * wide_block];
     for (int first = 0, configured = 0; first < t.n_blocks; first += slice_blocks) {
         const int       n = t.n_blocks - first < slice_blocks ? t.n_blocks - first : slice_blocks;
         const uint8_t * w = t.w + size_t(first) * block_bytes;
         for (int b = 0; b < n; ++b) {
-            widen_block(w + size_t(b) * block_bytes, wide + b * wide_block);
+            widen(w + size_t(b) * block_bytes, wide + b * wide_block);
         }
         for (int i = 0; i < n_shares; ++i) {
             const int n_rows = t.n_rows - i * rows < rows ? t.n_rows - i * rows : rows;
@@ -100,6 +58,21 @@ void block_tiles(const Int8Tiles & t) {
         }
     }
     _tile_release();
+}
+
+void block_tiles(const Int8Tiles & t) {
+    switch (t.layout.kind) {
+        case LowBit::none:
+        case LowBit::file_rows: return products(t, WidenCodes());
+        case LowBit::iq4_table: return products(t, WidenLowBit<LowBit::iq4_table, 4, 1>(t.unit));
+        case LowBit::fp4_table: return products(t, WidenLowBit<LowBit::fp4_table, 4, 1>(t.unit));
+        case LowBit::affine:
+            return t.layout.bits == 4 ? products(t, WidenLowBit<LowBit::affine, 4, 1>(t.unit)) : products(t, WidenLowBit<LowBit::affine, 5, 1>(t.unit));
+        case LowBit::symmetric:
+            return t.layout.bits == 4   ? products(t, WidenLowBit<LowBit::symmetric, 4, 1>(t.unit))
+                   : t.layout.bits == 5 ? products(t, WidenLowBit<LowBit::symmetric, 5, 1>(t.unit))
+                                        : products(t, WidenLowBit<LowBit::symmetric, 6, 2>(t.unit));
+    }
 }
 
 // --- Activations -----------------------------------------------------------------------------------

@@ -11,7 +11,7 @@
 #include "unpack-kernels.h"
 
 namespace cpu::detail {
-const BlockKernels amx_blocks = {format, block_tiles, round_blocks, unpack};
+const BlockKernels amx_blocks = {format, block_tiles, round_blocks, unpack, /*reads_low_bits*/ true};
 const PairKernels  amx_pairs  = pair_kernels;
 } // namespace cpu::detail
 

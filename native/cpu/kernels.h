@@ -70,18 +70,6 @@ struct FloatTiles {
     size_t          next_step; // bytes of it for each of n_k
 };
 
-// y [n_rows, columns] from blocks of quantised rows and one panel.
-struct Int8Tiles {
-    const Format *  format;
-    const int8_t *  x;       // [ceil(n_rows / rows)][n_in / x_group][rows][x_group], or [..][n_blocks][rows][codes, multipliers]
-    const float *   x_scale; // [ceil(n_rows / rows)][n_blocks][rows], or [..][rows] with a scale per row
-    const int32_t * x_sum;   // likewise: -offset * sum of the codes, plus sum_start with a scale per block
-    const uint8_t * w;       // blocks of inputs: codes [block / group][columns][group], then f32 scales [columns];
-                             // with a scale per row: codes [n_groups][columns][group], then scales [columns]
-    int             n_rows, n_blocks;
-    float *         y;       // rows of `columns` floats
-};
-
 // How weights of 4 to 6 bits give int8 codes (low-bit.h). `parts` of a block have a factor of their own. Panels of file_rows are
 // unpacked by file-rows.h.
 struct LowBit {
@@ -92,6 +80,20 @@ struct LowBit {
     constexpr bool is_table() const { return kind == iq4_table || kind == fp4_table; }
 
     bool operator==(const LowBit & b) const { return kind == b.kind && bits == b.bits && parts == b.parts; }
+};
+
+// y [n_rows, columns] from blocks of quantised rows and one panel.
+struct Int8Tiles {
+    const Format *  format;
+    const int8_t *  x;       // [ceil(n_rows / rows)][n_in / x_group][rows][x_group], or [..][n_blocks][rows][codes, multipliers]
+    const float *   x_scale; // [ceil(n_rows / rows)][n_blocks][rows], or [..][rows] with a scale per row
+    const int32_t * x_sum;   // likewise: -offset * sum of the codes, plus sum_start with a scale per block
+    const uint8_t * w;       // blocks of inputs: codes [block / group][columns][group], then f32 scales [columns];
+                             // with a scale per row: codes [n_groups][columns][group], then scales [columns]
+    int             n_rows, n_blocks;
+    float *         y;       // rows of `columns` floats
+    LowBit          layout = {LowBit::none, 0, 0}; // of w, and the unit of its scales, for kernels that read low bits
+    float           unit   = 1;
 };
 
 // What the 16 codes of IQ4_NL and IQ4_XS, and those of MXFP4, stand for. Source: ggml-common.h.
@@ -224,6 +226,7 @@ struct BlockKernels {
     void (*tiles)(const Int8Tiles &);
     void (*quantize)(const Quantize &);
     void (*unpack)(const Unpack &); // null where blocks are not of 32 inputs
+    bool reads_low_bits = false;    // `tiles` takes panels of 4 to 6 bits as they are
 };
 
 struct Kernels {

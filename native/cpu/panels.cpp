@@ -27,23 +27,27 @@ void quantize(const PackedWeights & w, const QuantizedRows & q, const float * x,
 }
 
 void int8_panel(const PackedWeights & w, const QuantizedRows & q, int first_row, int n_rows, int panel, float * sums, unsigned char * unpacked) {
-    const size_t          block = size_t(first_row / q.rows);
-    const unsigned char * codes = w.panel(panel);
-    if (w.is_low_bit(panel)) {
-        const PackedWeights::Place & place = w.places[size_t(panel)];
-        place.layout.kind == LowBit::file_rows ? unpack_file_panel(w, panel, unpacked) : w.blocks->unpack({codes, unpacked, w.n_blocks, place.layout, place.unit});
-        codes = unpacked;
-    }
+    const size_t block = size_t(first_row / q.rows);
 
     Int8Tiles args;
     args.format   = &w.format();
     args.x        = q.codes + block * q.code_bytes;
     args.x_scale  = q.scales + block * q.n_scales;
     args.x_sum    = q.sums + block * q.n_scales;
-    args.w        = codes;
+    args.w        = w.panel(panel);
     args.n_rows   = n_rows;
     args.n_blocks = w.n_blocks;
     args.y        = sums;
+    if (w.is_low_bit(panel)) {
+        const PackedWeights::Place & place = w.places[size_t(panel)];
+        if (place.layout.kind != LowBit::file_rows && w.blocks->reads_low_bits) {
+            args.layout = place.layout;
+            args.unit   = place.unit;
+        } else {
+            place.layout.kind == LowBit::file_rows ? unpack_file_panel(w, panel, unpacked) : w.blocks->unpack({args.w, unpacked, w.n_blocks, place.layout, place.unit});
+            args.w = unpacked;
+        }
+    }
     w.type == PanelType::int8_row ? w.kernels->row_tiles(args) : w.blocks->tiles(args);
 }
 

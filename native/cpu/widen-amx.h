@@ -1,0 +1,144 @@
+// Weights of a panel to pairs of inputs in bf16, as tiles take them: from int8 codes, or straight from fewer bits (low-bit.h),
+// which then round once only. Neither scales nor codes are NaN or infinite here.
+#pragma once
+
+#include "tiles-amx.h"
+
+namespace cpu::detail {
+namespace {
+
+constexpr int block_size = tile_bytes / 2;
+
+constexpr Format format = {float_rows, panel_columns, panel_columns, /*group*/ 4, block_size, /*x_max*/ 127,
+                           2 * tile_rows, /*block_offset*/ 128, tile_rows, /*row_max*/ 127, /*row_offset*/ 0,
+                           /*scale_bits*/ 23, /*sum_start*/ 0, /*multipliers*/ 0, /*value_bytes*/ 2, /*resident_rows*/ 160};
+
+constexpr int n_groups = block_size / 4; // of inputs, whose bytes fill a lane
+
+// What a number is when its byte stands in the middle of the mantissa: times a scale of f16 that is exact, so that the base can be
+// taken off in the same step.
+template <int at> constexpr float base_of = at == 1 ? 32768.0f : 128.0f;
+
+// base_of<at> + byte i of each lane, which at 2 must be below 128.
+template <int i, int at> inline vec number_of_byte(ivec bytes) {
+    const ivec base = set_int(at == 1 ? 0x47000000 : 0x43000000);
+    if (i == at) {
+        return as_float(_mm512_ternarylogic_epi32(bytes, set_int(0xff << 8 * at), base, 0xea)); // (a & b) | c
+    }
+    const ivec from = _mm512_set4_epi32((12 + i) << 8 * at, (8 + i) << 8 * at, (4 + i) << 8 * at, i << 8 * at);
+    return as_float(_mm512_mask_shuffle_epi8(base, at == 1 ? 0x2222222222222222 : 0x4444444444444444, bytes, from));
+}
+
+// Both to the nearest bf16, side by side.
+inline ivec bf16_pair(vec low, vec high) {
+    const ivec half = set_int(0x8000), upper_to_lower = _mm512_set4_epi32(0x0f0e0f0e, 0x0b0a0b0a, 0x07060706, 0x03020302);
+    return _mm512_mask_shuffle_epi8(add_int(as_int(high), half), 0x3333333333333333, add_int(as_int(low), half), upper_to_lower);
+}
+
+// byte * scale + offset, of 4 inputs of as many columns as a vector has lanes. `offset` is less the base.
+template <int at> inline void widen_group(ivec bytes, vec scale, vec offset, int32_t * to) {
+    store_int(to, bf16_pair(fma(number_of_byte<0, at>(bytes), scale, offset), fma(number_of_byte<1, at>(bytes), scale, offset)));
+    store_int(to + panel_columns, bf16_pair(fma(number_of_byte<2, at>(bytes), scale, offset), fma(number_of_byte<3, at>(bytes), scale, offset)));
+}
+
+// Each writes a block to [block_size / 2, panel_columns] pairs.
+
+struct WidenCodes {
+    static constexpr int block_bytes = panel_columns * (block_size + 4);
+
+    void operator()(const uint8_t * w, int32_t * to) const {
+        const float * w_scale = reinterpret_cast<const float *>(w + panel_columns * block_size);
+        CPU_UNROLL
+        for (int v = 0; v < panel_vectors; ++v) {
+            const vec scale = load(w_scale + v * lanes), offset = mul(scale, set(-base_of<1> - format.block_offset));
+            CPU_UNROLL
+            for (int g = 0; g < n_groups; ++g) {
+                widen_group<1>(load_bytes(w + g * group_bytes + v * lanes * 4), scale, offset, to + 2 * g * panel_columns + v * lanes);
+            }
+        }
+    }
+};
+
+// value = (q * factor / 2^bits + offset) * scale for affine kinds, (q - half) * factor / half * scale for symmetric ones.
+template <int kind, int bits, int parts> struct WidenLowBit {
+    static constexpr bool is_table    = kind == LowBit::iq4_table || kind == LowBit::fp4_table;
+    static constexpr int  n_factors   = is_table ? 0 : parts + (kind == LowBit::affine ? 1 : 0);
+    static constexpr int  block_bytes = panel_columns * (bits * 4 + n_factors + 2);
+    static constexpr int  half        = 1 << (bits - 1);
+
+    float unit;
+    ivec  values; // of a table, plus the offset of codes
+
+    explicit WidenLowBit(float unit) : unit(unit) {
+        alignas(64) uint8_t table[64];
+        for (int i = 0; i < 64; ++i) {
+            table[i] = uint8_t((kind == LowBit::fp4_table ? fp4_values : iq4_values)[i % 16] + format.block_offset);
+        }
+        values = load_bytes(table);
+    }
+
+    void operator()(const uint8_t * w, int32_t * to) const {
+        const uint8_t * low = w, *high = w + 4 * group_bytes, *factor = w + bits * group_bytes, *halves = factor + n_factors * panel_columns;
+        CPU_UNROLL
+        for (int v = 0; v < panel_vectors; ++v) {
+            uint16_t of_columns[lanes];
+            memcpy(of_columns, halves + v * lanes * 2, sizeof(of_columns));
+            const vec unit_scale = mul(widen_f16(of_columns), set(unit));
+            vec       scale[parts], offset[parts];
+            CPU_UNROLL
+            for (int part = 0; part < parts; ++part) {
+                const uint8_t * f = factor + part * panel_columns + v * lanes;
+                if (is_table) {
+                    scale[part]  = unit_scale;
+                    offset[part] = mul(unit_scale, set(-base_of<1> - format.block_offset));
+                } else if (kind == LowBit::affine) {
+                    scale[part]  = mul(mul(to_float(unsigned_bytes(f)), unit_scale), set(0.5f / half));
+                    offset[part] = fma(scale[part], set(-base_of<2>), mul(to_float(signed_bytes(factor + parts * panel_columns + v * lanes)), unit_scale));
+                } else {
+                    scale[part]  = mul(mul(to_float(signed_bytes(f)), unit_scale), set(1.0f / half));
+                    offset[part] = mul(scale[part], set(-base_of<2> - half));
+                }
+            }
+            groups<0>(low + v * lanes * 4, high + v * lanes * 4, scale, offset, to + v * lanes);
+        }
+    }
+
+private:
+    static ivec signed_bytes(const uint8_t * p) { return _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i *>(p))); }
+    static ivec unsigned_bytes(const uint8_t * p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i *>(p))); }
+
+    // To the left by n bits, or to the right by -n. What leaves a byte is masked by the caller.
+    template <int n> static ivec shifted(ivec v) {
+        if constexpr (n == 0) {
+            return v;
+        } else if constexpr (n > 0) {
+            return _mm512_slli_epi32(v, n);
+        } else {
+            return _mm512_srli_epi32(v, -n);
+        }
+    }
+
+    static ivec bits_of(ivec v, int mask) { return and_int(v, set_int(mask * 0x01010101)); }
+
+    // Group g and those after.
+    template <int g> void groups(const uint8_t * low, const uint8_t * high, const vec * scale, const vec * offset, int32_t * to) const {
+        if constexpr (g < n_groups) {
+            ivec q = bits_of(shifted<g < 4 ? 0 : -4>(_mm512_loadu_si512(low + g % 4 * group_bytes)), 15);
+            if constexpr (bits == 5) {
+                q = _mm512_or_si512(q, bits_of(shifted<4 - g>(_mm512_loadu_si512(high)), 16));
+            } else if constexpr (bits == 6) {
+                q = _mm512_or_si512(q, bits_of(shifted<4 - g / 2 * 2>(_mm512_loadu_si512(high + g % 2 * group_bytes)), 48));
+            }
+            constexpr int part = g < 4 ? 0 : parts - 1;
+            if constexpr (is_table) {
+                widen_group<1>(_mm512_shuffle_epi8(values, q), scale[part], offset[part], to);
+            } else {
+                widen_group<2>(q, scale[part], offset[part], to);
+            }
+            groups<g + 1>(low, high, scale, offset, to + 2 * panel_columns);
+        }
+    }
+};
+
+} // namespace
+} // namespace cpu::detail
