@@ -76,7 +76,7 @@ void feed_forward_task(const LayerCall & up, const LayerCall & down, const FeedF
 
 // Whether there are enough rows to share them among the threads, and weights that may be read by each.
 bool shares_rows(const PackedWeights & up, const PackedWeights & down, int n_rows, int n_threads) {
-    return down.is_int8() && !up.is_low_bit() && !down.is_low_bit() && up.type == down.type && up.blocks == down.blocks && up.n_out == down.n_in &&
+    return down.is_int8() && !up.unpacks && !down.unpacks && up.type == down.type && up.blocks == down.blocks && up.n_out == down.n_in &&
            hidden_rows(down) >= min_hidden_rows && up.panels.size() + down.panels.size() <= max_hidden_weights && n_rows >= n_threads * min_hidden_rows;
 }
 
@@ -292,7 +292,7 @@ bool joins_post_norm(const PostNormLayer & layer, int n_rows, int n_threads) {
     const PackedWeights & up   = layer.ffn_up->weights();
     const PackedWeights & down = layer.ffn_down->weights();
     return out.type == up.type && out.blocks == up.blocks &&
-           ((!out.is_low_bit() && shares_rows(up, down, n_rows, n_threads)) || detail::fits_by_columns(up, down, n_rows));
+           ((!out.unpacks && shares_rows(up, down, n_rows, n_threads)) || detail::fits_by_columns(up, down, n_rows));
 }
 
 void post_norm(ThreadPool & pool, const PostNormLayer & layer, const float * mixed, size_t mixed_stride, const float * x, size_t x_stride, int n_rows, float * y,
@@ -300,7 +300,7 @@ void post_norm(ThreadPool & pool, const PostNormLayer & layer, const float * mix
     const PackedWeights & out  = layer.attn_output->weights();
     const PackedWeights & up   = layer.ffn_up->weights();
     const PackedWeights & down = layer.ffn_down->weights();
-    if (out.is_low_bit() || !shares_rows(up, down, n_rows, pool.n_threads())) {
+    if (out.unpacks || !shares_rows(up, down, n_rows, pool.n_threads())) {
         detail::post_norm_by_columns(pool, layer, mixed, mixed_stride, x, x_stride, n_rows, y, y_stride, workspace);
         return;
     }
@@ -342,7 +342,7 @@ void self_attention(ThreadPool & pool, const PackedLinear & qkv, const Attention
     if (groups.empty()) {
         return;
     }
-    if (w.is_low_bit() || int(groups.size()) * params.n_head < min_head_tasks * pool.n_threads()) {
+    if (w.unpacks || int(groups.size()) * params.n_head < min_head_tasks * pool.n_threads()) {
         detail::self_attention_by_columns(pool, w, params, x, x_stride, out, workspace);
         return;
     }

@@ -324,6 +324,7 @@ size_t place_panels(PackedWeights & w, const std::vector<WeightSource> & sources
         for (int p = 0; p < w.n_panels; ++p) {
             const LowBit layout = layout_of(w, sources, p);
             any                 = any || layout.kind != LowBit::none;
+            w.unpacks           = w.unpacks || layout.kind == LowBit::file_rows || (layout.kind != LowBit::none && !w.blocks->reads_low_bits);
             w.places.push_back({offset, layout, 1.0f});
             offset += layout.kind == LowBit::none        ? w.panel_bytes
                       : layout.kind == LowBit::file_rows ? aligned(FilePanel(w, p).size_bytes(w))
@@ -375,7 +376,7 @@ std::unique_ptr<PackedWeights> pack(ThreadPool & pool, int n_in, const std::vect
     // Columns without a row, and inputs after n_in, stay zero.
     std::atomic<bool> finite{true};
     pool.parallel_for(w->n_panels, [&](int p, int) {
-        const LowBit      layout = w->is_low_bit() ? w->places[size_t(p)].layout : LowBit{LowBit::none, 0, 0};
+        const LowBit      layout = !w->places.empty() ? w->places[size_t(p)].layout : LowBit{LowBit::none, 0, 0};
         unsigned char *   panel  = w->panel(p);
         const FilePanel   file(*w, p);
         RowPacker         packer(*w, layout);

@@ -41,13 +41,13 @@ struct PackedWeights {
     };
     std::vector<Place>    places;
     std::vector<FileRows> file_rows; // of each source, beside places
+    bool                  unpacks = false; // some panels, before their products
 
     bool                  is_int8() const { return type == PanelType::int8_block || type == PanelType::int8_row; }
     const Format &        format() const { return type == PanelType::int8_block ? blocks->format : kernels->format; }
     int                   block() const { return format().block; }
     int                   columns_out() const { return gated ? columns / 2 : columns; } // outputs of a panel
     unsigned char *       panel(int i) const { return panels.data() + (places.empty() ? size_t(i) * panel_bytes : places[size_t(i)].offset); }
-    bool                  is_low_bit() const { return !places.empty(); }
     bool                  is_low_bit(int i) const { return !places.empty() && places[size_t(i)].layout.kind != LowBit::none; }
     size_t                int8_panel_bytes() const { return size_t(n_blocks) * columns * (block() + 4); } // of an int8_block panel
     size_t                size_bytes() const { return panels.size() + bias.size() * sizeof(float); }

@@ -60,7 +60,7 @@ void quantize(const PackedWeights & w, const QuantizedRows & q, const float * x,
 void int8_panel(const PackedWeights & w, const QuantizedRows & q, int first_row, int n_rows, int panel, float * sums, unsigned char * unpacked = nullptr);
 
 // Memory for a panel of fewer bits as int8 codes.
-inline size_t unpacked_bytes(const PackedWeights & w) { return w.is_low_bit() ? aligned(w.int8_panel_bytes()) : 0; }
+inline size_t unpacked_bytes(const PackedWeights & w) { return w.unpacks ? aligned(w.int8_panel_bytes()) : 0; }
 
 // Finished sums of a panel to y, which is the place of its first output of the first row; else to their place in call.y.
 void store_panel(const LayerCall & call, int first_row, int n_rows, int panel, const float * sums, float * y, size_t y_stride);

@@ -13,20 +13,20 @@ constexpr int    max_chunk_rows  = 192;
 constexpr size_t chunk_bytes     = 256 * 1024;
 constexpr int    min_task_panels = 4;
 
-// Panels in fewer bits are unpacked once a chunk, which pays for more rows.
-constexpr int    max_low_bit_chunk_rows = 384;
-constexpr size_t low_bit_chunk_bytes    = 512 * 1024;
+// Panels that are unpacked are so once a chunk, which pays for more rows.
+constexpr int    max_unpacked_chunk_rows = 384;
+constexpr size_t unpacked_chunk_bytes    = 512 * 1024;
 
 // Multiplies of the smallest task: some microseconds, beside which claiming it does not show.
 constexpr int64_t task_multiplies = 1 << 20;
 
-inline int largest_chunk(const PackedWeights & w) { return std::max(2 * w.format().resident_rows, w.is_low_bit() ? max_low_bit_chunk_rows : max_chunk_rows); }
+inline int largest_chunk(const PackedWeights & w) { return std::max(2 * w.format().resident_rows, w.unpacks ? max_unpacked_chunk_rows : max_chunk_rows); }
 
 struct Split {
     int n_rows, n_panels, chunk_rows, n_chunks, task_panels, n_column_tasks;
 
     Split(const PackedWeights & w, int n_rows, int rows_of_block, size_t bytes_per_row, int n_threads) : n_rows(n_rows), n_panels(w.n_panels) {
-        const size_t of_chunk = w.is_low_bit() ? low_bit_chunk_bytes : chunk_bytes;
+        const size_t of_chunk = w.unpacks ? unpacked_chunk_bytes : chunk_bytes;
         const int    fitting  = std::max(min_chunk_rows, int(of_chunk / bytes_per_row)) * w.format().resident_rows / 96;
         const int    wanted   = std::min({n_rows, fitting, largest_chunk(w)});
         n_chunks              = ceil_div(n_rows, wanted);

@@ -19,6 +19,9 @@ struct Floats {
 struct Ints {
     int32_t v[16];
 };
+struct Bytes16 {
+    int8_t v[16];
+};
 
 } // namespace emulated_types
 
@@ -116,6 +119,9 @@ inline Ints   max_int(const Ints & a, const Ints & b) { return ints([&](int i) {
 inline Ints   or_int(const Ints & a, const Ints & b) { return ints([&](int i) { return a.v[i] | b.v[i]; }); }
 inline void   store_ints(void * p, const Ints & a) { memcpy(p, a.v, sizeof(a.v)); }
 inline Ints   shift_left(const Ints & a, int n) { return ints([&](int i) { return int32_t(uint32_t(a.v[i]) << n); }); }
+inline Ints   shift_right(const Ints & a, int n) { return ints([&](int i) { return int32_t(uint32_t(a.v[i]) >> n); }); }
+inline Ints   widen_i8(__m128i a) { return ints([&](int i) { return int32_t(bits_of<emulated_types::Bytes16>(a).v[i]); }); }
+inline Ints   widen_u8(__m128i a) { return ints([&](int i) { return int32_t(uint8_t(bits_of<emulated_types::Bytes16>(a).v[i])); }); }
 inline Ints   to_int(const Floats & a) { return ints([&](int i) { return _mm_cvtss_si32(_mm_set_ss(a.v[i])); }); }
 inline Floats to_float(const Ints & a) { return floats([&](int i) { return float(a.v[i]); }); }
 inline Ints   truth_table(const Ints & a, const Ints & b, const Ints & c, int table) {
@@ -321,6 +327,10 @@ inline __m256i dot_shorts_256(__m256i sum, __m256i a, __m256i b) { return _mm256
 #define _mm256_dpwssd_avx_epi32 emulated::dot_shorts_256
 #undef _mm512_slli_epi32
 #define _mm512_slli_epi32       emulated::shift_left
+#undef _mm512_srli_epi32
+#define _mm512_srli_epi32       emulated::shift_right
+#define _mm512_cvtepi8_epi32    emulated::widen_i8
+#define _mm512_cvtepu8_epi32    emulated::widen_u8
 #define _mm512_cvtps_epi32      emulated::to_int
 #define _mm512_cvtepi32_ps      emulated::to_float
 #define _mm512_load_si512       emulated::load_int
