@@ -205,9 +205,10 @@ export interface LoadOptions extends ScoreOptions {
   readonly maxLayer?: number | null | undefined;
   /**
    * Coarser arithmetic of the CPU kernels. `"fast"`: beside quantised weights, scales of 64 inputs where the chip has VNNI or ARM's
-   * dot product; about 1.13 times as fast with twice the rounding error. `"row-int8"`: 8-bit weights and activations with a scale a
-   * row, whatever the file has; faster still, and scores move in the third digit.
-   * @default "native": the precision of the file; activations beside quantised weights have 8 bits and a scale for 32 inputs
+   * dot product and no AMX; about 1.13 times as fast with twice the rounding error. `"row-int8"`: 8-bit weights and activations with a
+   * scale a row, whatever the file has; faster still. Scores move in the third digit, and by as much as documents differ where a few
+   * channels are far larger than the others.
+   * @default "native": the precision of the file; activations beside quantised weights have 8 bits and a scale for 32 inputs, with AMX those of bf16
    */
   readonly weightMode?: "native" | "fast" | "row-int8" | null | undefined;
   /**
