@@ -190,6 +190,16 @@ std::string supported_names() {
     return names;
 }
 
+// Whether a level is chosen by itself. On Windows AMX has never run, and there a process may have to ask for it.
+bool is_tried(Isa isa) {
+#ifdef _WIN32
+    return isa != Isa::amx;
+#else
+    (void) isa;
+    return true;
+#endif
+}
+
 Isa choose() {
     const char * forced = std::getenv("BGE_CPU_ISA");
     if (forced != nullptr && *forced != '\0') {
@@ -202,7 +212,7 @@ Isa choose() {
     }
     Isa best = Isa::plain; // without vector kernels of ours, stock ggml is the better choice
     for (const Level & l : levels) {
-        if (l.isa != Isa::scalar && isa_supported(l.isa)) {
+        if (l.isa != Isa::scalar && is_tried(l.isa) && isa_supported(l.isa)) {
             best = l.isa;
         }
     }
