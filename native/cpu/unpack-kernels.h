@@ -1,97 +1,123 @@
-// Panels of 4 to 6 bits to int8 codes. Plain loops of constant length over bytes, which compilers turn into vectors.
+// Panels of 4 to 6 bits to int8 codes, the same on every level.
 #pragma once
 
 #include "kernels.h"
+#include "unroll.h"
 
 namespace cpu::detail {
 namespace {
 
 constexpr int unpack_columns = lanes * panel_vectors;
-constexpr int unpack_run     = unpack_columns * format.group; // bytes after which the columns come round again
-constexpr int unpack_piece   = unpack_columns * 4;            // an eighth of a block
+constexpr int unpack_vector  = sizeof(ivec);
+constexpr int unpack_piece   = unpack_columns * 4;                           // an eighth of a block
+constexpr int unpack_turns   = unpack_columns * format.group / unpack_piece; // pieces after which the columns come round again
 
-constexpr bool is_table(int kind) { return kind == LowBit::iq4_table || kind == LowBit::fp4_table; }
+// Codes of symmetric blocks in one part are as many a step as fit, 2^(8 - bits) - 1: their factors are all the same, see codes_of().
+constexpr bool is_whole(int kind, int parts) { return kind == LowBit::symmetric && parts == 1; }
 
-// A column's value for each of its neighbouring inputs, four of which make 64 bits.
-inline void spread(const uint16_t * from, uint16_t * to) {
-    for (int c = 0; c < unpack_columns; ++c) {
-        uint64_t four = from[c];
-        four |= four << 16;
-        four |= four << 32;
-        for (int i = 0; i < format.group; i += 4) {
-            memcpy(to + c * format.group + i, &four, sizeof(four));
-        }
-    }
+constexpr bool is_looked_up(int kind, int bits, int parts) {
+    return kind == LowBit::iq4_table || kind == LowBit::fp4_table || (is_whole(kind, parts) && bits == 4);
 }
 
-// Factor and addend of a part: code = (q * factor + addend) >> shift.
-template <int kind, int bits> inline void factors(const uint8_t * factor, const uint8_t * offset, uint16_t * of_run, uint16_t * addend_of_run) {
-    uint16_t f[unpack_columns], addend[unpack_columns];
-    for (int c = 0; c < unpack_columns; ++c) {
-        if (kind == LowBit::symmetric) {
-            const int signed_factor = static_cast<int8_t>(factor[c]);
-            f[c]      = uint16_t(signed_factor);
-            addend[c] = uint16_t((1 << (bits - 2)) - signed_factor * (1 << (bits - 1)));
-        } else {
-            f[c]      = factor[c];
-            addend[c] = uint16_t((1 << (bits - 1)) + static_cast<int8_t>(offset[c]) * (1 << bits));
-        }
+inline ivec set_bytes(int x) { return set_int(int32_t((x & 255) * 0x01010101u)); }
+
+inline ivec values_of(int kind) {
+    uint8_t values[16];
+    for (int i = 0; i < 16; ++i) {
+        const int value = kind == LowBit::iq4_table ? iq4_values[i] : kind == LowBit::fp4_table ? fp4_values[i] : (i - 8) * 15;
+        values[i]       = static_cast<uint8_t>(value + format.block_offset);
     }
-    spread(f, of_run);
-    spread(addend, addend_of_run);
+    return repeat_table(values);
 }
 
-template <int bits, int t> inline uint8_t code_at(const uint8_t * low, const uint8_t * high, int i) {
-    uint8_t q = uint8_t(low[t % 4 * unpack_piece + i] >> (t < 4 ? 0 : 4) & 15);
-    if (bits == 5) {
-        q = uint8_t(q | (high[i] >> t & 1) << 4);
-    }
-    if (bits == 6) {
-        q = uint8_t(q | (high[t % 2 * unpack_piece + i] >> t / 2 * 2 & 3) << 4);
+// A vector of piece t, from `low` and `high` on.
+template <int bits, int t> inline ivec bits_of(const uint8_t * low, const uint8_t * high) {
+    ivec q = and_int(shift<(t < 4 ? 0 : -4)>(load_any(low + t % 4 * unpack_piece)), set_bytes(15));
+    if constexpr (bits == 5) {
+        q = or_int(q, and_int(shift<4 - t>(load_any(high)), set_bytes(16)));
+    } else if constexpr (bits == 6) {
+        q = or_int(q, and_int(shift<4 - t / 2 * 2>(load_any(high + t % 2 * unpack_piece)), set_bytes(48)));
     }
     return q;
 }
 
-template <int kind, int bits, int t> inline void unpack_piece_of(const uint8_t * low, const uint8_t * high, const uint16_t * factor, const uint16_t * addend, uint8_t * to) {
-    constexpr int shift = kind == LowBit::symmetric ? bits - 1 : bits, at = t * unpack_piece % unpack_run;
-    for (int i = 0; i < unpack_piece; ++i) {
-        const uint8_t q = code_at<bits, t>(low, high, i);
-        if (is_table(kind)) {
-            to[t * unpack_piece + i] = q;
+// In 16 bits for each code: mul_rounded(q << 8, factor) is (q * factor) >> bits to the nearest; for symmetric kinds, where q counts
+// from the middle, >> (bits - 1).
+struct UnpackFactors {
+    ivec low, high;
+};
+
+template <int kind, int bits> inline UnpackFactors factors(const uint8_t * p) {
+    const ivec of_codes = spread_bytes<format.group>(p), low = widen_low(of_codes), high = widen_high(of_codes);
+    if (kind == LowBit::symmetric) {
+        return {shift_signed<bits>(low), shift_signed<bits>(high)};
+    }
+    return {shift<-bits - 1>(low), shift<-bits - 1>(high)};
+}
+
+template <int kind, int bits> inline ivec multiplied(ivec q, const UnpackFactors & f) {
+    if (kind == LowBit::symmetric) {
+        q = add_bytes(q, set_bytes(-(1 << (bits - 1))));
+    }
+    const ivec low = mul_rounded(widen_low(q), f.low), high = mul_rounded(widen_high(q), f.high);
+    return kind == LowBit::symmetric ? narrow_signed(low, high) : narrow_unsigned(low, high);
+}
+
+// What a vector needs beside its bits, in all pieces the same.
+template <int parts> struct UnpackColumns {
+    UnpackFactors factors[parts][unpack_turns];
+    ivec          offset[unpack_turns];
+    ivec          values;
+};
+
+// Piece t and those after.
+template <int kind, int bits, int parts, int t>
+inline void unpack_pieces(const uint8_t * low, const uint8_t * high, const UnpackColumns<parts> & c, uint8_t * to) {
+    if constexpr (t < 8) {
+        const ivec    q    = bits_of<bits, t>(low, high);
+        constexpr int turn = t % unpack_turns;
+        ivec          codes;
+        if constexpr (is_looked_up(kind, bits, parts)) {
+            codes = look_up(c.values, q);
+        } else if constexpr (is_whole(kind, parts)) { // q times 2^n - 1
+            codes = add_bytes(sub_bytes(shift<8 - bits>(q), q), c.offset[turn]);
         } else {
-            const int16_t sum        = static_cast<int16_t>(uint16_t(q * factor[at + i] + addend[at + i]));
-            to[t * unpack_piece + i] = static_cast<uint8_t>((sum >> shift) + format.block_offset);
+            codes = add_bytes(multiplied<kind, bits>(q, c.factors[t < 4 ? 0 : parts - 1][turn]), c.offset[turn]);
         }
+        store_int(reinterpret_cast<int32_t *>(to + t * unpack_piece), codes);
+        unpack_pieces<kind, bits, parts, t + 1>(low, high, c, to);
     }
 }
 
 template <int kind, int bits, int parts> void unpack_blocks(const Unpack & u) {
-    constexpr int extra = is_table(kind) ? 0 : parts + (kind == LowBit::affine ? 1 : 0);
-    const uint8_t * from = u.from;
-    uint8_t *       to   = u.to;
-    uint16_t        factor[parts * unpack_run], addend[parts * unpack_run];
-    uint8_t         values[16];
-    for (int i = 0; i < 16; ++i) {
-        values[i] = static_cast<uint8_t>((kind == LowBit::fp4_table ? fp4_values : iq4_values)[i] + format.block_offset);
-    }
+    constexpr bool looked_up = is_looked_up(kind, bits, parts), whole = is_whole(kind, parts);
+    constexpr int  n_factors = kind == LowBit::affine ? parts + 1 : kind == LowBit::symmetric ? parts : 0;
+    constexpr int  middle    = whole ? (1 << (bits - 1)) * ((1 << (8 - bits)) - 1) : 0; // what `whole` codes are above zero by then
+
+    const uint8_t *      from = u.from;
+    uint8_t *            to   = u.to;
+    UnpackColumns<parts> c;
+    c.values = values_of(kind);
     for (int b = 0; b < u.n_blocks; ++b) {
-        const uint8_t * low = from, *high = from + 4 * unpack_piece, *of_parts = from + bits * unpack_piece;
-        for (int part = 0; part < parts && !is_table(kind); ++part) {
-            factors<kind, bits>(of_parts + part * unpack_columns, of_parts + parts * unpack_columns, factor + part * unpack_run, addend + part * unpack_run);
+        const uint8_t *low = from, *high = from + 4 * unpack_piece, *of_columns = from + bits * unpack_piece;
+        CPU_UNROLL
+        for (int i = 0; i < unpack_piece; i += unpack_vector) {
+            CPU_UNROLL
+            for (int turn = 0; turn < unpack_turns; ++turn) {
+                const uint8_t * p = of_columns + (turn * unpack_piece + i) / format.group;
+                c.offset[turn]    = set_bytes(format.block_offset - middle);
+                if (kind == LowBit::affine) {
+                    c.offset[turn] = add_bytes(c.offset[turn], spread_bytes<format.group>(p + parts * unpack_columns));
+                }
+                if constexpr (!looked_up && !whole) {
+                    for (int part = 0; part < parts; ++part) {
+                        c.factors[part][turn] = factors<kind, bits>(p + part * unpack_columns);
+                    }
+                }
+            }
+            unpack_pieces<kind, bits, parts, 0>(low + i, high + i, c, to + i);
         }
-        const uint16_t *second = factor + (parts - 1) * unpack_run, *second_addend = addend + (parts - 1) * unpack_run;
-        unpack_piece_of<kind, bits, 0>(low, high, factor, addend, to);
-        unpack_piece_of<kind, bits, 1>(low, high, factor, addend, to);
-        unpack_piece_of<kind, bits, 2>(low, high, factor, addend, to);
-        unpack_piece_of<kind, bits, 3>(low, high, factor, addend, to);
-        unpack_piece_of<kind, bits, 4>(low, high, second, second_addend, to);
-        unpack_piece_of<kind, bits, 5>(low, high, second, second_addend, to);
-        unpack_piece_of<kind, bits, 6>(low, high, second, second_addend, to);
-        unpack_piece_of<kind, bits, 7>(low, high, second, second_addend, to);
-        if (is_table(kind)) {
-            look_up(values, to, 8 * unpack_piece);
-        }
-        from = of_parts + extra * unpack_columns;
+        from = of_columns + n_factors * unpack_columns;
         to += 8 * unpack_piece;
         for (int v = 0; v < panel_vectors; ++v) {
             uint16_t halves[lanes];

@@ -119,15 +119,6 @@ inline ivec load_bytes(const void * p) { return _mm256_load_si256(static_cast<co
 inline ivec set_int(int32_t x) { return _mm256_set1_epi32(x); }
 inline vec  to_float(ivec v) { return _mm256_cvtepi32_ps(v); }
 
-// codes [n] become table[code]; n is a multiple of 64.
-inline void look_up(const uint8_t * table, uint8_t * codes, int n) {
-    const __m256i of_codes = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i *>(table)));
-    for (int i = 0; i < n; i += 32) {
-        auto * p = reinterpret_cast<__m256i *>(codes + i);
-        _mm256_storeu_si256(p, _mm256_shuffle_epi8(of_codes, _mm256_loadu_si256(p)));
-    }
-}
-
 inline ivec broadcast_group(const int8_t * p) {
     int32_t bits;
     memcpy(&bits, p, sizeof(bits));
@@ -190,6 +181,45 @@ inline vec largest_of_fours(vec v) { return as_float(max_int(as_int(v), as_int(_
 inline vec join_halves(vec low, vec high) { return _mm256_blend_ps(low, high, 0xf0); }
 inline vec lowest_four(vec v) { return _mm256_permute2f128_ps(v, v, 0x00); }
 inline vec highest_four(vec v) { return _mm256_permute2f128_ps(v, v, 0x11); }
+
+// --- Bytes to codes, for unpack-kernels.h ----------------------------------------------------------
+
+inline ivec load_any(const uint8_t * p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i *>(p)); } // however aligned
+inline ivec or_int(ivec a, ivec b) { return _mm256_or_si256(a, b); }
+inline ivec add_bytes(ivec a, ivec b) { return _mm256_add_epi8(a, b); }
+inline ivec sub_bytes(ivec a, ivec b) { return _mm256_sub_epi8(a, b); }
+
+// table[byte], for bytes below 16 and a table from repeat_table().
+inline ivec repeat_table(const uint8_t * table) { return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i *>(table))); }
+inline ivec look_up(ivec table, ivec bytes) { return _mm256_shuffle_epi8(table, bytes); }
+
+// As many bytes as a vector holds groups, each `group` times.
+template <int group> inline ivec spread_bytes(const uint8_t * p) {
+    static_assert(group == 4);
+    int64_t all;
+    memcpy(&all, p, sizeof(all));
+    const __m256i from = _mm256_setr_epi32(0, 0x01010101, 0x02020202, 0x03030303, 0x04040404, 0x05050505, 0x06060606, 0x07070707);
+    return _mm256_shuffle_epi8(_mm256_set1_epi64x(all), from);
+}
+
+// The lower or upper 8 bytes of each 128 bits, as the upper halves of 16 bits.
+inline ivec widen_low(ivec bytes) { return _mm256_unpacklo_epi8(_mm256_setzero_si256(), bytes); }
+inline ivec widen_high(ivec bytes) { return _mm256_unpackhi_epi8(_mm256_setzero_si256(), bytes); }
+
+// 16 bits each back to bytes, which they must fit.
+inline ivec narrow_signed(ivec low, ivec high) { return _mm256_packs_epi16(low, high); }
+inline ivec narrow_unsigned(ivec low, ivec high) { return _mm256_packus_epi16(low, high); }
+
+// Of 16 bits: n to the left, or -n to the right; n to the right, with the sign; (a * b + 2^14) >> 15.
+template <int n> inline ivec shift(ivec v) {
+    if constexpr (n < 0) {
+        return _mm256_srli_epi16(v, -n);
+    } else {
+        return n == 0 ? v : _mm256_slli_epi16(v, n);
+    }
+}
+template <int n> inline ivec shift_signed(ivec v) { return _mm256_srai_epi16(v, n); }
+inline ivec mul_rounded(ivec a, ivec b) { return _mm256_mulhrs_epi16(a, b); }
 
 } // namespace
 } // namespace cpu::detail

@@ -112,13 +112,6 @@ inline ivec load_bytes(const void * p) { return _mm512_load_si512(p); }
 inline ivec set_int(int32_t x) { return _mm512_set1_epi32(x); }
 inline vec  to_float(ivec v) { return _mm512_cvtepi32_ps(v); }
 
-inline void look_up(const uint8_t * table, uint8_t * codes, int n) {
-    const __m512i of_codes = _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i *>(table)));
-    for (int i = 0; i < n; i += 64) {
-        _mm512_storeu_si512(codes + i, _mm512_shuffle_epi8(of_codes, _mm512_loadu_si512(codes + i)));
-    }
-}
-
 inline ivec broadcast_group(const int8_t * p) {
     int32_t bits;
     memcpy(&bits, p, sizeof(bits));
@@ -171,6 +164,39 @@ inline vec largest_of_fours(vec v) {
 inline vec join_halves(vec low, vec high) { return _mm512_mask_blend_ps(0xff00, low, high); }
 inline vec lowest_four(vec v) { return _mm512_shuffle_f32x4(v, v, 0x00); }
 inline vec highest_four(vec v) { return _mm512_shuffle_f32x4(v, v, 0xff); }
+
+// --- Bytes to codes, for unpack-kernels.h ----------------------------------------------------------
+
+inline ivec load_any(const uint8_t * p) { return _mm512_loadu_si512(p); }
+inline ivec or_int(ivec a, ivec b) { return _mm512_or_si512(a, b); }
+inline ivec add_bytes(ivec a, ivec b) { return _mm512_add_epi8(a, b); }
+inline ivec sub_bytes(ivec a, ivec b) { return _mm512_sub_epi8(a, b); }
+
+inline ivec repeat_table(const uint8_t * table) { return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i *>(table))); }
+inline ivec look_up(ivec table, ivec bytes) { return _mm512_shuffle_epi8(table, bytes); }
+
+template <int group> inline ivec spread_bytes(const uint8_t * p) {
+    static_assert(group == 4);
+    const __m512i from = _mm512_setr_epi32(0, 0x01010101, 0x02020202, 0x03030303, 0x04040404, 0x05050505, 0x06060606, 0x07070707, 0x08080808,
+                                           0x09090909, 0x0a0a0a0a, 0x0b0b0b0b, 0x0c0c0c0c, 0x0d0d0d0d, 0x0e0e0e0e, 0x0f0f0f0f);
+    return _mm512_shuffle_epi8(repeat_table(p), from);
+}
+
+inline ivec widen_low(ivec bytes) { return _mm512_unpacklo_epi8(set_int(0), bytes); }
+inline ivec widen_high(ivec bytes) { return _mm512_unpackhi_epi8(set_int(0), bytes); }
+
+inline ivec narrow_signed(ivec low, ivec high) { return _mm512_packs_epi16(low, high); }
+inline ivec narrow_unsigned(ivec low, ivec high) { return _mm512_packus_epi16(low, high); }
+
+template <int n> inline ivec shift(ivec v) {
+    if constexpr (n < 0) {
+        return _mm512_srli_epi16(v, -n);
+    } else {
+        return n == 0 ? v : _mm512_slli_epi16(v, n);
+    }
+}
+template <int n> inline ivec shift_signed(ivec v) { return _mm512_srai_epi16(v, n); }
+inline ivec mul_rounded(ivec a, ivec b) { return _mm512_mulhrs_epi16(a, b); }
 
 } // namespace
 } // namespace cpu::detail

@@ -90,14 +90,6 @@ inline ivec load_bytes(const void * p) { return vreinterpretq_s32_s8(vld1q_s8(st
 inline ivec set_int(int32_t x) { return vdupq_n_s32(x); }
 inline vec  to_float(ivec v) { return vcvtq_f32_s32(v); }
 
-// codes [n] become table[code]; n is a multiple of 64.
-inline void look_up(const uint8_t * table, uint8_t * codes, int n) {
-    const uint8x16_t of_codes = vld1q_u8(table);
-    for (int i = 0; i < n; i += 16) {
-        vst1q_u8(codes + i, vqtbl1q_u8(of_codes, vld1q_u8(codes + i)));
-    }
-}
-
 inline ivec broadcast_group(const int8_t * p) {
     int32_t bits;
     memcpy(&bits, p, sizeof(bits));
@@ -131,6 +123,43 @@ inline ivec to_codes(const vec * x, float inverse, int8_t * codes) {
     }
     return sums;
 }
+
+// --- Bytes to codes, for unpack-kernels.h ----------------------------------------------------------
+
+inline uint8x16_t as_bytes(ivec v) { return vreinterpretq_u8_s32(v); }
+inline int16x8_t  as_shorts(ivec v) { return vreinterpretq_s16_s32(v); }
+inline ivec       of_bytes(uint8x16_t v) { return vreinterpretq_s32_u8(v); }
+inline ivec       of_shorts(int16x8_t v) { return vreinterpretq_s32_s16(v); }
+
+inline ivec load_any(const uint8_t * p) { return of_bytes(vld1q_u8(p)); }
+inline void store_int(int32_t * p, ivec v) { vst1q_s32(p, v); }
+inline ivec or_int(ivec a, ivec b) { return vorrq_s32(a, b); }
+inline ivec add_bytes(ivec a, ivec b) { return of_bytes(vaddq_u8(as_bytes(a), as_bytes(b))); }
+inline ivec sub_bytes(ivec a, ivec b) { return of_bytes(vsubq_u8(as_bytes(a), as_bytes(b))); }
+
+inline ivec repeat_table(const uint8_t * table) { return load_any(table); }
+inline ivec look_up(ivec table, ivec bytes) { return of_bytes(vqtbl1q_u8(as_bytes(table), as_bytes(bytes))); }
+
+template <int group> inline ivec spread_bytes(const uint8_t * p) {
+    static_assert(group == 4 || group == 8);
+    if (group == 8) {
+        return of_bytes(vcombine_u8(vdup_n_u8(p[0]), vdup_n_u8(p[1])));
+    }
+    uint32_t four;
+    memcpy(&four, p, sizeof(four));
+    const uint8x16_t all = vreinterpretq_u8_u32(vdupq_n_u32(four)), twice = vzip1q_u8(all, all);
+    return of_bytes(vzip1q_u8(twice, twice));
+}
+
+inline ivec widen_low(ivec bytes) { return of_bytes(vzip1q_u8(vdupq_n_u8(0), as_bytes(bytes))); }
+inline ivec widen_high(ivec bytes) { return of_bytes(vzip2q_u8(vdupq_n_u8(0), as_bytes(bytes))); }
+
+inline ivec narrow_signed(ivec low, ivec high) { return of_bytes(vuzp1q_u8(as_bytes(low), as_bytes(high))); }
+inline ivec narrow_unsigned(ivec low, ivec high) { return narrow_signed(low, high); }
+
+template <int n> inline ivec shift(ivec v) { return of_shorts(vreinterpretq_s16_u16(vshlq_u16(vreinterpretq_u16_s32(v), vdupq_n_s16(n)))); }
+template <int n> inline ivec shift_signed(ivec v) { return of_shorts(vshrq_n_s16(as_shorts(v), n)); }
+inline ivec mul_rounded(ivec a, ivec b) { return of_shorts(vqrdmulhq_s16(as_shorts(a), as_shorts(b))); }
 
 } // namespace
 } // namespace cpu::detail

@@ -221,6 +221,48 @@ inline Ints shuffle_some_bytes(const Ints & others, __mmask64 mask, const Ints &
     return bits_of<Ints>(r);
 }
 
+template <typename F> Ints each_byte(const Ints & a, const Ints & b, const F & fn) {
+    Bytes x = bits_of<Bytes>(a), y = bits_of<Bytes>(b);
+    for (int i = 0; i < 64; ++i) {
+        x.v[i] = int8_t(fn(x.v[i], y.v[i]));
+    }
+    return bits_of<Ints>(x);
+}
+template <typename F> Ints each_short(const Ints & a, const F & fn) {
+    Shorts x = bits_of<Shorts>(a);
+    for (int i = 0; i < 32; ++i) {
+        x.v[i] = int16_t(fn(x.v[i], i));
+    }
+    return bits_of<Ints>(x);
+}
+inline Ints add_bytes(const Ints & a, const Ints & b) { return each_byte(a, b, [](int x, int y) { return x + y; }); }
+inline Ints sub_bytes(const Ints & a, const Ints & b) { return each_byte(a, b, [](int x, int y) { return x - y; }); }
+inline Ints shorts_left(const Ints & a, int n) { return each_short(a, [&](int x, int) { return uint16_t(x) << n; }); }
+inline Ints shorts_right(const Ints & a, int n) { return each_short(a, [&](int x, int) { return uint16_t(x) >> n; }); }
+inline Ints signed_right(const Ints & a, int n) { return each_short(a, [&](int x, int) { return x >> n; }); }
+inline Ints multiply_rounded(const Ints & a, const Ints & b) {
+    const Shorts y = bits_of<Shorts>(b);
+    return each_short(a, [&](int x, int i) { return (x * y.v[i] + 0x4000) >> 15; });
+}
+// Within each 128-bit part: bytes of a and b in turn, from the lower half or the upper; all shorts of a, then of b.
+template <int half> Ints unpack_bytes(const Ints & a, const Ints & b) {
+    const Bytes x = bits_of<Bytes>(a), y = bits_of<Bytes>(b);
+    Bytes       r;
+    for (int i = 0; i < 64; ++i) {
+        r.v[i] = (i % 2 ? y : x).v[i / 16 * 16 + half * 8 + i % 16 / 2];
+    }
+    return bits_of<Ints>(r);
+}
+template <int least, int most> Ints pack_shorts(const Ints & a, const Ints & b) {
+    const Shorts x = bits_of<Shorts>(a), y = bits_of<Shorts>(b);
+    Bytes        r;
+    for (int i = 0; i < 64; ++i) {
+        const int value = (i % 16 < 8 ? x : y).v[i / 16 * 8 + i % 8];
+        r.v[i]          = int8_t(value < least ? least : value > most ? most : value);
+    }
+    return bits_of<Ints>(r);
+}
+
 inline int16_t saturated(int x) { return int16_t(x > 32767 ? 32767 : x < -32768 ? -32768 : x); }
 
 inline Ints multiply_bytes(const Ints & a, const Ints & b) { // unsigned a, signed b, saturating pairs
@@ -316,6 +358,19 @@ inline __m256i dot_shorts_256(__m256i sum, __m256i a, __m256i b) { return _mm256
 #define _mm512_setr_epi32(...)  (emulated::Ints{{__VA_ARGS__}})
 #define _mm512_add_epi32        emulated::add_int
 #define _mm512_add_epi16        emulated::add_shorts
+#define _mm512_add_epi8         emulated::add_bytes
+#define _mm512_sub_epi8         emulated::sub_bytes
+#undef _mm512_slli_epi16
+#define _mm512_slli_epi16       emulated::shorts_left
+#undef _mm512_srli_epi16
+#define _mm512_srli_epi16       emulated::shorts_right
+#undef _mm512_srai_epi16
+#define _mm512_srai_epi16       emulated::signed_right
+#define _mm512_mulhrs_epi16     emulated::multiply_rounded
+#define _mm512_unpacklo_epi8    emulated::unpack_bytes<0>
+#define _mm512_unpackhi_epi8    emulated::unpack_bytes<1>
+#define _mm512_packs_epi16      (emulated::pack_shorts<-128, 127>)
+#define _mm512_packus_epi16     (emulated::pack_shorts<0, 255>)
 #define _mm512_xor_si512        emulated::xor_int
 #define _mm512_and_si512        emulated::and_int
 #define _mm512_max_epi32        emulated::max_int
