@@ -38,6 +38,9 @@ template <bool both> inline void block_tile(const int8_t * x, const int32_t * w,
 template <typename Widen> void products(const Int8Tiles & t, const Widen & widen) {
     constexpr int block_bytes = Widen::block_bytes, rows = format.block_rows;
     const int     n_shares    = (t.n_rows + rows - 1) / rows;
+    // The next slice's or, where that is not at hand, the next panel's.
+    const size_t    of_block = t.next != nullptr ? t.next_bytes / size_t(t.n_blocks) : block_bytes;
+    const uint8_t * later    = t.next != nullptr ? t.next : t.w + slice_blocks * block_bytes;
     alignas(64) int32_t wide[slice_blocks * wide_block];
     for (int first = 0, configured = 0; first < t.n_blocks; first += slice_blocks) {
         const int       n = t.n_blocks - first < slice_blocks ? t.n_blocks - first : slice_blocks;
@@ -53,7 +56,7 @@ template <typename Widen> void products(const Int8Tiles & t, const Widen & widen
             }
             const int8_t * x    = t.x + (size_t(i) * t.n_blocks + first) * rows * tile_bytes;
             float *        y    = t.y + size_t(i) * rows * panel_columns;
-            const Next     next = next_of(w, size_t(n) * block_bytes, n, i, n_shares);
+            const Next     next = next_of(later + of_block * size_t(first), of_block * size_t(n), n, i, n_shares);
             n_rows > tile_rows ? block_tile<true>(x, wide, n, first > 0, y, next) : block_tile<false>(x, wide, n, first > 0, y, next);
         }
     }

@@ -50,7 +50,7 @@ void row_tiles(const Int8Tiles & t) {
             use_product_tiles(n_rows);
             configured = n_rows;
         }
-        const Next next = next_of(t.w, n_bytes, t.n_blocks, i, n_shares);
+        const Next next = next_of(t.w + n_bytes, n_bytes, t.n_blocks, i, n_shares);
         n_rows > tile_rows ? row_tile<true>(t, i * at_a_time, n_rows, next) : row_tile<false>(t, i * at_a_time, n_rows, next);
     }
     _tile_release();

@@ -226,9 +226,11 @@ template <int n> void last_row_rows(const Int8Tiles & t, Next next, int n_left, 
     }
 }
 
-// Share `share` of n_shares of the n_bytes that follow the weights.
+// Share `share` of n_shares of t.next, or of the n_bytes that follow the weights.
 inline Next next_of(const Int8Tiles & t, size_t n_bytes, int share, int n_shares) {
-    return {t.w + n_bytes + n_bytes / size_t(n_shares) * size_t(share), n_bytes / size_t(n_shares) / size_t(t.n_blocks)};
+    const uint8_t * p     = t.next != nullptr ? t.next : t.w + n_bytes;
+    const size_t    bytes = (t.next != nullptr ? t.next_bytes : n_bytes) / size_t(n_shares);
+    return {p + bytes * size_t(share), bytes / size_t(t.n_blocks)};
 }
 
 void block_tiles(const Int8Tiles & t) {
@@ -239,6 +241,11 @@ void block_tiles(const Int8Tiles & t) {
         Int8Tiles slice = t;
         slice.w         = t.w + size_t(first) * panel_columns * (block_size + 4);
         slice.n_blocks  = t.n_blocks - first < step ? t.n_blocks - first : step;
+        if (t.next != nullptr) {
+            const size_t of_block = t.next_bytes / size_t(t.n_blocks);
+            slice.next            = t.next + of_block * size_t(first);
+            slice.next_bytes      = of_block * size_t(slice.n_blocks);
+        }
         if (has_table) {
             fill_table(slice.w, slice.n_blocks, table);
         }

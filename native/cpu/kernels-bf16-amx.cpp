@@ -8,7 +8,6 @@
 #include "unroll.h"
 #include "bf16-amx.h"
 #include "pair-amx.h"
-#include "unpack-kernels.h"
 
 namespace cpu::detail {
 const BlockKernels amx_blocks = {format, block_tiles, round_blocks, unpack, /*reads_low_bits*/ true};

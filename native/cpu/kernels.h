@@ -94,6 +94,8 @@ struct Int8Tiles {
     float *         y;       // rows of `columns` floats
     LowBit          layout = {LowBit::none, 0, 0}; // of w, and the unit of its scales, for kernels that read low bits
     float           unit   = 1;
+    const uint8_t * next   = nullptr; // memory to ask for meanwhile, where that is not what follows w
+    size_t          next_bytes = 0;
 };
 
 // What the 16 codes of IQ4_NL and IQ4_XS, and those of MXFP4, stand for. Source: ggml-common.h.

@@ -45,7 +45,9 @@ void int8_panel(const PackedWeights & w, const QuantizedRows & q, int first_row,
             args.unit   = place.unit;
         } else {
             place.layout.kind == LowBit::file_rows ? unpack_file_panel(w, panel, unpacked) : w.blocks->unpack({args.w, unpacked, w.n_blocks, place.layout, place.unit});
-            args.w = unpacked;
+            args.next       = panel + 1 < w.n_panels ? w.panel(panel + 1) : args.w;
+            args.next_bytes = size_t(args.next - args.w); // the next panel is as long as this one, if not of another type
+            args.w          = unpacked;
         }
     }
     w.type == PanelType::int8_row ? w.kernels->row_tiles(args) : w.blocks->tiles(args);

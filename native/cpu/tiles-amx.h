@@ -100,9 +100,9 @@ struct Next {
     }
 };
 
-// Share `share` of n_shares of the n_bytes that follow n_blocks of weights.
-inline Next next_of(const uint8_t * w, size_t n_bytes, int n_blocks, int share, int n_shares) {
-    return {w + n_bytes + n_bytes / size_t(n_shares) * size_t(share), n_bytes / size_t(n_shares) / size_t(n_blocks)};
+// Share `share` of n_shares of the n_bytes at p, for as many blocks.
+inline Next next_of(const uint8_t * p, size_t n_bytes, int n_blocks, int share, int n_shares) {
+    return {p + n_bytes / size_t(n_shares) * size_t(share), n_bytes / size_t(n_shares) / size_t(n_blocks)};
 }
 
 } // namespace

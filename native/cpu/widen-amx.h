@@ -2,16 +2,11 @@
 // which then round once only. Neither scales nor codes are NaN or infinite here.
 #pragma once
 
-#include "tiles-amx.h"
+#include "bf16-format-amx.h"
+#include "unpack-kernels.h"
 
 namespace cpu::detail {
 namespace {
-
-constexpr int block_size = tile_bytes / 2;
-
-constexpr Format format = {float_rows, panel_columns, panel_columns, /*group*/ 4, block_size, /*x_max*/ 127,
-                           2 * tile_rows, /*block_offset*/ 128, tile_rows, /*row_max*/ 127, /*row_offset*/ 0,
-                           /*scale_bits*/ 23, /*sum_start*/ 0, /*multipliers*/ 0, /*value_bytes*/ 2, /*resident_rows*/ 160};
 
 constexpr int n_groups = block_size / 4; // of inputs, whose bytes fill a lane
 
@@ -67,15 +62,9 @@ template <int kind, int bits, int parts> struct WidenLowBit {
     static constexpr int  half        = 1 << (bits - 1);
 
     float unit;
-    ivec  values; // of a table, plus the offset of codes
+    ivec  values = values_of(kind); // of a table, plus the offset of codes
 
-    explicit WidenLowBit(float unit) : unit(unit) {
-        alignas(64) uint8_t table[64];
-        for (int i = 0; i < 64; ++i) {
-            table[i] = uint8_t((kind == LowBit::fp4_table ? fp4_values : iq4_values)[i % 16] + format.block_offset);
-        }
-        values = load_bytes(table);
-    }
+    explicit WidenLowBit(float unit) : unit(unit) {}
 
     void operator()(const uint8_t * w, int32_t * to) const {
         const uint8_t * low = w, *high = w + 4 * group_bytes, *factor = w + bits * group_bytes, *halves = factor + n_factors * panel_columns;
@@ -107,31 +96,13 @@ private:
     static ivec signed_bytes(const uint8_t * p) { return _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i *>(p))); }
     static ivec unsigned_bytes(const uint8_t * p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i *>(p))); }
 
-    // To the left by n bits, or to the right by -n. What leaves a byte is masked by the caller.
-    template <int n> static ivec shifted(ivec v) {
-        if constexpr (n == 0) {
-            return v;
-        } else if constexpr (n > 0) {
-            return _mm512_slli_epi32(v, n);
-        } else {
-            return _mm512_srli_epi32(v, -n);
-        }
-    }
-
-    static ivec bits_of(ivec v, int mask) { return and_int(v, set_int(mask * 0x01010101)); }
-
     // Group g and those after.
     template <int g> void groups(const uint8_t * low, const uint8_t * high, const vec * scale, const vec * offset, int32_t * to) const {
         if constexpr (g < n_groups) {
-            ivec q = bits_of(shifted<g < 4 ? 0 : -4>(_mm512_loadu_si512(low + g % 4 * group_bytes)), 15);
-            if constexpr (bits == 5) {
-                q = _mm512_or_si512(q, bits_of(shifted<4 - g>(_mm512_loadu_si512(high)), 16));
-            } else if constexpr (bits == 6) {
-                q = _mm512_or_si512(q, bits_of(shifted<4 - g / 2 * 2>(_mm512_loadu_si512(high + g % 2 * group_bytes)), 48));
-            }
+            const ivec    q    = bits_of<bits, g>(low, high);
             constexpr int part = g < 4 ? 0 : parts - 1;
             if constexpr (is_table) {
-                widen_group<1>(_mm512_shuffle_epi8(values, q), scale[part], offset[part], to);
+                widen_group<1>(look_up(values, q), scale[part], offset[part], to);
             } else {
                 widen_group<2>(q, scale[part], offset[part], to);
             }
