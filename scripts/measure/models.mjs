@@ -165,7 +165,7 @@ async function pairsFor(reranker, count) {
 
 /** Milliseconds of a token with so many layers, by CPU time, which others on the machine disturb less. */
 async function measure(shape, layers, hidden) {
-  const reranker = await Reranker.load(await fileOf(shape, layers), { devices: "cpu", threads });
+  const reranker = await Reranker.load(await fileOf(shape, layers), { devices: "cpu", threads, prefixCacheSize: 0 });
   try {
     const { pairs, total } = await pairsFor(reranker, hidden >= 2048 ? 8 : Number(options.pairs));
     await reranker.computeScore(pairs);

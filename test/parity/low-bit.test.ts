@@ -132,7 +132,10 @@ describe("every tensor type", async () => {
       expect((got[i] as LevelRun).weightsSizeBytes, name).toBeLessThanOrEqual(weights + padding);
       const linear = layers.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
       const rest = header.tensors.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0) - linear;
-      expect(((got[i] as LevelRun).weightsSizeBytes - rest - padding) / linear, `${name}, ${(blockBytes * 8) / blockSize} bits`).toBeLessThan(1.15);
+      expect(
+        ((got[i] as LevelRun).weightsSizeBytes - rest - padding) / linear,
+        `${name}, ${(blockBytes * 8) / blockSize} bits`,
+      ).toBeLessThan(1.15);
     }
   });
 });
