@@ -64,18 +64,10 @@ template <typename Widen> void products(const Int8Tiles & t, const Widen & widen
 }
 
 void block_tiles(const Int8Tiles & t) {
-    switch (t.layout.kind) {
-        case LowBit::none:
-        case LowBit::file_rows: return products(t, WidenCodes());
-        case LowBit::iq4_table: return products(t, WidenLowBit<LowBit::iq4_table, 4, 1>(t.unit));
-        case LowBit::fp4_table: return products(t, WidenLowBit<LowBit::fp4_table, 4, 1>(t.unit));
-        case LowBit::affine:
-            return t.layout.bits == 4 ? products(t, WidenLowBit<LowBit::affine, 4, 1>(t.unit)) : products(t, WidenLowBit<LowBit::affine, 5, 1>(t.unit));
-        case LowBit::symmetric:
-            return t.layout.bits == 4   ? products(t, WidenLowBit<LowBit::symmetric, 4, 1>(t.unit))
-                   : t.layout.bits == 5 ? products(t, WidenLowBit<LowBit::symmetric, 5, 1>(t.unit))
-                                        : products(t, WidenLowBit<LowBit::symmetric, 6, 2>(t.unit));
+    if (t.layout.kind == LowBit::none) {
+        return products(t, WidenCodes());
     }
+    with_layout(t.layout, [&](auto of) { products(t, WidenLowBit<decltype(of)>(t.unit)); });
 }
 
 // --- Activations -----------------------------------------------------------------------------------

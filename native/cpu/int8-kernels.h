@@ -76,12 +76,6 @@ constexpr float sum_zero     = 12582912.0f;
 
 using ScaleTable = float[slice_blocks][n_mantissas][panel_columns];
 
-// Memory to ask for meanwhile: some bytes of it for each block of inputs.
-struct Next {
-    const uint8_t * p;
-    size_t          step;
-};
-
 template <int rows>
 void block_tile(const Int8Tiles & t, const ScaleTable * table, bool accumulate, Next next, const int8_t * x, const float * x_scale, const int32_t * x_sum, float * y) {
     vec total[rows][panel_vectors];
@@ -95,8 +89,7 @@ void block_tile(const Int8Tiles & t, const ScaleTable * table, bool accumulate, 
 
     const uint8_t * w = t.w;
     for (int b = 0; b < t.n_blocks; ++b, x += block_rows * x_bytes(format), x_scale += block_rows, x_sum += block_rows, w += panel_columns * (block_size + 4)) {
-        prefetch(next.p, next.step);
-        next.p += next.step;
+        next.ask();
         ivec sums[rows][panel_vectors];
         block_sums<rows>(sums, x, x_sum, w);
         if constexpr (has_table) {
@@ -159,8 +152,7 @@ template <int rows> void row_tile(const Int8Tiles & t, Next next, const int8_t *
     constexpr int group_bytes = panel_columns * 4;
     const uint8_t * w = t.w;
     for (int b = 0; b < t.n_blocks; ++b, x += row_rows * block_size, w += block_size / 4 * group_bytes) {
-        prefetch(next.p, next.step);
-        next.p += next.step;
+        next.ask();
         CPU_UNROLL
         for (int g = 0; g < block_size / 4; g += row_groups) {
             keep_all(sums);
@@ -228,9 +220,7 @@ template <int n> void last_row_rows(const Int8Tiles & t, Next next, int n_left, 
 
 // Share `share` of n_shares of t.next, or of the n_bytes that follow the weights.
 inline Next next_of(const Int8Tiles & t, size_t n_bytes, int share, int n_shares) {
-    const uint8_t * p     = t.next != nullptr ? t.next : t.w + n_bytes;
-    const size_t    bytes = (t.next != nullptr ? t.next_bytes : n_bytes) / size_t(n_shares);
-    return {p + bytes * size_t(share), bytes / size_t(t.n_blocks)};
+    return t.next != nullptr ? next_of(t.next, t.next_bytes, t.n_blocks, share, n_shares) : next_of(t.w + n_bytes, n_bytes, t.n_blocks, share, n_shares);
 }
 
 void block_tiles(const Int8Tiles & t) {

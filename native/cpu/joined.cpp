@@ -11,6 +11,7 @@ using detail::PackedWeights;
 using detail::PanelType;
 using detail::pass_bytes;
 using detail::QuantizedRows;
+using detail::usual_resident_rows;
 
 namespace {
 
@@ -19,13 +20,13 @@ namespace {
 // Rows of one task: what lies between the two layers has to stay in the second-level cache. Fewer rows would read the
 // weights too often. Figures for the usual number of resident rows.
 constexpr size_t hidden_bytes    = 320 * 1024;
-constexpr int    min_hidden_rows = 48, max_hidden_rows = 96;
+constexpr int    min_hidden_rows = 48;
 constexpr size_t max_hidden_weights = 16 * 1024 * 1024; // they are read once a task: from the last-level cache, it is hoped
 
 // With a scale per row the codes are made last, and the floats they are made of wait as well.
 int hidden_rows(const PackedWeights & down) {
     const size_t row_bytes = size_t(down.n_blocks) * down.block() * (down.type == PanelType::int8_row ? 2 : 1);
-    return std::min(max_hidden_rows, int(hidden_bytes / row_bytes)) * down.format().resident_rows / max_hidden_rows;
+    return std::min(usual_resident_rows, int(hidden_bytes / row_bytes)) * down.format().resident_rows / usual_resident_rows;
 }
 
 // Sums of one panel: whole tiles of rows.

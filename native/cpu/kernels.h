@@ -11,6 +11,8 @@
 
 namespace cpu::detail {
 
+constexpr int usual_resident_rows = 96; // see Format
+
 // How weights and activations lie in memory and how far their int8 codes reach.
 //
 // Weights lie in panels of `columns` outputs. f32: [n_in][columns]. int8: [n_in / group][columns][group], so that one load
@@ -40,7 +42,7 @@ struct Format {
     int value_bytes = 1;
 
     // Rows of a task whose values, at most about 3000 of one, stay in the second-level cache. It is 2 MB on chips with AMX.
-    int resident_rows = 96;
+    int resident_rows = usual_resident_rows;
 };
 
 // Where scales keep few bits, values of 2^60 and more count as infinite, and as nothing below 2^-60.
@@ -78,6 +80,10 @@ struct LowBit {
     uint8_t bits, parts;
 
     constexpr bool is_table() const { return kind == iq4_table || kind == fp4_table; }
+
+    // Of a column of a block of 32 inputs: factors and offset, and all bytes: low four bits, higher ones, factors, offset, a scale in f16.
+    constexpr int n_factors() const { return is_table() ? 0 : parts + (kind == affine ? 1 : 0); }
+    constexpr int column_bytes() const { return bits * 4 + n_factors() + 2; }
 
     bool operator==(const LowBit & b) const { return kind == b.kind && bits == b.bits && parts == b.parts; }
 };

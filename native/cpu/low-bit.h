@@ -33,10 +33,4 @@ struct LowBitCodes {
 
 LowBitCodes codes_of(LowBit layout, const LowBitBlock & block);
 
-// Bytes of a block of 32 inputs of a panel: low four bits, higher ones, factors, offsets, scales in f16.
-constexpr size_t low_bit_bytes(LowBit l, int columns) {
-    const int of_factors = l.is_table() ? 0 : l.parts + (l.kind == LowBit::affine ? 1 : 0);
-    return size_t(columns) * size_t(l.bits * 4 + of_factors + 2);
-}
-
 } // namespace cpu::detail

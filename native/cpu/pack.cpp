@@ -16,7 +16,6 @@ namespace cpu {
 using detail::FilePanel;
 using detail::Format;
 using detail::LowBit;
-using detail::low_bit_bytes;
 using detail::PackedWeights;
 using detail::PanelType;
 
@@ -152,7 +151,7 @@ public:
         int exponent;
         std::frexp(largest, &exponent);
         const float  unit     = std::ldexp(1.0f, exponent - 15);
-        const size_t columns  = size_t(w_.columns), of_block = low_bit_bytes(layout_, w_.columns);
+        const size_t columns  = size_t(w_.columns), of_block = columns * size_t(layout_.column_bytes());
         for (size_t i = 0; i < scales_.size(); ++i) {
             const uint16_t half = float_to_f16(scales_[i] / unit);
             std::memcpy(panel + i / columns * of_block + of_block - columns * 2 + i % columns * 2, &half, sizeof(half));
@@ -170,7 +169,7 @@ private:
 
     void pack_low_bits(const WeightSource & source, const unsigned char * row, unsigned char * panel, int column) {
         const int    n = 32 * w_.columns, bits = layout_.bits;
-        const size_t of_block = low_bit_bytes(layout_, w_.columns);
+        const size_t of_block = size_t(w_.columns) * size_t(layout_.column_bytes());
         for (int b = 0; b < w_.n_blocks; ++b, panel += of_block) {
             detail::LowBitBlock block;
             detail::read_block(source.type, row, b, block);
@@ -328,7 +327,7 @@ size_t place_panels(PackedWeights & w, const std::vector<WeightSource> & sources
             w.places.push_back({offset, layout, 1.0f});
             offset += layout.kind == LowBit::none        ? w.panel_bytes
                       : layout.kind == LowBit::file_rows ? aligned(FilePanel(w, p).size_bytes(w))
-                                                         : aligned(detail::low_bit_bytes(layout, w.columns) * size_t(w.n_blocks));
+                                                         : aligned(size_t(w.columns) * size_t(layout.column_bytes()) * size_t(w.n_blocks));
         }
         if (any) {
             return offset;

@@ -90,21 +90,7 @@ void pair_codes_of_rows(const PairCodes & c) {
 void pair_codes_of_panels(const PairCodes & c) {
     set_scales(c);
     for (int row = 0; row < c.n_rows; row += 2) {
-        int32_t *     to    = c.codes + size_t(row / 2) * panel_columns;
-        const bool    has_1 = row + 1 < c.n_rows;
-        const float * x = row_of(c, row), *x_1 = has_1 ? row_of(c, row + 1) : x;
-        for (int first = 0; first < c.n; first += panel_columns, x += c.x_panel, x_1 += c.x_panel, to += c.panel) {
-            CPU_UNROLL
-            for (int v = 0; v < panel_vectors; ++v) {
-                const int i = first + v * lanes, n = c.n - i < lanes ? c.n - i : lanes;
-                vec       low = set(0), high = set(0);
-                if (n > 0) {
-                    low  = values_at(c, x + v * lanes, i, n);
-                    high = has_1 ? values_at(c, x_1 + v * lanes, i, n) : high;
-                }
-                store_int(to + v * lanes, side_by_side(to_bf16(low, high)));
-            }
-        }
+        for_row_pair(c, row, [&](vec low, vec high, int32_t * to) { store_int(to, side_by_side(to_bf16(low, high))); });
     }
 }
 
@@ -115,10 +101,8 @@ inline void pair_softmax_row(PairSoftmax s, int r) {
     const int   first = s.first[r], end = s.end[r];
     const float scale = s.soft_cap > 0 ? 1.0f : s.scale[r];
 
-    const float old_max = s.max[r];
-    const float top     = first < end ? softmax_top(s.soft_cap, s.scale[r], scores, first, end) * scale : minus_infinity;
-    s.max[r]            = top > old_max ? top : old_max;
-    s.rescale[r]        = top > old_max ? expf(old_max - top) : 1.0f; // 0 at the first tile
+    const float top = first < end ? softmax_top(s.soft_cap, s.scale[r], scores, first, end) * scale : minus_infinity;
+    take_top(top, s.max + r, s.rescale + r);
 
     constexpr float of_e = 1.44269504f; // its logarithm, to base 2
     const vec_pair  by(set(scale * of_e)), minus_max(set(-s.max[r] * of_e));

@@ -29,5 +29,24 @@ template <typename F> inline void for_values(const PairCodes & c, int row, const
     }
 }
 
+// Calls fn(low, high, to) for vectors of two neighbouring rows' values and their place in a panel: zeros for a row too few and after n.
+template <typename F> inline void for_row_pair(const PairCodes & c, int row, const F & fn) {
+    int32_t *     to    = c.codes + size_t(row / 2) * panel_columns;
+    const bool    has_1 = row + 1 < c.n_rows;
+    const float * x = row_of(c, row), *x_1 = has_1 ? row_of(c, row + 1) : x;
+    for (int first = 0; first < c.n; first += panel_columns, x += c.x_panel, x_1 += c.x_panel, to += c.panel) {
+        CPU_UNROLL
+        for (int v = 0; v < panel_vectors; ++v) {
+            const int i = first + v * lanes, n = c.n - i < lanes ? c.n - i : lanes;
+            vec       low = set(0), high = set(0);
+            if (n > 0) {
+                low  = values_at(c, x + v * lanes, i, n);
+                high = has_1 ? values_at(c, x_1 + v * lanes, i, n) : high;
+            }
+            fn(low, high, to + v * lanes);
+        }
+    }
+}
+
 } // namespace
 } // namespace cpu::detail

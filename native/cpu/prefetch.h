@@ -22,5 +22,22 @@ inline void prefetch(const uint8_t * p, size_t n_bytes) {
     }
 }
 
+// Memory to ask for meanwhile: some bytes of it for each block of inputs.
+struct Next {
+    const uint8_t * p;
+    size_t          step;
+
+    void ask() {
+        prefetch(p, step);
+        p += step;
+    }
+};
+
+// Share `share` of n_shares of the n_bytes at p, for n_blocks.
+inline Next next_of(const uint8_t * p, size_t n_bytes, int n_blocks, int share, int n_shares) {
+    const size_t of_share = n_bytes / size_t(n_shares);
+    return {p + of_share * size_t(share), of_share / size_t(n_blocks)};
+}
+
 } // namespace
 } // namespace cpu::detail

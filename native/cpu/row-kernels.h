@@ -130,15 +130,20 @@ inline float softmax_top(float soft_cap, float scale, float * scores, int first,
     return largest(max(top.a, top.b));
 }
 
+// Takes the largest score of a tile into the running maximum.
+inline void take_top(float top, float * max, float * rescale) {
+    const float old = *max;
+    *max            = top > old ? top : old;
+    *rescale        = top > old ? expf(old - top) : 1.0f; // 0 at the first tile
+}
+
 void softmax_row(const Softmax & s, int r) {
     float *     scores = s.scores + r * s.stride;
     const int   first = s.first[r], end = s.end[r];
     const float scale = s.soft_cap > 0 ? 1.0f : s.scale; // the cap has applied it
 
-    const float old_max = s.max[r];
-    const float top     = first < end ? softmax_top(s.soft_cap, s.scale, scores, first, end) * scale : minus_infinity;
-    s.max[r]            = top > old_max ? top : old_max;
-    s.rescale[r]        = top > old_max ? expf(old_max - top) : 1.0f; // 0 at the first tile
+    const float top = first < end ? softmax_top(s.soft_cap, s.scale, scores, first, end) * scale : minus_infinity;
+    take_top(top, s.max + r, s.rescale + r);
 
     const vec by = set(scale), minus_max = set(-s.max[r]);
     vec       total = set(0);

@@ -9,7 +9,6 @@ namespace cpu::detail {
 
 // Rows in flight: they bound what a chunk takes of the second-level cache, and how often weights are read.
 constexpr int    min_chunk_rows  = 128;
-constexpr int    max_chunk_rows  = 192;
 constexpr size_t chunk_bytes     = 256 * 1024;
 constexpr int    min_task_panels = 4;
 
@@ -20,14 +19,14 @@ constexpr size_t unpacked_chunk_bytes    = 512 * 1024;
 // Multiplies of the smallest task: some microseconds, beside which claiming it does not show.
 constexpr int64_t task_multiplies = 1 << 20;
 
-inline int largest_chunk(const PackedWeights & w) { return std::max(2 * w.format().resident_rows, w.unpacks ? max_unpacked_chunk_rows : max_chunk_rows); }
+inline int largest_chunk(const PackedWeights & w) { return w.unpacks ? max_unpacked_chunk_rows : 2 * w.format().resident_rows; }
 
 struct Split {
     int n_rows, n_panels, chunk_rows, n_chunks, task_panels, n_column_tasks;
 
     Split(const PackedWeights & w, int n_rows, int rows_of_block, size_t bytes_per_row, int n_threads) : n_rows(n_rows), n_panels(w.n_panels) {
         const size_t of_chunk = w.unpacks ? unpacked_chunk_bytes : chunk_bytes;
-        const int    fitting  = std::max(min_chunk_rows, int(of_chunk / bytes_per_row)) * w.format().resident_rows / 96;
+        const int    fitting  = std::max(min_chunk_rows, int(of_chunk / bytes_per_row)) * w.format().resident_rows / usual_resident_rows;
         const int    wanted   = std::min({n_rows, fitting, largest_chunk(w)});
         n_chunks              = ceil_div(n_rows, wanted);
         chunk_rows            = round_up(ceil_div(n_rows, n_chunks), rows_of_block);

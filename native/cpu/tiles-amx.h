@@ -1,4 +1,4 @@
-// What all kernels in AMX's tiles share: configurations, and memory to ask for meanwhile.
+// What all kernels in AMX's tiles share: configurations, and sums that come and go.
 #pragma once
 
 #include "kernels.h"
@@ -87,22 +87,6 @@ template <bool both> inline void store_sums(float * y) {
         _tile_stored(2, y + tile_rows * panel_columns, panel_columns * 4);
         _tile_stored(3, y + tile_rows * panel_columns + lanes, panel_columns * 4);
     }
-}
-
-// Memory to ask for meanwhile: some bytes of it for each block of inputs.
-struct Next {
-    const uint8_t * p;
-    size_t          step;
-
-    void ask() {
-        prefetch(p, step);
-        p += step;
-    }
-};
-
-// Share `share` of n_shares of the n_bytes at p, for as many blocks.
-inline Next next_of(const uint8_t * p, size_t n_bytes, int n_blocks, int share, int n_shares) {
-    return {p + n_bytes / size_t(n_shares) * size_t(share), n_bytes / size_t(n_shares) / size_t(n_blocks)};
 }
 
 } // namespace

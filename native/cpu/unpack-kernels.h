@@ -91,7 +91,7 @@ inline void unpack_pieces(const uint8_t * low, const uint8_t * high, const Unpac
 
 template <int kind, int bits, int parts> void unpack_blocks(const Unpack & u) {
     constexpr bool looked_up = is_looked_up(kind, bits, parts), whole = is_whole(kind, parts);
-    constexpr int  n_factors = kind == LowBit::affine ? parts + 1 : kind == LowBit::symmetric ? parts : 0;
+    constexpr int  n_factors = LowBit{LowBit::Kind(kind), bits, parts}.n_factors();
     constexpr int  middle    = whole ? (1 << (bits - 1)) * ((1 << (8 - bits)) - 1) : 0; // what `whole` codes are above zero by then
 
     const uint8_t *      from = u.from;
@@ -129,18 +129,30 @@ template <int kind, int bits, int parts> void unpack_blocks(const Unpack & u) {
     }
 }
 
-void unpack(const Unpack & u) {
-    switch (u.layout.kind) {
-        case LowBit::iq4_table: return unpack_blocks<LowBit::iq4_table, 4, 1>(u);
-        case LowBit::fp4_table: return unpack_blocks<LowBit::fp4_table, 4, 1>(u);
-        case LowBit::affine:    return u.layout.bits == 4 ? unpack_blocks<LowBit::affine, 4, 1>(u) : unpack_blocks<LowBit::affine, 5, 1>(u);
+// A layout whose fields are known when this is compiled.
+template <LowBit::Kind of_kind, int n_bits, int n_parts> struct LayoutOf {
+    static constexpr LowBit::Kind kind  = of_kind;
+    static constexpr int          bits  = n_bits, parts = n_parts;
+    static constexpr LowBit       value = {of_kind, n_bits, n_parts};
+};
+
+// Calls fn(LayoutOf) for a panel of 4 to 6 bits.
+template <typename F> inline void with_layout(LowBit l, const F & fn) {
+    switch (l.kind) {
+        case LowBit::iq4_table: return fn(LayoutOf<LowBit::iq4_table, 4, 1>());
+        case LowBit::fp4_table: return fn(LayoutOf<LowBit::fp4_table, 4, 1>());
+        case LowBit::affine:    return l.bits == 4 ? fn(LayoutOf<LowBit::affine, 4, 1>()) : fn(LayoutOf<LowBit::affine, 5, 1>());
         case LowBit::symmetric:
-            return u.layout.bits == 4   ? unpack_blocks<LowBit::symmetric, 4, 1>(u)
-                   : u.layout.bits == 5 ? unpack_blocks<LowBit::symmetric, 5, 1>(u)
-                                        : unpack_blocks<LowBit::symmetric, 6, 2>(u);
+            return l.bits == 4   ? fn(LayoutOf<LowBit::symmetric, 4, 1>())
+                   : l.bits == 5 ? fn(LayoutOf<LowBit::symmetric, 5, 1>())
+                                 : fn(LayoutOf<LowBit::symmetric, 6, 2>());
         case LowBit::none:
         case LowBit::file_rows: return;
     }
+}
+
+void unpack(const Unpack & u) {
+    with_layout(u.layout, [&](auto of) { unpack_blocks<decltype(of)::kind, decltype(of)::bits, decltype(of)::parts>(u); });
 }
 
 constexpr auto unpack_blocks_of_32 = unpack;

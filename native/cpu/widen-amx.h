@@ -55,10 +55,11 @@ struct WidenCodes {
 };
 
 // value = (q * factor / 2^bits + offset) * scale for affine kinds, (q - half) * factor / half * scale for symmetric ones.
-template <int kind, int bits, int parts> struct WidenLowBit {
-    static constexpr bool is_table    = kind == LowBit::iq4_table || kind == LowBit::fp4_table;
-    static constexpr int  n_factors   = is_table ? 0 : parts + (kind == LowBit::affine ? 1 : 0);
-    static constexpr int  block_bytes = panel_columns * (bits * 4 + n_factors + 2);
+template <typename Layout> struct WidenLowBit {
+    static constexpr auto kind        = Layout::kind;
+    static constexpr bool is_table    = Layout::value.is_table();
+    static constexpr int  bits        = Layout::bits, parts = Layout::parts, n_factors = Layout::value.n_factors();
+    static constexpr int  block_bytes = panel_columns * Layout::value.column_bytes();
     static constexpr int  half        = 1 << (bits - 1);
 
     float unit;

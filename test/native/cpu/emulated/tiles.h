@@ -97,36 +97,33 @@ inline void store_tile(int i, void * to, intptr_t stride) {
     }
 }
 
-struct Operands {
-    Tile *sums, *a, *b;
-    bool  ok;
-};
-
-inline Operands operands(int i_sums, int i_a, int i_b) {
-    Operands o = {tile_of(i_sums), tile_of(i_a), tile_of(i_b), false};
-    o.ok = o.sums != nullptr && o.a != nullptr && o.b != nullptr && tile_check(i_sums != i_a && i_sums != i_b && i_a != i_b, "a product of one tile twice") &&
-           tile_check(o.sums->is_filled && o.a->is_filled && o.b->is_filled, "a product of a tile that nobody filled") &&
-           tile_check(o.sums->rows == o.a->rows && o.a->row_bytes == 4 * o.b->rows && o.sums->row_bytes == o.b->row_bytes && o.b->row_bytes % 4 == 0,
-                      "a product whose shapes do not match");
-    return o;
-}
-
-// tdpbssd: sums [rows, columns] of int32 += a [rows, k] times b [k / 4, columns, 4], in signed bytes.
-inline void multiply_tiles(int i_sums, int i_a, int i_b) {
-    const auto [sums, a, b, ok] = operands(i_sums, i_a, i_b);
-    if (!ok) {
+// Each sum of a product becomes next(sum, row of a, its column's first byte in b, inputs), where the tiles fit together.
+template <typename Sum, typename F> void for_sums(int i_sums, int i_a, int i_b, const F & next) {
+    Tile *sums = tile_of(i_sums), *a = tile_of(i_a), *b = tile_of(i_b);
+    if (sums == nullptr || a == nullptr || b == nullptr || !tile_check(i_sums != i_a && i_sums != i_b && i_a != i_b, "a product of one tile twice") ||
+        !tile_check(sums->is_filled && a->is_filled && b->is_filled, "a product of a tile that nobody filled") ||
+        !tile_check(sums->rows == a->rows && a->row_bytes == 4 * b->rows && sums->row_bytes == b->row_bytes && b->row_bytes % 4 == 0,
+                    "a product whose shapes do not match")) {
         return;
     }
     for (int r = 0; r < sums->rows; ++r) {
         for (int c = 0; c < sums->row_bytes / 4; ++c) {
-            uint32_t sum;
+            Sum sum;
             memcpy(&sum, sums->bytes[r] + 4 * c, sizeof(sum));
-            for (int k = 0; k < a->row_bytes; ++k) {
-                sum += uint32_t(int8_t(a->bytes[r][k]) * int8_t(b->bytes[k / 4][4 * c + k % 4]));
-            }
+            sum = next(sum, a->bytes[r], b->bytes[0] + 4 * c, a->row_bytes);
             memcpy(sums->bytes[r] + 4 * c, &sum, sizeof(sum));
         }
     }
+}
+
+// tdpbssd: sums [rows, columns] of int32 += a [rows, k] times b [k / 4, columns, 4], in signed bytes.
+inline void multiply_tiles(int i_sums, int i_a, int i_b) {
+    for_sums<uint32_t>(i_sums, i_a, i_b, [](uint32_t sum, const uint8_t * a, const uint8_t * b, int n_bytes) {
+        for (int k = 0; k < n_bytes; ++k) {
+            sum += uint32_t(int8_t(a[k]) * int8_t(b[k / 4 * 64 + k % 4]));
+        }
+        return sum;
+    });
 }
 
 inline float from_bf16(const unsigned char * p) {
@@ -140,21 +137,13 @@ inline float from_bf16(const unsigned char * p) {
 
 // tdpbf16ps: sums [rows, columns] of f32 += a [rows, k] times b [k / 2, columns, 2], the even and the odd of k first by themselves.
 inline void multiply_bf16_tiles(int i_sums, int i_a, int i_b) {
-    const auto [sums, a, b, ok] = operands(i_sums, i_a, i_b);
-    if (!ok) {
-        return;
-    }
-    for (int r = 0; r < sums->rows; ++r) {
-        for (int c = 0; c < sums->row_bytes / 4; ++c) {
-            float sum, of[2] = {0, 0};
-            memcpy(&sum, sums->bytes[r] + 4 * c, sizeof(sum));
-            for (int k = 0; k < a->row_bytes / 2; ++k) {
-                of[k % 2] = fmaf(from_bf16(a->bytes[r] + 2 * k), from_bf16(b->bytes[k / 2] + 4 * c + k % 2 * 2), of[k % 2]);
-            }
-            sum += of[0] + of[1];
-            memcpy(sums->bytes[r] + 4 * c, &sum, sizeof(sum));
+    for_sums<float>(i_sums, i_a, i_b, [](float sum, const uint8_t * a, const uint8_t * b, int n_bytes) {
+        float of[2] = {0, 0};
+        for (int k = 0; k < n_bytes / 2; ++k) {
+            of[k % 2] = fmaf(from_bf16(a + 2 * k), from_bf16(b + k / 2 * 64 + k % 2 * 2), of[k % 2]);
         }
-    }
+        return sum + (of[0] + of[1]);
+    });
 }
 
 } // namespace emulated
