@@ -36,17 +36,16 @@ template <bool both> inline void block_tile(const int8_t * x, const int32_t * w,
 
 // `widen` makes pairs of a block of the panel.
 template <typename Widen> void products(const Int8Tiles & t, const Widen & widen) {
-    constexpr int block_bytes = Widen::block_bytes, rows = format.block_rows;
-    const int     n_shares    = (t.n_rows + rows - 1) / rows;
+    constexpr int rows     = format.block_rows;
+    const int     n_shares = (t.n_rows + rows - 1) / rows;
     // The next slice's or, where that is not at hand, the next panel's.
-    const size_t    of_block = t.next != nullptr ? t.next_bytes / size_t(t.n_blocks) : block_bytes;
-    const uint8_t * later    = t.next != nullptr ? t.next : t.w + slice_blocks * block_bytes;
+    const size_t    of_block = t.next != nullptr ? t.next_bytes / size_t(t.n_blocks) : Widen::bytes(slice_blocks) / slice_blocks;
+    const uint8_t * later    = t.next != nullptr ? t.next : t.w + Widen::bytes(slice_blocks);
     alignas(64) int32_t wide[slice_blocks * wide_block];
     for (int first = 0, configured = 0; first < t.n_blocks; first += slice_blocks) {
-        const int       n = t.n_blocks - first < slice_blocks ? t.n_blocks - first : slice_blocks;
-        const uint8_t * w = t.w + size_t(first) * block_bytes;
+        const int n = t.n_blocks - first < slice_blocks ? t.n_blocks - first : slice_blocks;
         for (int b = 0; b < n; ++b) {
-            widen(w + size_t(b) * block_bytes, wide + b * wide_block);
+            widen(t.w, first + b, wide + b * wide_block);
         }
         for (int i = 0; i < n_shares; ++i) {
             const int n_rows = t.n_rows - i * rows < rows ? t.n_rows - i * rows : rows;
@@ -67,7 +66,11 @@ void block_tiles(const Int8Tiles & t) {
     if (t.layout.kind == LowBit::none) {
         return products(t, WidenCodes());
     }
-    with_layout(t.layout, [&](auto of) { products(t, WidenLowBit<decltype(of)>(t.unit)); });
+    with_layout(t.layout, [&](auto of) {
+        if constexpr (!decltype(of)::value.is_codebook()) { // which are int8 codes by now
+            products(t, WidenLowBit<decltype(of)>(t.unit));
+        }
+    });
 }
 
 // --- Activations -----------------------------------------------------------------------------------

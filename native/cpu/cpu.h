@@ -126,8 +126,9 @@ private:
 // Types by ggml's names. `other` is any that dequantize_row reads.
 enum class SourceType {
     f32, f16, bf16, q8_0,
-    q4_0, q4_1, q5_0, q5_1, q4_k, q5_k, q6_k, iq4_nl, iq4_xs, mxfp4,              // panels of 4 to 6 bits: low-bit.h
-    q2_k, q3_k, iq1_s, iq1_m, iq2_xxs, iq2_xs, iq2_s, iq3_xxs, iq3_s, other      // panels of the file's bytes: file-rows.h
+    q4_0, q4_1, q5_0, q5_1, q4_k, q5_k, q6_k, iq4_nl, iq4_xs, mxfp4, q2_k, q3_k,
+    iq1_s, iq1_m, iq2_xxs, iq2_xs, iq2_s, iq3_xxs, iq3_s, // panels of 1 to 6 bits: low-bit.h
+    other                                                 // panels of the file's bytes: file-rows.h
 };
 
 // A row-major weight as it lies in the model file. Each row is read once, in order, while packing.

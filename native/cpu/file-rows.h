@@ -1,5 +1,5 @@
-// Panels that keep the bytes of the model file's rows, and so its size: types with codebooks, those of 2 and 3 bits, any that ggml alone
-// reads, and panels whose rows have several types. Their rows become int8 codes, as int8_block panels hold, when the products are due.
+// Panels that keep the bytes of the model file's rows, and so its size: types that ggml alone reads, and panels whose rows have several
+// types. Their rows become int8 codes, as int8_block panels hold, when the products are due.
 #pragma once
 
 #include "packed-weights.h"

@@ -467,33 +467,103 @@ constexpr PairKernels pair_kernels = {/*max_rows*/ 12, pair_tiles, pair_rows, pa
 constexpr Format format = {/*float_rows*/ 4, /*float_columns*/ 8, /*int8_columns*/ 8, /*group*/ 4, /*block*/ 32, /*x_max*/ 127,
                            /*block_rows*/ 4, /*block_offset*/ 0,  /*row_rows*/ 4,     /*row_max*/ 127, /*row_offset*/ 0};
 
+// Value e of a block of n, whose first bits begin at p: see RowPacker.
+int bits_at(const uint8_t * p, int n, LowBit l, int e) {
+    const int n_low = l.low_bits(), n_high = l.bits - n_low, n_bytes = n / 8 * n_low, n_more = n / 8 * n_high;
+    const int low = p[e % n_bytes] >> e / n_bytes * n_low & ((1 << n_low) - 1);
+    return n_high == 0 ? low : low | (p[n_bytes + e % n_more] >> e / n_more * n_high & ((1 << n_high) - 1)) << n_low;
+}
+
+float half_at(const uint8_t * p) {
+    uint16_t half;
+    std::memcpy(&half, p, sizeof(half));
+    return f16_to_float(half);
+}
+
+// A block of Q2_K as one of codes: (q * step + start) >> 7.
+struct Q2KCodes {
+    int   step[2], start[2];
+    float scale;
+
+    Q2KCodes(const uint8_t * factors, int columns, float of_steps, float of_minima) {
+        float step_of[2], minimum[2], top = 1e-30f;
+        for (int part = 0; part < 2; ++part) {
+            const int factor = factors[part * columns];
+            step_of[part]    = of_steps * float(factor & 15);
+            minimum[part]    = of_minima * float(factor >> 4);
+            top              = std::max({top, std::fabs(minimum[part]), std::fabs(step_of[part] * 3 - minimum[part])});
+        }
+        const float per_unit = 127.0f * 128.0f / top;
+        for (int part = 0; part < 2; ++part) {
+            step[part]  = int(std::nearbyint(step_of[part] * per_unit));
+            start[part] = int(std::nearbyint(64 - minimum[part] * per_unit));
+        }
+        scale = top * (1.0f / 127.0f);
+    }
+};
+
+// A column of a block of points as codes: see codebook-kernels.h.
+struct PointCodes {
+    int8_t codes[32];
+    float  scale;
+
+    PointCodes(const Unpack & u, const uint8_t * block, int c, float of_steps) {
+        constexpr int   columns = format.int8_columns, n = columns * 32;
+        const LowBit    l       = u.layout;
+        const uint8_t * numbers = block + n / 8 * l.bits + c, *high = numbers + l.n_points() * columns, *step = high + l.n_high() * columns;
+        const bool      shifted = l.bits == 0;
+        const int       steps   = l.kind == LowBit::iq1_s ? high[0] >> 7 | (high[columns] >> 2 & 2) | (high[columns] >> 5 & 4) : step[0];
+        const float     first = float(2 * (steps & 15) + 1), other = l.parts == 2 ? float(2 * (steps >> 4) + 1) : first;
+        const float     largest = std::max(first, other), top = largest * (shifted ? 9 : 43);
+        const float     unit    = l.parts == 2 && top < 127.5f ? 1 : first == other ? first : top * (1.0f / 127);
+        scale                   = unit * (of_steps * l.codebook_unit());
+        for (int k = 0; k < 32; ++k) {
+            const int q      = k / l.point_values(), nibble = shifted ? high[q / 2 * columns] >> q % 2 * 4 : 0;
+            const int more   = shifted ? nibble & 7 : l.n_high() == 0 ? 0 : l.n_points() == 8 ? high[0] >> q & 1 : high[0] >> 2 * q & 3;
+            const int value  = int8_t(u.points[numbers[q * columns] | more << 8] >> k % l.point_values() * 8);
+            const int down   = l.kind == LowBit::iq1_s ? high[0] >> 3 & 1 : nibble >> 3 & 1;
+            const int e      = (k / format.group * columns + c) * format.group + k % format.group;
+            const int factor = l.parts == 1 ? 128 : int(std::nearbyint((k < 16 ? first : other) * (128 / unit)));
+            const int code   = ((value + (shifted ? 1 - 2 * down : 0)) * factor + 64) >> 7;
+            codes[k]         = int8_t(l.bits == 1 && bits_at(block, n, l, e) != 0 ? -code : code);
+        }
+    }
+};
+
 void unpack_blocks_of_32(const Unpack & u) {
     constexpr int columns = format.int8_columns, group = format.group, n = columns * 32;
     const LowBit  l = u.layout;
     const uint8_t * from = u.from;
     uint8_t *       to   = u.to;
     for (int b = 0; b < u.n_blocks; ++b, to += n + 4 * columns) {
-        const uint8_t *low = from, *high = low + n / 2, *factors = from + n / 8 * l.bits;
-        const uint8_t *offsets = factors + (l.is_table() ? 0 : l.parts * columns), *scales = offsets + (l.kind == LowBit::affine ? columns : 0);
-        for (int e = 0; e < n; ++e) {
-            const int c = e / group % columns, part = l.parts == 2 && e >= n / 2 ? 1 : 0;
-            int       q = low[e % (n / 2)] >> (e < n / 2 ? 0 : 4) & 15;
-            q |= l.bits == 5 ? (high[e % (n / 8)] >> e / (n / 8) & 1) << 4 : l.bits == 6 ? (high[e % (n / 4)] >> e / (n / 4) * 2 & 3) << 4 : 0;
-            const uint8_t factor = l.is_table() ? uint8_t(0) : factors[part * columns + c];
-            const int     half   = 1 << (l.bits - 1);
-            const int     code   = l.kind == LowBit::iq4_table   ? iq4_values[q]
-                                   : l.kind == LowBit::fp4_table ? fp4_values[q]
-                                   : l.kind == LowBit::symmetric ? ((q - half) * int8_t(factor) + half / 2) >> (l.bits - 1)
-                                                                 : ((q * factor + half) >> l.bits) + int8_t(offsets[c]);
-            to[e] = uint8_t(code + format.block_offset);
-        }
+        const uint8_t * factors = from + n / 8 * l.bits, * offsets = factors + l.parts * columns;
+        const uint8_t * scales  = from + (l.is_super() ? 8 - b % 8 : 1) * l.block_bytes() * columns - (l.is_super() ? 0 : 2 * columns);
         for (int c = 0; c < columns; ++c) {
-            uint16_t half;
-            std::memcpy(&half, scales + c * 2, sizeof(half));
-            const float scale = f16_to_float(half) * u.unit;
+            if (l.is_codebook()) {
+                const PointCodes codes(u, from, c, half_at(scales + c * 2));
+                std::memcpy(to + n + c * 4, &codes.scale, sizeof(codes.scale));
+                for (int k = 0; k < 32; ++k) {
+                    to[(k / group * columns + c) * group + k % group] = uint8_t(codes.codes[k] + format.block_offset);
+                }
+                continue;
+            }
+            const Q2KCodes q2k(factors + c, columns, half_at(scales + c * 2), l.kind == LowBit::q2_k ? half_at(scales + (columns + c) * 2) : 0);
+            const float    scale = l.kind == LowBit::q2_k ? q2k.scale : half_at(scales + c * 2) * u.unit;
             std::memcpy(to + n + c * 4, &scale, sizeof(scale));
+            for (int k = 0; k < 32; ++k) {
+                const int     e = (k / group * columns + c) * group + k % group, q = bits_at(from, n, l, e), part = l.parts == 2 ? k / 16 : 0;
+                const uint8_t factor = l.is_table() ? uint8_t(0) : factors[part * columns + c];
+                const int     half   = 1 << (l.bits - 1);
+                const int     code   = l.kind == LowBit::iq4_table   ? iq4_values[q]
+                                       : l.kind == LowBit::fp4_table ? fp4_values[q]
+                                       : l.kind == LowBit::q2_k      ? (q * q2k.step[part] + q2k.start[part]) >> 7
+                                       : l.kind == LowBit::q3_k      ? (q - half) * int8_t(factor)
+                                       : l.kind == LowBit::symmetric ? ((q - half) * int8_t(factor) + half / 2) >> (l.bits - 1)
+                                                                     : ((q * factor + half) >> l.bits) + int8_t(offsets[c]);
+                to[e] = uint8_t(code + format.block_offset);
+            }
         }
-        from = scales + columns * 2;
+        from += l.block_bytes() * columns + (b % 8 == 7 ? 2 * l.n_super_scales() * columns : 0);
     }
 }
 

@@ -72,18 +72,37 @@ struct FloatTiles {
     size_t          next_step; // bytes of it for each of n_k
 };
 
-// How weights of 4 to 6 bits give int8 codes (low-bit.h). `parts` of a block have a factor of their own. Panels of file_rows are
-// unpacked by file-rows.h.
+// How weights of 1 to 6 bits give int8 codes (low-bit.h). `parts` of a block have a factor of their own. From q2_k on 8 blocks share
+// their scales, which follow them; from iq1_s on values are points of a codebook, with a bit for each sign from iq2_xxs on. Panels of
+// file_rows are unpacked by file-rows.h.
 struct LowBit {
-    enum Kind : uint8_t { none, affine, symmetric, iq4_table, fp4_table, file_rows };
+    enum Kind : uint8_t { none, file_rows, affine, symmetric, iq4_table, fp4_table, q2_k, q3_k, iq1_s, iq1_m, iq2_xxs, iq2_xs, iq2_s, iq3_xxs, iq3_s };
     Kind    kind;
     uint8_t bits, parts;
 
     constexpr bool is_table() const { return kind == iq4_table || kind == fp4_table; }
+    constexpr bool is_super() const { return kind >= q2_k; }
+    constexpr bool is_codebook() const { return kind >= iq1_s; }
 
-    // Of a column of a block of 32 inputs: factors and offset, and all bytes: low four bits, higher ones, factors, offset, a scale in f16.
-    constexpr int n_factors() const { return is_table() ? 0 : parts + (kind == affine ? 1 : 0); }
-    constexpr int column_bytes() const { return bits * 4 + n_factors() + 2; }
+    // Points of a block, and values of each; bytes that hold what more than 8 bits of their numbers there are.
+    constexpr int n_points() const { return kind >= iq3_xxs ? 8 : 4; }
+    constexpr int point_values() const { return 32 / n_points(); }
+    constexpr float codebook_unit() const { return kind == iq3_s ? 1.0f : kind == iq3_xxs ? 0.25f : 0.125f; } // of values and odd steps
+    constexpr int n_high() const { return kind == iq1_s || kind == iq1_m ? 2 : kind == iq2_xxs || kind == iq3_xxs ? 0 : 1; }
+
+    // Of a column of a block of 32 inputs: bits that lie together, bytes of its own (factors and offset; or numbers of points, what is
+    // above 8 bits of these, factors), and all bytes: low bits, higher ones, those, a scale in f16.
+    constexpr int low_bits() const { return bits < 2 ? bits : bits < 4 ? 2 : 4; }
+    constexpr int n_factors() const {
+        return is_codebook() ? n_points() + n_high() + (kind == iq1_s ? 0 : 1) : is_table() ? 0 : parts + (kind == affine ? 1 : 0);
+    }
+    constexpr int block_bytes() const { return bits * 4 + n_factors() + (is_super() ? 0 : 2); }
+
+    // Of a column of 8 blocks, and its scales in f16.
+    constexpr int n_super_scales() const { return kind == q2_k ? 2 : is_super() ? 1 : 0; }
+    constexpr int super_bytes() const { return 8 * block_bytes() + 2 * n_super_scales(); }
+
+    constexpr size_t column_bytes(int n_blocks) const { return is_super() ? size_t(n_blocks / 8) * super_bytes() : size_t(n_blocks) * block_bytes(); }
 
     bool operator==(const LowBit & b) const { return kind == b.kind && bits == b.bits && parts == b.parts; }
 };
@@ -110,11 +129,12 @@ constexpr int8_t fp4_values[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -
 
 // Writes a panel as Int8Tiles reads it, from blocks of 32 inputs in fewer bits.
 struct Unpack {
-    const uint8_t * from;
-    uint8_t *       to;
-    int             n_blocks;
-    LowBit          layout;
-    float           unit; // of the scales
+    const uint8_t *  from;
+    uint8_t *        to;
+    int              n_blocks;
+    LowBit           layout;
+    float            unit; // of the scales
+    const uint64_t * points; // of the codebook, if there is one
 };
 
 // Quantises rows into blocks of `rows` rows, see Int8Tiles. The first row is the first of its block.

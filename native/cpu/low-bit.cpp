@@ -31,8 +31,9 @@ void add_fifth_bits(const unsigned char * bits, uint8_t * q) {
     }
 }
 
-// 32 codes of four low bits, and some from other bytes above them; eight at once.
-void take_bits(const unsigned char * low, int low_shift, const unsigned char * high, int high_shift, uint8_t high_mask, uint8_t * q) {
+// 32 codes of two or four low bits, and some from other bytes above them; eight at once.
+void take_bits(const unsigned char * low, int low_shift, uint8_t low_mask, const unsigned char * high, int high_shift, uint8_t high_mask, uint8_t * q) {
+    const int n_low = low_mask == 3 ? 2 : 4;
     constexpr uint64_t each = 0x0101010101010101;
     for (int i = 0; i < 32; i += 8) {
         uint64_t l, h = 0;
@@ -40,7 +41,7 @@ void take_bits(const unsigned char * low, int low_shift, const unsigned char * h
         if (high != nullptr) {
             std::memcpy(&h, high + i, sizeof(h));
         }
-        l = (l >> low_shift & each * 15) | (h >> high_shift & each * high_mask) << 4;
+        l = (l >> low_shift & each * low_mask) | (h >> high_shift & each * high_mask) << n_low;
         std::memcpy(q + i, &l, sizeof(l));
     }
 }
@@ -62,14 +63,14 @@ void read_k_block(const unsigned char * p, int j, const unsigned char * fifth_bi
     k_scale(p + 4, j, scale, minimum);
     out.step[0] = f16_at(p) * float(scale);
     out.minimum = -f16_at(p + 2) * float(minimum);
-    take_bits(nibbles + j / 2 * 32, j % 2 * 4, fifth_bits, j, 1, out.q);
+    take_bits(nibbles + j / 2 * 32, j % 2 * 4, 15, fifth_bits, j, 1, out.q);
 }
 
 // Block j of the 8 of a super-block: 128 bytes of low bits, 64 of high ones, 16 scales, and theirs.
 void read_q6_k(const unsigned char * p, int j, LowBitBlock & out) {
     const unsigned char * low = p + j / 4 * 64 + j % 2 * 32, * high = p + 128 + j / 4 * 32;
     const float           d   = f16_at(p + 208);
-    take_bits(low, j % 4 / 2 * 4, high, j % 4 * 2, 3, out.q);
+    take_bits(low, j % 4 / 2 * 4, 15, high, j % 4 * 2, 3, out.q);
     for (int part = 0; part < 2; ++part) {
         out.step[part] = d * float(static_cast<int8_t>(p[192 + j * 2 + part]));
     }
@@ -83,26 +84,59 @@ void read_iq4_xs(const unsigned char * p, int j, LowBitBlock & out) {
     read_nibbles(p + 8 + j * 16, out.q);
 }
 
+void read_q2_k(const unsigned char * p, int j, LowBitBlock & out) {
+    take_bits(p + 16 + j / 4 * 32, j % 4 * 2, 3, nullptr, 0, 0, out.q);
+    std::memcpy(out.factor, p + j * 2, sizeof(out.factor));
+    std::memcpy(out.scale, p + 80, sizeof(out.scale));
+}
+
+// Steps are -32 to 31. With the other sign the largest product is -128, and all are int8.
+void read_q3_k(const unsigned char * p, int j, LowBitBlock & out) {
+    const unsigned char * steps = p + 96;
+    take_bits(p + 32 + j / 4 * 32, j % 4 * 2, 3, p, j, 1, out.q);
+    for (int part = 0; part < 2; ++part) {
+        const int k      = j * 2 + part;
+        out.factor[part] = uint8_t(32 - ((steps[k % 8] >> k / 8 * 4 & 15) | (steps[8 + k % 4] >> k / 4 * 2 & 3) << 4));
+    }
+    std::memcpy(out.scale, p + 108, sizeof(out.scale[0]));
+    out.scale[0] ^= 0x8000;
+}
+
 } // namespace
 
-static LowBit layout_of(SourceType type) {
+// How a type lies in the file, by blocks of `values` in `bytes`.
+struct Stored {
+    LowBit layout;
+    int    values, bytes;
+};
+
+static Stored stored(SourceType type) {
     switch (type) {
-        case SourceType::q4_0:   return {LowBit::symmetric, 4, 1};
-        case SourceType::q5_0:   return {LowBit::symmetric, 5, 1};
-        case SourceType::q6_k:   return {LowBit::symmetric, 6, 2};
-        case SourceType::q4_1:
-        case SourceType::q4_k:   return {LowBit::affine, 4, 1};
-        case SourceType::q5_1:
-        case SourceType::q5_k:   return {LowBit::affine, 5, 1};
-        case SourceType::iq4_nl:
-        case SourceType::iq4_xs: return {LowBit::iq4_table, 4, 1};
-        case SourceType::mxfp4:  return {LowBit::fp4_table, 4, 1};
-        default:                 return {LowBit::none, 0, 0};
+        case SourceType::q4_0:    return {{LowBit::symmetric, 4, 1}, 32, 18};
+        case SourceType::q4_1:    return {{LowBit::affine, 4, 1}, 32, 20};
+        case SourceType::q5_0:    return {{LowBit::symmetric, 5, 1}, 32, 22};
+        case SourceType::q5_1:    return {{LowBit::affine, 5, 1}, 32, 24};
+        case SourceType::q4_k:    return {{LowBit::affine, 4, 1}, 256, 144};
+        case SourceType::q5_k:    return {{LowBit::affine, 5, 1}, 256, 176};
+        case SourceType::q6_k:    return {{LowBit::symmetric, 6, 2}, 256, 210};
+        case SourceType::iq4_nl:  return {{LowBit::iq4_table, 4, 1}, 32, 18};
+        case SourceType::iq4_xs:  return {{LowBit::iq4_table, 4, 1}, 256, 136};
+        case SourceType::mxfp4:   return {{LowBit::fp4_table, 4, 1}, 32, 17};
+        case SourceType::q2_k:    return {{LowBit::q2_k, 2, 2}, 256, 84};
+        case SourceType::q3_k:    return {{LowBit::q3_k, 3, 2}, 256, 110};
+        case SourceType::iq1_s:   return {{LowBit::iq1_s, 0, 1}, 256, 50};
+        case SourceType::iq1_m:   return {{LowBit::iq1_m, 0, 2}, 256, 56};
+        case SourceType::iq2_xxs: return {{LowBit::iq2_xxs, 1, 1}, 256, 66};
+        case SourceType::iq2_xs:  return {{LowBit::iq2_xs, 1, 2}, 256, 74};
+        case SourceType::iq2_s:   return {{LowBit::iq2_s, 1, 2}, 256, 82};
+        case SourceType::iq3_xxs: return {{LowBit::iq3_xxs, 1, 1}, 256, 98};
+        case SourceType::iq3_s:   return {{LowBit::iq3_s, 1, 1}, 256, 110};
+        default:                  return {{LowBit::none, 0, 0}, 32, 0};
     }
 }
 
 LowBit low_bit_of(const WeightSource & source) {
-    return source.type >= SourceType::q2_k && source.block > 0 ? LowBit{LowBit::file_rows, 0, 0} : layout_of(source.type);
+    return source.type == SourceType::other && source.block > 0 ? LowBit{LowBit::file_rows, 0, 0} : stored(source.type).layout;
 }
 
 static int nearest(float x) { return int(x + (x < 0 ? -0.5f : 0.5f)); } // lrint is a call
@@ -123,49 +157,43 @@ float to_codes(const float * x, int n, int code_max, int8_t * codes) {
     return largest / float(code_max);
 }
 
-static void read_as_stored(SourceType type, const unsigned char * row, int i, LowBitBlock & out) {
-    const int             j = i % 8; // of a super-block
-    const unsigned char * p = row;
+// Block j of those of 32 that begin at p.
+static void read_as_stored(SourceType type, const unsigned char * p, int j, LowBitBlock & out) {
     switch (type) {
         case SourceType::q4_0:
         case SourceType::iq4_nl:
-            p += size_t(i) * 18;
             out.step[0] = f16_at(p);
             return read_nibbles(p + 2, out.q);
         case SourceType::q4_1:
-            p += size_t(i) * 20;
             out.step[0] = f16_at(p), out.minimum = f16_at(p + 2);
             return read_nibbles(p + 4, out.q);
         case SourceType::q5_0:
-            p += size_t(i) * 22;
             out.step[0] = f16_at(p);
             read_nibbles(p + 6, out.q);
             return add_fifth_bits(p + 2, out.q);
         case SourceType::q5_1:
-            p += size_t(i) * 24;
             out.step[0] = f16_at(p), out.minimum = f16_at(p + 2);
             read_nibbles(p + 8, out.q);
             return add_fifth_bits(p + 4, out.q);
-        case SourceType::q4_k:
-            p += size_t(i / 8) * 144;
-            return read_k_block(p, j, nullptr, p + 16, out);
-        case SourceType::q5_k:
-            p += size_t(i / 8) * 176;
-            return read_k_block(p, j, p + 16, p + 48, out);
         case SourceType::mxfp4: // half the power of two, since the values are twice what they stand for
-            p += size_t(i) * 17;
             out.step[0] = std::ldexp(1.0f, int(p[0]) - 128);
             return read_nibbles(p + 1, out.q);
-        case SourceType::q6_k: return read_q6_k(p + size_t(i / 8) * 210, j, out);
-        case SourceType::iq4_xs: return read_iq4_xs(p + size_t(i / 8) * 136, j, out);
-        default: return;
+        case SourceType::q4_k:   return read_k_block(p, j, nullptr, p + 16, out);
+        case SourceType::q5_k:   return read_k_block(p, j, p + 16, p + 48, out);
+        case SourceType::q6_k:   return read_q6_k(p, j, out);
+        case SourceType::iq4_xs: return read_iq4_xs(p, j, out);
+        case SourceType::q2_k:   return read_q2_k(p, j, out);
+        case SourceType::q3_k:   return read_q3_k(p, j, out);
+        default:                 return read_points(type, p, j, out);
     }
 }
 
 void read_block(SourceType type, const unsigned char * row, int i, LowBitBlock & out) {
     out.step[1] = out.minimum = 0;
-    read_as_stored(type, row, i, out);
-    const LowBit layout = layout_of(type);
+    const Stored of_type = stored(type);
+    const int    n       = of_type.values / 32;
+    read_as_stored(type, row + size_t(i / n) * size_t(of_type.bytes), i % n, out);
+    const LowBit layout = of_type.layout;
     if (layout.kind == LowBit::affine && out.step[0] < 0) { // counted from the other end, steps are positive
         const int most = (1 << layout.bits) - 1;
         out.minimum += out.step[0] * float(most);

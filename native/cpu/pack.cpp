@@ -99,7 +99,7 @@ public:
     // `layout` is that of the panel.
     RowPacker(const PackedWeights & w, LowBit layout)
         : w_(w), f_(w.format()), layout_(layout), floats_(size_t(w.n_blocks) * f_.block), codes_(floats_.size()),
-          scales_(layout.bits == 0 ? 0 : size_t(w.n_blocks) * w.columns) {}
+          scales_(layout.bits == 0 || layout.is_super() ? 0 : size_t(w.n_blocks) * w.columns) {}
 
     void pack(const WeightSource & source, const unsigned char * row, unsigned char * panel, int column) {
         switch (w_.type) {
@@ -142,7 +142,7 @@ public:
     // 2^-14 in full precision, and scales of small weights are smaller.
     float finish(unsigned char * panel) const {
         float largest = 0;
-        for (float scale : scales_) {
+        for (float scale : scales_) { // none of super-blocks
             largest = std::max(largest, std::fabs(scale));
         }
         if (!(largest > 0) || !std::isfinite(largest)) {
@@ -151,7 +151,7 @@ public:
         int exponent;
         std::frexp(largest, &exponent);
         const float  unit     = std::ldexp(1.0f, exponent - 15);
-        const size_t columns  = size_t(w_.columns), of_block = columns * size_t(layout_.column_bytes());
+        const size_t columns  = size_t(w_.columns), of_block = columns * size_t(layout_.block_bytes());
         for (size_t i = 0; i < scales_.size(); ++i) {
             const uint16_t half = float_to_f16(scales_[i] / unit);
             std::memcpy(panel + i / columns * of_block + of_block - columns * 2 + i % columns * 2, &half, sizeof(half));
@@ -160,45 +160,58 @@ public:
     }
 
 private:
-    static void add_bits(unsigned char * to, uint32_t bits) {
-        uint32_t all;
-        std::memcpy(&all, to, sizeof(all));
-        all |= bits;
-        std::memcpy(to, &all, sizeof(all));
+    // `n_bits` of the values 4 at once, from `first_bit` on: n * n_bits / 8 bytes hold those of a block of n, whose first value is e.
+    // Returns where the bits after these begin.
+    static unsigned char * add_bits(unsigned char * to, int n, int n_bits, int e, uint32_t q, int first_bit) {
+        const int n_bytes = n / 8 * n_bits; // a power of two
+        uint32_t  all;
+        std::memcpy(&all, to + (e & (n_bytes - 1)), sizeof(all));
+        all |= (q >> first_bit & 0x01010101u * ((1u << n_bits) - 1)) << e / n_bytes * n_bits;
+        std::memcpy(to + (e & (n_bytes - 1)), &all, sizeof(all));
+        return to + n_bytes;
     }
 
     void pack_low_bits(const WeightSource & source, const unsigned char * row, unsigned char * panel, int column) {
-        const int    n = 32 * w_.columns, bits = layout_.bits;
-        const size_t of_block = size_t(w_.columns) * size_t(layout_.column_bytes());
-        for (int b = 0; b < w_.n_blocks; ++b, panel += of_block) {
+        const int n = 32 * w_.columns, bits = layout_.bits, low_bits = layout_.low_bits();
+        for (int b = 0; b < w_.n_blocks; ++b) {
             detail::LowBitBlock block;
             detail::read_block(source.type, row, b, block);
-            const detail::LowBitCodes codes = detail::codes_of(layout_, block);
-            finite_                         = finite_ && std::isfinite(codes.scale);
-            for (int k = 0; k < 32; k += 4) { // four neighbours at once; n is a power of two
+            for (int k = 0; k < 32 && bits > 0; k += 4) {
                 const int e = f_.group == 4 ? k * w_.columns + column * 4 : k / 8 * 8 * w_.columns + column * 8 + k % 8;
                 uint32_t  q;
                 std::memcpy(&q, block.q + k, sizeof(q));
-                add_bits(panel + (e & (n / 2 - 1)), (q & 0x0f0f0f0f) << (e < n / 2 ? 0 : 4));
-                if (bits == 5) {
-                    add_bits(panel + n / 2 + (e & (n / 8 - 1)), (q >> 4 & 0x01010101) << e / (n / 8));
-                } else if (bits == 6) {
-                    add_bits(panel + n / 2 + (e & (n / 4 - 1)), (q >> 4 & 0x03030303) << e / (n / 4) * 2);
+                unsigned char * high = add_bits(panel, n, low_bits, e, q, 0);
+                if (bits > low_bits) {
+                    add_bits(high, n, bits - low_bits, e, q, low_bits);
                 }
             }
+            unsigned char * factors = panel + n / 8 * bits + column;
+            panel += size_t(w_.columns) * size_t(layout_.block_bytes());
+            if (layout_.is_super()) {
+                for (int i = 0; i < layout_.n_factors(); ++i) {
+                    factors[i * w_.columns] = block.factor[i];
+                }
+                if (b % 8 == 7) {
+                    for (int i = 0; i < layout_.n_super_scales(); ++i, panel += size_t(w_.columns) * 2) {
+                        finite_ = finite_ && std::isfinite(f16_to_float(block.scale[i]));
+                        std::memcpy(panel + size_t(column) * 2, &block.scale[i], 2);
+                    }
+                }
+                continue;
+            }
+            const detail::LowBitCodes codes = detail::codes_of(layout_, block);
+            finite_                         = finite_ && std::isfinite(codes.scale);
             if (!layout_.is_table()) {
-                unsigned char * factors = panel + n / 8 * bits;
                 for (int part = 0; part < layout_.parts; ++part) {
-                    factors[part * w_.columns + column] = codes.factor[part];
+                    factors[part * w_.columns] = codes.factor[part];
                 }
                 if (layout_.kind == LowBit::affine) {
-                    factors[layout_.parts * w_.columns + column] = static_cast<unsigned char>(codes.offset);
+                    factors[layout_.parts * w_.columns] = static_cast<unsigned char>(codes.offset);
                 }
             }
             scales_[size_t(b) * w_.columns + column] = codes.scale;
         }
     }
-
 
     void pack_blocks(const WeightSource & source, const unsigned char * row, unsigned char * panel, int column) {
         if (source.type != SourceType::q8_0) {
@@ -323,11 +336,11 @@ size_t place_panels(PackedWeights & w, const std::vector<WeightSource> & sources
         for (int p = 0; p < w.n_panels; ++p) {
             const LowBit layout = layout_of(w, sources, p);
             any                 = any || layout.kind != LowBit::none;
-            w.unpacks           = w.unpacks || layout.kind == LowBit::file_rows || (layout.kind != LowBit::none && !w.blocks->reads_low_bits);
+            w.unpacks           = w.unpacks || !is_read_as_is(*w.blocks, layout);
             w.places.push_back({offset, layout, 1.0f});
             offset += layout.kind == LowBit::none        ? w.panel_bytes
                       : layout.kind == LowBit::file_rows ? aligned(FilePanel(w, p).size_bytes(w))
-                                                         : aligned(size_t(w.columns) * size_t(layout.column_bytes()) * size_t(w.n_blocks));
+                                                         : aligned(size_t(w.columns) * layout.column_bytes(w.n_blocks));
         }
         if (any) {
             return offset;

@@ -11,6 +11,11 @@ enum class PanelType { f32, f16, bf16, int8_block, int8_row };
 
 inline const BlockKernels & block_kernels(const Kernels & k, WeightMode mode) { return mode == WeightMode::fast || k.fine == nullptr ? k.blocks : *k.fine; }
 
+// Whether the products take such a panel as it lies.
+inline bool is_read_as_is(const BlockKernels & blocks, LowBit layout) {
+    return layout.kind == LowBit::none || (blocks.reads_low_bits && layout.kind != LowBit::file_rows && !layout.is_codebook());
+}
+
 // Rows of a source that some panels keep as they are in the file.
 struct FileRows {
     SourceType type;

@@ -1,5 +1,6 @@
 #include "panels.h"
 #include "file-rows.h"
+#include "low-bit.h"
 
 #include <algorithm>
 
@@ -40,11 +41,11 @@ void int8_panel(const PackedWeights & w, const QuantizedRows & q, int first_row,
     args.y        = sums;
     if (w.is_low_bit(panel)) {
         const PackedWeights::Place & place = w.places[size_t(panel)];
-        if (place.layout.kind != LowBit::file_rows && w.blocks->reads_low_bits) {
+        if (is_read_as_is(*w.blocks, place.layout)) {
             args.layout = place.layout;
             args.unit   = place.unit;
         } else {
-            place.layout.kind == LowBit::file_rows ? unpack_file_panel(w, panel, unpacked) : w.blocks->unpack({args.w, unpacked, w.n_blocks, place.layout, place.unit});
+            place.layout.kind == LowBit::file_rows ? unpack_file_panel(w, panel, unpacked) : w.blocks->unpack({args.w, unpacked, w.n_blocks, place.layout, place.unit, codebook_of(place.layout)});
             args.next       = panel + 1 < w.n_panels ? w.panel(panel + 1) : args.w;
             args.next_bytes = size_t(args.next - args.w); // the next panel is as long as this one, if not of another type
             args.w          = unpacked;

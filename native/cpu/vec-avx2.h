@@ -189,7 +189,27 @@ inline ivec or_int(ivec a, ivec b) { return _mm256_or_si256(a, b); }
 inline ivec add_bytes(ivec a, ivec b) { return _mm256_add_epi8(a, b); }
 inline ivec sub_bytes(ivec a, ivec b) { return _mm256_sub_epi8(a, b); }
 
-// table[byte], for bytes below 16 and a table from repeat_table().
+// The even or odd 32-bit lanes of both, in order.
+inline ivec even_lanes(ivec a, ivec b) {
+    const __m256 both = _mm256_shuffle_ps(_mm256_castsi256_ps(a), _mm256_castsi256_ps(b), 0x88);
+    return _mm256_permute4x64_epi64(_mm256_castps_si256(both), 0xd8);
+}
+inline ivec odd_lanes(ivec a, ivec b) {
+    const __m256 both = _mm256_shuffle_ps(_mm256_castsi256_ps(a), _mm256_castsi256_ps(b), 0xdd);
+    return _mm256_permute4x64_epi64(_mm256_castps_si256(both), 0xd8);
+}
+
+// -byte where bit t of `bits` is set.
+template <int t> inline ivec negate_where(ivec bytes, ivec bits) {
+    return _mm256_sign_epi8(bytes, _mm256_or_si256(_mm256_slli_epi16(bits, 7 - t), _mm256_set1_epi8(1)));
+}
+
+inline ivec add_shorts(ivec a, ivec b) { return _mm256_add_epi16(a, b); }
+
+// As many bytes as a vector has lanes, none negative.
+inline ivec bytes_to_ints(const uint8_t * p) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i *>(p))); }
+
+// Each 16 bytes: table[byte], for bytes below 16; 0 for 128. The same table for all by repeat_table().
 inline ivec repeat_table(const uint8_t * table) { return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i *>(table))); }
 inline ivec look_up(ivec table, ivec bytes) { return _mm256_shuffle_epi8(table, bytes); }
 

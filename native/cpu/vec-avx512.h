@@ -171,6 +171,18 @@ inline ivec load_any(const uint8_t * p) { return _mm512_loadu_si512(p); }
 inline ivec or_int(ivec a, ivec b) { return _mm512_or_si512(a, b); }
 inline ivec add_bytes(ivec a, ivec b) { return _mm512_add_epi8(a, b); }
 inline ivec sub_bytes(ivec a, ivec b) { return _mm512_sub_epi8(a, b); }
+inline ivec even_lanes(ivec a, ivec b) {
+    return _mm512_permutex2var_epi32(a, _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30), b);
+}
+inline ivec odd_lanes(ivec a, ivec b) {
+    return _mm512_permutex2var_epi32(a, _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31), b);
+}
+
+template <int t> inline ivec negate_where(ivec bytes, ivec bits) {
+    return _mm512_mask_sub_epi8(bytes, _mm512_test_epi8_mask(bits, set_int(int32_t((1u << t) * 0x01010101u))), set_int(0), bytes);
+}
+inline ivec add_shorts(ivec a, ivec b) { return _mm512_add_epi16(a, b); }
+inline ivec bytes_to_ints(const uint8_t * p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i *>(p))); }
 
 inline ivec repeat_table(const uint8_t * table) { return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i *>(table))); }
 inline ivec look_up(ivec table, ivec bytes) { return _mm512_shuffle_epi8(table, bytes); }

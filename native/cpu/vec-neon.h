@@ -89,6 +89,7 @@ inline void transpose(vec * rows) {
 inline ivec load_bytes(const void * p) { return vreinterpretq_s32_s8(vld1q_s8(static_cast<const int8_t *>(p))); }
 inline ivec set_int(int32_t x) { return vdupq_n_s32(x); }
 inline vec  to_float(ivec v) { return vcvtq_f32_s32(v); }
+inline ivec to_int(vec v) { return vcvtnq_s32_f32(v); }
 
 inline ivec broadcast_group(const int8_t * p) {
     int32_t bits;
@@ -136,6 +137,21 @@ inline void store_int(int32_t * p, ivec v) { vst1q_s32(p, v); }
 inline ivec or_int(ivec a, ivec b) { return vorrq_s32(a, b); }
 inline ivec add_bytes(ivec a, ivec b) { return of_bytes(vaddq_u8(as_bytes(a), as_bytes(b))); }
 inline ivec sub_bytes(ivec a, ivec b) { return of_bytes(vsubq_u8(as_bytes(a), as_bytes(b))); }
+inline ivec even_lanes(ivec a, ivec b) { return vuzp1q_s32(a, b); }
+inline ivec odd_lanes(ivec a, ivec b) { return vuzp2q_s32(a, b); }
+
+template <int t> inline ivec negate_where(ivec bytes, ivec bits) {
+    const int8x16_t  all  = vreinterpretq_s8_s32(bytes);
+    const uint8x16_t mask = vtstq_u8(as_bytes(bits), vdupq_n_u8(1 << t));
+    return vreinterpretq_s32_s8(vbslq_s8(mask, vnegq_s8(all), all));
+}
+inline ivec add_shorts(ivec a, ivec b) { return of_shorts(vaddq_s16(as_shorts(a), as_shorts(b))); }
+
+inline ivec bytes_to_ints(const uint8_t * p) {
+    uint32_t four;
+    memcpy(&four, p, sizeof(four));
+    return vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(vmovl_u8(vreinterpret_u8_u32(vdup_n_u32(four))))));
+}
 
 inline ivec repeat_table(const uint8_t * table) { return load_any(table); }
 inline ivec look_up(ivec table, ivec bytes) { return of_bytes(vqtbl1q_u8(as_bytes(table), as_bytes(bytes))); }

@@ -36,12 +36,13 @@ template <int at> inline void widen_group(ivec bytes, vec scale, vec offset, int
     store_int(to + panel_columns, bf16_pair(fma(number_of_byte<2, at>(bytes), scale, offset), fma(number_of_byte<3, at>(bytes), scale, offset)));
 }
 
-// Each writes a block to [block_size / 2, panel_columns] pairs.
+// Each writes block b of a panel to [block_size / 2, panel_columns] pairs.
 
 struct WidenCodes {
-    static constexpr int block_bytes = panel_columns * (block_size + 4);
+    static size_t bytes(int n_blocks) { return size_t(panel_columns) * (block_size + 4) * size_t(n_blocks); }
 
-    void operator()(const uint8_t * w, int32_t * to) const {
+    void operator()(const uint8_t * w, int b, int32_t * to) const {
+        w += bytes(b);
         const float * w_scale = reinterpret_cast<const float *>(w + panel_columns * block_size);
         CPU_UNROLL
         for (int v = 0; v < panel_vectors; ++v) {
@@ -54,26 +55,30 @@ struct WidenCodes {
     }
 };
 
-// value = (q * factor / 2^bits + offset) * scale for affine kinds, (q - half) * factor / half * scale for symmetric ones.
+// value = (q * factor / 2^bits + offset) * scale for affine kinds, (q - half) * factor / half * scale for symmetric ones; for those of
+// super-blocks see LowBitBlock.
 template <typename Layout> struct WidenLowBit {
     static constexpr auto kind        = Layout::kind;
     static constexpr bool is_table    = Layout::value.is_table();
     static constexpr int  bits        = Layout::bits, parts = Layout::parts, n_factors = Layout::value.n_factors();
-    static constexpr int  block_bytes = panel_columns * Layout::value.column_bytes();
     static constexpr int  half        = 1 << (bits - 1);
+
+    static size_t bytes(int n_blocks) { return panel_columns * Layout::value.column_bytes(n_blocks); }
 
     float unit;
     ivec  values = values_of(kind); // of a table, plus the offset of codes
 
     explicit WidenLowBit(float unit) : unit(unit) {}
 
-    void operator()(const uint8_t * w, int32_t * to) const {
-        const uint8_t * low = w, *high = w + 4 * group_bytes, *factor = w + bits * group_bytes, *halves = factor + n_factors * panel_columns;
+    void operator()(const uint8_t * w, int b, int32_t * to) const {
+        constexpr int  block_bytes = panel_columns * Layout::value.block_bytes();
+        const int      of_super    = Layout::value.is_super() ? b % 8 : 0;
+        const uint8_t *super       = w + bytes(b - of_super), *low = super + of_super * block_bytes;
+        const uint8_t *high = low + Layout::value.low_bits() * group_bytes, *factor = low + bits * group_bytes;
+        const uint8_t *halves = Layout::value.is_super() ? super + 8 * block_bytes : factor + n_factors * panel_columns;
         CPU_UNROLL
         for (int v = 0; v < panel_vectors; ++v) {
-            uint16_t of_columns[lanes];
-            memcpy(of_columns, halves + v * lanes * 2, sizeof(of_columns));
-            const vec unit_scale = mul(widen_f16(of_columns), set(unit));
+            const vec unit_scale = mul(load_halves(halves + v * lanes * 2), set(unit));
             vec       scale[parts], offset[parts];
             CPU_UNROLL
             for (int part = 0; part < parts; ++part) {
@@ -81,8 +86,15 @@ template <typename Layout> struct WidenLowBit {
                 if (is_table) {
                     scale[part]  = unit_scale;
                     offset[part] = mul(unit_scale, set(-base_of<1> - format.block_offset));
+                } else if (kind == LowBit::q2_k) {
+                    const ivec both = bytes_to_ints(f);
+                    scale[part]     = mul(to_float(and_int(both, set_int(15))), unit_scale);
+                    offset[part]    = fnma(to_float(shift<-4>(both)), load_halves(halves + (panel_columns + v * lanes) * 2), mul(scale[part], set(-base_of<2>)));
+                } else if (kind == LowBit::q3_k) {
+                    scale[part]  = mul(to_float(signed_bytes(f)), unit_scale);
+                    offset[part] = mul(scale[part], set(-base_of<2> - half));
                 } else if (kind == LowBit::affine) {
-                    scale[part]  = mul(mul(to_float(unsigned_bytes(f)), unit_scale), set(0.5f / half));
+                    scale[part]  = mul(mul(to_float(bytes_to_ints(f)), unit_scale), set(0.5f / half));
                     offset[part] = fma(scale[part], set(-base_of<2>), mul(to_float(signed_bytes(factor + parts * panel_columns + v * lanes)), unit_scale));
                 } else {
                     scale[part]  = mul(mul(to_float(signed_bytes(f)), unit_scale), set(1.0f / half));
@@ -95,7 +107,6 @@ template <typename Layout> struct WidenLowBit {
 
 private:
     static ivec signed_bytes(const uint8_t * p) { return _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i *>(p))); }
-    static ivec unsigned_bytes(const uint8_t * p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i *>(p))); }
 
     // Group g and those after.
     template <int g> void groups(const uint8_t * low, const uint8_t * high, const vec * scale, const vec * offset, int32_t * to) const {

@@ -62,7 +62,7 @@ function isLoaded({ name }: GgufTensor, maxLayer: number): boolean {
   return !NOT_LOADED.has(name) && (maxLayer === 0 || layer === undefined || Number(layer) < maxLayer);
 }
 
-// Bytes of 32 weights in panels of 8 bits, and in those of native/cpu/low-bit.h: their bits, factors and a scale.
+// Bytes of 32 weights in panels of 8 bits, and in those of native/cpu/low-bit.h: their bits, factors and scales.
 const PANEL_BYTES: Readonly<Record<string, number>> = {
   Q4_0: 19,
   Q4_1: 20,
@@ -71,6 +71,15 @@ const PANEL_BYTES: Readonly<Record<string, number>> = {
   Q5_1: 24,
   Q5_K: 24,
   Q6_K: 28,
+  Q2_K: 10.5,
+  Q3_K: 14.25,
+  IQ1_S: 6.25,
+  IQ1_M: 7.25,
+  IQ2_XXS: 9.25,
+  IQ2_XS: 10.25,
+  IQ2_S: 10.25,
+  IQ3_XXS: 13.25,
+  IQ3_S: 14.25,
   IQ4_NL: 18,
   IQ4_XS: 18,
   MXFP4: 18,
@@ -79,7 +88,7 @@ const PANEL_BYTES: Readonly<Record<string, number>> = {
 
 /**
  * Panels of native/cpu/pack.cpp: floats as they are, 8-bit weights with a scale, F32, for every 32 inputs or for every row,
- * types of 4 to 6 bits a little larger than in the file, and all others as in the file. Rows are padded to whole blocks.
+ * types of fewer bits a little larger than in the file, and all others as in the file. Rows are padded to whole blocks.
  */
 function loadedBytes({ name, type, shape, sizeBytes }: GgufTensor, { kernels, weightMode }: Placement): number {
   const [inputs = 1, outputs = 1] = shape;

@@ -1,6 +1,7 @@
 // Weights of few bits: random bytes of each type, as a layer and by the plain definition of the type.
 #include "../../../native/cpu/codebooks.h"
 #include "../../../native/cpu/half.h"
+#include "../../../native/cpu/low-bit.h"
 #include "../../../native/cpu/packed-weights.h"
 #include "check.h"
 
@@ -225,10 +226,59 @@ void layer(Random & random, cpu::ThreadPool & pool, const Type & type, int n_row
     CHECK(linear.size_bytes() <= 1.15 * double(weights.bytes.size()) / n_out * double(whole_panels) + 64 * 1024, label + text(": %.0f bytes", double(linear.size_bytes())));
 }
 
+// How far a code may be from its weight, in units of its scale: where there are two steps or a minimum, it is rounded and so are these;
+// others are exact.
+double rounding(SourceType type) {
+    switch (type) {
+        case SourceType::q4_1:
+        case SourceType::q5_1:
+        case SourceType::q4_k:
+        case SourceType::q5_k:
+        case SourceType::q6_k:   return 1.02;
+        case SourceType::iq2_xs:
+        case SourceType::iq2_s:  return 0.68;
+        case SourceType::iq1_m:
+        case SourceType::q2_k:   return 0.54;
+        default:                 return 0;
+    }
+}
+
+// The codes that a panel is unpacked to, one by one.
+void unpacked(Random & random, cpu::ThreadPool & pool, const Type & type) {
+    const int                        n = 512, n_out = 41;
+    const Rows                       weights = make_rows(random, type, n_out, n);
+    const cpu::PackedLinear          linear  = cpu::pack_linear(pool, n, {weights.source()});
+    const cpu::detail::PackedWeights & w     = linear.weights();
+    if (w.places.empty() || w.places[0].layout.kind == cpu::detail::LowBit::file_rows) {
+        return;
+    }
+    const int              columns = w.columns, group = w.format().group;
+    std::vector<uint8_t>   memory(w.int8_panel_bytes() + 64);
+    uint8_t *              to = memory.data() + (64 - reinterpret_cast<uintptr_t>(memory.data()) % 64);
+    double                 worst = 0;
+    for (int p = 0; p < w.n_panels; ++p) {
+        const auto & place = w.places[size_t(p)];
+        w.blocks->unpack({w.panel(p), to, w.n_blocks, place.layout, place.unit, cpu::detail::codebook_of(place.layout)});
+        for (int c = 0; c < columns && p * columns + c < n_out; ++c) {
+            for (int k = 0; k < n; ++k) {
+                const uint8_t * block = to + size_t(k / 32) * 36 * columns;
+                float           scale;
+                std::memcpy(&scale, block + 32 * columns + c * 4, sizeof(scale));
+                const uint8_t byte  = block[(k % 32 / group * columns + c) * group + k % group];
+                const int     code  = w.format().block_offset == 0 ? int(int8_t(byte)) : int(byte) - w.format().block_offset;
+                const float   value = weights.values[size_t(p * columns + c) * n + k];
+                const double  most  = rounding(type.type) * std::fabs(scale) + 6e-4 * std::fabs(value) + 1e-30; // f16
+                worst               = std::max(worst, std::fabs(code * double(scale) - value) / most);
+            }
+        }
+    }
+    CHECK(worst <= 1, type.name + text(": a weight is %.2f times as far from what it was as it may be", worst));
+}
+
 // Query, key and value of several types, panels across their seams included.
-void stacked(Random & random, cpu::ThreadPool & pool) {
+void stacked(Random & random, cpu::ThreadPool & pool, const Type & first, const Type & second) {
     const int        n = 256, n_rows = 9;
-    const Rows       a = make_rows(random, types()[4], 40, n), b = make_rows(random, types()[4], 24, n), c = make_rows(random, types()[6], 41, n);
+    const Rows       a = make_rows(random, first, 40, n), b = make_rows(random, first, 24, n), c = make_rows(random, second, 41, n);
     const auto       x = random.normals(size_t(n_rows) * n);
     cpu::Workspace   workspace;
     std::vector<float> y(size_t(n_rows) * 105), apart(y);
@@ -242,7 +292,7 @@ void stacked(Random & random, cpu::ThreadPool & pool) {
     for (float v : apart) {
         size = std::max(size, std::fabs(double(v)));
     }
-    CHECK(difference(y, apart) < 0.02 * size, text("stacked types are %g apart from single ones, of %g", difference(y, apart), size));
+    CHECK(difference(y, apart) < 0.02 * size, text("stacked types are %g apart from single ones, of %g: ", difference(y, apart), size) + first.name);
 }
 
 void refuses_infinity(Random & random, cpu::ThreadPool & pool, const Type & type) {
@@ -272,9 +322,12 @@ void low_bit(cpu::Isa isa) {
         layer(random, pool, type, 1, 256, 5);
         layer(random, pool, type, 13, 512, 70);
         layer(random, pool, type, 41, 768, 129);
+        unpacked(random, pool, type);
         refuses_infinity(random, pool, type);
     }
-    stacked(random, pool);
+    stacked(random, pool, types()[4], types()[6]);   // Q4_K, Q6_K
+    stacked(random, pool, types()[10], types()[11]); // Q2_K, Q3_K
+    stacked(random, pool, types()[16], types()[18]); // IQ2_S, IQ3_S
 }
 
 } // namespace test

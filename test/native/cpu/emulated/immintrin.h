@@ -237,6 +237,25 @@ template <typename F> Ints each_short(const Ints & a, const F & fn) {
 }
 inline Ints add_bytes(const Ints & a, const Ints & b) { return each_byte(a, b, [](int x, int y) { return x + y; }); }
 inline Ints sub_bytes(const Ints & a, const Ints & b) { return each_byte(a, b, [](int x, int y) { return x - y; }); }
+inline __mmask64 test_bytes(const Ints & a, const Ints & b) {
+    const Bytes both = bits_of<Bytes>(and_int(a, b));
+    __mmask64   mask = 0;
+    for (int i = 0; i < 64; ++i) {
+        mask |= __mmask64(both.v[i] != 0) << i;
+    }
+    return mask;
+}
+inline Ints sub_some_bytes(const Ints & others, __mmask64 mask, const Ints & a, const Ints & b) {
+    Bytes       r   = bits_of<Bytes>(others);
+    const Bytes all = bits_of<Bytes>(sub_bytes(a, b));
+    for (int i = 0; i < 64; ++i) {
+        r.v[i] = mask >> i & 1 ? all.v[i] : r.v[i];
+    }
+    return bits_of<Ints>(r);
+}
+inline Ints permute_two(const Ints & a, const Ints & index, const Ints & b) {
+    return ints([&](int i) { return (index.v[i] & 16 ? b : a).v[index.v[i] & 15]; });
+}
 inline Ints shorts_left(const Ints & a, int n) { return each_short(a, [&](int x, int) { return uint16_t(x) << n; }); }
 inline Ints shorts_right(const Ints & a, int n) { return each_short(a, [&](int x, int) { return uint16_t(x) >> n; }); }
 inline Ints signed_right(const Ints & a, int n) { return each_short(a, [&](int x, int) { return x >> n; }); }
@@ -360,6 +379,9 @@ inline __m256i dot_shorts_256(__m256i sum, __m256i a, __m256i b) { return _mm256
 #define _mm512_add_epi16        emulated::add_shorts
 #define _mm512_add_epi8         emulated::add_bytes
 #define _mm512_sub_epi8         emulated::sub_bytes
+#define _mm512_test_epi8_mask   emulated::test_bytes
+#define _mm512_mask_sub_epi8    emulated::sub_some_bytes
+#define _mm512_permutex2var_epi32 emulated::permute_two
 #undef _mm512_slli_epi16
 #define _mm512_slli_epi16       emulated::shorts_left
 #undef _mm512_srli_epi16
