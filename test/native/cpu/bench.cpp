@@ -1,5 +1,6 @@
 // cpu-bench: products and attention at real shapes, in Gop/s and as part of what this chip's own units reach.
-// usage: cpu-bench [--json] [--threads n] [--rounds n] [--only text]   (BGE_CPU_ISA picks the level)
+// usage: cpu-bench [--json] [--threads n] [--rounds n] [--only text] [--types]   (BGE_CPU_ISA picks the level)
+// --types: one layer in every type of few bits instead, its time as a ratio to that of Q8_0.
 #include "../../../native/cpu/cpu.h"
 #include "../../../native/cpu/kernels.h"
 #include "peak.h"
@@ -18,6 +19,7 @@ struct Options {
     std::string only; // names that contain this
     int  n_threads = 1;
     int  n_rounds  = 9;
+    bool types     = false;
 };
 
 struct Result {
@@ -58,6 +60,94 @@ std::vector<unsigned char> q8_0(size_t n) {
         bytes[i] = static_cast<unsigned char>(i % 34 == 0 ? 0 : i % 34 == 1 ? 0x10 : i * 37);
     }
     return bytes;
+}
+
+// A type of few bits whose bytes may be any but for its scales in f16.
+struct FewBits {
+    const char *     name;
+    cpu::SourceType  type;
+    int              block, bytes;
+    std::vector<int> scales;
+};
+
+const FewBits few_bits[] = {
+    {"q4_0", cpu::SourceType::q4_0, 32, 18, {0}},          {"q5_0", cpu::SourceType::q5_0, 32, 22, {0}},
+    {"q4_k", cpu::SourceType::q4_k, 256, 144, {0, 2}},     {"q5_k", cpu::SourceType::q5_k, 256, 176, {0, 2}},
+    {"q6_k", cpu::SourceType::q6_k, 256, 210, {208}},      {"iq4_xs", cpu::SourceType::iq4_xs, 256, 136, {0}},
+    {"q3_k", cpu::SourceType::q3_k, 256, 110, {108}},      {"q2_k", cpu::SourceType::q2_k, 256, 84, {80, 82}},
+    {"iq3_s", cpu::SourceType::iq3_s, 256, 110, {0}},      {"iq3_xxs", cpu::SourceType::iq3_xxs, 256, 98, {0}},
+    {"iq2_s", cpu::SourceType::iq2_s, 256, 82, {0}},       {"iq2_xs", cpu::SourceType::iq2_xs, 256, 74, {0}},
+    {"iq2_xxs", cpu::SourceType::iq2_xxs, 256, 66, {0}},   {"iq1_s", cpu::SourceType::iq1_s, 256, 50, {0}},
+    {"iq1_m", cpu::SourceType::iq1_m, 256, 56, {49, 51, 53, 55}}, // a quarter of the scale in each of these bytes
+};
+
+std::vector<unsigned char> bytes_of(const FewBits & t, size_t n) {
+    std::vector<unsigned char> bytes(n / t.block * t.bytes);
+    for (size_t i = 0; i < bytes.size(); ++i) {
+        bytes[i] = static_cast<unsigned char>(i * 2654435761u >> 13);
+    }
+    for (size_t at = 0; at < bytes.size(); at += t.bytes) {
+        for (int scale : t.scales) {
+            bytes[at + scale] = 0x10;
+            if (t.scales.size() < 4) {
+                bytes[at + scale + 1] = 0x10;
+            }
+        }
+    }
+    return bytes;
+}
+
+// All types in turns, so that what else the machine does meets all of them alike.
+void bench_types(const Options & o) {
+    cpu::ThreadPool pool(o.n_threads);
+    cpu::Workspace  workspace;
+    constexpr int   k = 1024, n = 4096, max_rows = 512;
+    const auto      x = values(size_t(max_rows) * k);
+    std::vector<float> y(size_t(max_rows) * n);
+
+    struct Layer {
+        std::string       name;
+        cpu::PackedLinear w;
+        double            best;
+    };
+    std::vector<Layer> layers;
+    const auto         q8 = q8_0(size_t(k) * n);
+    layers.push_back({"q8_0", cpu::pack_linear(pool, k, {{q8.data(), cpu::SourceType::q8_0, n}}), 0});
+    for (const FewBits & t : few_bits) {
+        if (o.only.empty() || o.only == t.name) {
+            const auto bytes = bytes_of(t, size_t(k) * n);
+            layers.push_back({t.name, cpu::pack_linear(pool, k, {{bytes.data(), t.type, n, size_t(k / t.block) * t.bytes, t.block}}), 0});
+        }
+    }
+    std::printf("%s, %d threads, %d x %d; of the time that Q8_0 takes; bytes of its memory\n%-10s", cpu::isa_name(cpu::detail::active_kernels().isa), o.n_threads, k, n, "");
+    for (int m : {8, 64, 128, 512}) {
+        std::printf("%8d rows", m);
+    }
+    std::printf("%10s\n", "bytes");
+    std::vector<std::vector<double>> times;
+    for (int m : {8, 64, 128, 512}) {
+        for (Layer & l : layers) {
+            l.best = 1e30;
+        }
+        Options once  = o;
+        once.n_rounds = 1;
+        for (int round = 0; round < o.n_rounds; ++round) {
+            for (Layer & l : layers) {
+                l.best = std::min(l.best, best_time(once, [&] { cpu::linear(pool, l.w, x.data(), k, m, y.data(), n, {}, workspace); }));
+            }
+        }
+        times.emplace_back();
+        for (const Layer & l : layers) {
+            times.back().push_back(l.best / layers[0].best);
+        }
+    }
+    for (size_t i = 0; i < layers.size(); ++i) {
+        std::printf("%-10s", layers[i].name.c_str());
+        for (const auto & of_rows : times) {
+            std::printf("%13.2f", of_rows[i]);
+        }
+        std::printf("%10.2f\n", double(layers[i].w.size_bytes()) / double(layers[0].w.size_bytes()));
+    }
 }
 
 struct Mode {
@@ -165,10 +255,16 @@ int main(int argc, char ** argv) {
             o.n_rounds = std::atoi(argv[++i]);
         } else if (std::strcmp(argv[i], "--only") == 0 && i + 1 < argc) {
             o.only = argv[++i];
+        } else if (std::strcmp(argv[i], "--types") == 0) {
+            o.types = true;
         } else {
-            std::fprintf(stderr, "usage: cpu-bench [--json] [--threads n] [--rounds n] [--only text]\n");
+            std::fprintf(stderr, "usage: cpu-bench [--json] [--threads n] [--rounds n] [--only text] [--types]\n");
             return 2;
         }
+    }
+    if (o.types) {
+        bench_types(o);
+        return 0;
     }
     const cpu::bench::Peak peak = cpu::bench::measure_peak(cpu::detail::active_kernels().isa);
     std::vector<Result>    results;
