@@ -131,17 +131,19 @@ function throwIfUnsupported(json: JsonObject, checkpoint: CheckpointProfile): vo
   }
   for (const { field, values, advice } of checkpoint.requires) {
     const value = Object.hasOwn(json, field) ? json[field] : undefined;
-    if (!values.some((legal) => isLegal(legal, value))) {
+    if (!values.some((legal) => isLegal(legal, value, layerCount(json, checkpoint)))) {
       throw new RerankerError("CONVERT_FAILED", `\`${field}\` in config.json is ${JSON.stringify(value) ?? "missing"}. ${advice}`);
     }
   }
   throwIfChanged(json, checkpoint);
 }
 
-function isLegal(legal: unknown, value: unknown): boolean {
+const layerCount = (json: JsonObject, { fields: { n_layer } }: CheckpointProfile) => (n_layer && json[n_layer.field]) ?? n_layer?.otherwise;
+
+function isLegal(legal: unknown, value: unknown, layers: unknown): boolean {
   if (isObject(legal)) {
     const items = legal["repeats"] as readonly string[];
-    return Array.isArray(value) && value.every((item, i) => item === items[i % items.length]);
+    return Array.isArray(value) && value.length === layers && value.every((item, i) => item === items[i % items.length]);
   }
   if (!Array.isArray(legal) || !Array.isArray(value)) return legal === value;
   return legal.length === value.length && legal.every((item) => value.includes(item));

@@ -120,7 +120,7 @@ export const gemma2 = {
         {
           field: "layer_types",
           values: [undefined, null, { repeats: ["sliding_attention", "full_attention"] }],
-          advice: "Only windows in every second layer, beginning with the first, are supported.",
+          advice: "It must have an entry for each layer; only windows in every second layer, beginning with the first, are supported.",
         },
       ],
       metadata,

@@ -123,7 +123,7 @@ export interface ConfigField {
 /** A field whose value decides whether we can score the model at all. */
 export interface ConfigRequirement {
   readonly field: string;
-  /** Legal values; an absent field is legal when `undefined` is listed, a list in any order, or one that says the same over and over. */
+  /** Legal values; an absent field is legal when `undefined` is listed, a list in any order, or one with an entry a layer that says the same over and over. */
   readonly values: readonly (string | number | boolean | null | undefined | readonly string[] | { readonly repeats: readonly string[] })[];
   /** What the user can do about it; ends the error message. */
   readonly advice: string;
