@@ -26,7 +26,8 @@ export async function measureModel(source, plan) {
     rows.push(...(await measureType(model, type, reference)));
     if (importance && type !== model.ownType) rows.push(...(await measureType(model, type, reference, importance)));
   }
-  for (const peer of plan.peers) rows.push(...(await measurePeer(peer, model, reference, scored, figuresOf)));
+  const ownF32 = new Map();
+  for (const peer of plan.peers) rows.push(...(await measurePeer(peer, model, reference, { scored, figuresOf, ownF32 })));
   return { source, name: model.name, pairs: plan.pairs.length, queries: countQueries(plan.pairs), isa, ...spreadOf(reference), rows };
 }
 
@@ -121,10 +122,10 @@ async function scored({ workloadFile, options }, { module = "ours", level, ...fi
   }
 }
 
-/** @param reference - The same weights in F32. @param source - The weights that the model came with, in F32. */
+/** @param reference - The same weights in F32, null where they are not at hand. @param source - The weights that the model came with, in F32. */
 function figuresOf({ pairs }, logits, reference, source) {
   return {
-    error: errorOf(logits, reference),
+    error: reference && errorOf(logits, reference),
     whole: errorOf(logits, source),
     tau: orderOf(pairs, logits, source),
     ndcg: ndcgOf(pairs, logits),

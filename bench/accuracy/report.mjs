@@ -19,16 +19,17 @@ export function markdownReport(models) {
   return `${lines.join("\n").trim()}\n`;
 }
 
-// First against the same weights in F32: what the arithmetic does. Then against those that the model came with: rounding them, too.
+// First against the same weights in F32: what the arithmetic does, which is not known of peers that round them. Then against those that
+// the model came with: rounding them, too.
 const HEAD = ["variant", "rms error", "largest", "in deviations", "rms, weights too", "in deviations", "Kendall tau", "nDCG@10"];
 
 function cellsOf({ title, failed, error, whole, tau, ndcg }) {
   if (failed) return [title, "failed", ...HEAD.slice(2).map(() => "-")];
   return [
     title,
-    figure(error.rms, 4),
-    figure(error.max, 4),
-    figure(error.rmsOfSpread, 4),
+    figure(error?.rms, 4),
+    figure(error?.max, 4),
+    figure(error?.rmsOfSpread, 4),
     figure(whole.rms, 4),
     figure(whole.rmsOfSpread, 4),
     figure(tau, 4),

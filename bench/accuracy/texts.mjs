@@ -17,7 +17,7 @@ export async function datasetPairs(folder, { queries, candidates }) {
 }
 
 /** JSON lines of `query`, `passage` and, where they are judged, `label`: true, false or a grade. One text is one query. */
-export function filePairs(path, { queries: limit }) {
+export function filePairs(path, { queries: limit = Number.POSITIVE_INFINITY }) {
   const judged = new Map();
   const pairs = [];
   for (const [number, text] of readFileSync(path, "utf8").split("\n").entries()) {

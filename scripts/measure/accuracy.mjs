@@ -14,7 +14,7 @@ import { listDevices } from "../../lib/index.js";
 const MODES = ["native", "fast", "row-int8"];
 const USAGE = `Usage: npm run accuracy -- [GGUF file or checkpoint folder ...] [options]     (default: the embedded model)
   --dataset FOLDER    data set laid out as BEIR's, as \`bge-reranker eval\` takes it (default: test/data/debian-descriptions)
-  --queries N         queries of it, spread evenly; of --pairs the first (default 20)
+  --queries N         queries of it, spread evenly (default 20); of --pairs the first (default: all)
   --candidates N      documents of each query (default 20)
   --pairs FILE        JSON lines of "query", "passage" and, for nDCG, "label": true, false or a grade; instead of a data set
   --types LIST        tensor types, such as q8_0,q5_k,q4_k (default: the file's own, q8_0 of F32)
@@ -34,7 +34,7 @@ function readOptions() {
     allowPositionals: true,
     options: {
       dataset: { type: "string", default: path.join(root, "test", "data", "debian-descriptions") },
-      queries: { type: "string", default: "20" },
+      queries: { type: "string" },
       candidates: { type: "string", default: "20" },
       pairs: { type: "string" },
       types: { type: "string" },
@@ -86,7 +86,10 @@ async function main() {
   }
   const missing = installPeers(options.peers.map((peer) => PEERS[peer]));
   for (const [name, reason] of missing) console.error(`  ${name}: ${reason}`);
-  const pairs = options.pairs === undefined ? await datasetPairs(options.dataset, options) : await filePairs(options.pairs, options);
+  const pairs =
+    options.pairs === undefined
+      ? await datasetPairs(options.dataset, { ...options, queries: options.queries ?? 20 })
+      : await filePairs(options.pairs, options);
   if (pairs.length < 2) throw new RangeError("Expected two pairs or more");
   const calibration = options.calibrate && filePairs(options.calibrate, {});
   const threads = options.threads ?? (await listDevices()).cpu.physicalCores;
