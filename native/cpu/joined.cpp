@@ -11,6 +11,7 @@ using detail::PackedWeights;
 using detail::PanelType;
 using detail::pass_bytes;
 using detail::QuantizedRows;
+using detail::unpacked_bytes;
 using detail::usual_resident_rows;
 
 namespace {
@@ -34,23 +35,28 @@ size_t sums_bytes(const PackedWeights & w, int n_rows) { return aligned(size_t(r
 
 // Scratch of one thread.
 struct FeedForwardScratch {
-    QuantizedRows x, hidden;
-    float *       sums;   // of one panel
-    float *       floats; // [rows, block] activations on their way to codes, or all of them with a scale per row
-    size_t        floats_stride, size_bytes;
+    QuantizedRows   x, hidden;
+    float *         sums;     // of one panel
+    float *         floats;   // [rows, block] activations on their way to codes, or all of them with a scale per row
+    unsigned char * unpacked; // a panel of either layer
+    size_t          floats_stride, size_bytes;
 
     FeedForwardScratch(const PackedWeights & up, const PackedWeights & down, int n_rows) : x(up), hidden(down) {
         floats_stride = down.type == PanelType::int8_row ? size_t(down.n_blocks) * down.block() + 16 : size_t(down.block());
-        size_bytes    = x.size_bytes(n_rows) + hidden.size_bytes(n_rows) + sums_bytes(up, n_rows) + aligned(n_rows * floats_stride * sizeof(float));
+        size_bytes    = x.size_bytes(n_rows) + hidden.size_bytes(n_rows) + sums_bytes(up, n_rows) + floats_bytes(n_rows) +
+                     std::max(unpacked_bytes(up), unpacked_bytes(down));
     }
+
+    size_t floats_bytes(int n_rows) const { return aligned(n_rows * floats_stride * sizeof(float)); }
 
     void place(const PackedWeights & up, unsigned char * memory, int n_rows) {
         x.place(memory, n_rows);
         memory += x.size_bytes(n_rows);
         hidden.place(memory, n_rows);
         memory += hidden.size_bytes(n_rows);
-        sums   = reinterpret_cast<float *>(memory);
-        floats = reinterpret_cast<float *>(memory + sums_bytes(up, n_rows));
+        sums     = reinterpret_cast<float *>(memory);
+        floats   = reinterpret_cast<float *>(memory + sums_bytes(up, n_rows));
+        unpacked = memory + sums_bytes(up, n_rows) + floats_bytes(n_rows);
     }
 };
 
@@ -64,20 +70,20 @@ void feed_forward_task(const LayerCall & up, const LayerCall & down, const FeedF
     for (int begin = 0; begin < n_hidden; begin += at_a_time) {
         const int end = std::min(n_hidden, begin + at_a_time);
         for (int panel = begin / of_panel; panel * of_panel < end; ++panel) {
-            int8_panel(up.w, s.x, 0, n, panel, s.sums);
+            int8_panel(up.w, s.x, 0, n, panel, s.sums, s.unpacked);
             store_panel(up, 0, n, panel, s.sums, s.floats + panel * of_panel - begin, s.floats_stride);
         }
         quantize(down.w, s.hidden, s.floats, s.floats_stride, n, end - begin, 0, begin);
     }
     for (int panel = 0; panel < down.w.n_panels; ++panel) {
-        int8_panel(down.w, s.hidden, 0, n, panel, s.sums);
+        int8_panel(down.w, s.hidden, 0, n, panel, s.sums, s.unpacked);
         store_panel(down, first, n, panel, s.sums);
     }
 }
 
 // Whether there are enough rows to share them among the threads, and weights that may be read by each.
 bool shares_rows(const PackedWeights & up, const PackedWeights & down, int n_rows, int n_threads) {
-    return down.is_int8() && !up.unpacks && !down.unpacks && up.type == down.type && up.blocks == down.blocks && up.n_out == down.n_in &&
+    return down.is_int8() && !up.unpacks_slowly && !down.unpacks_slowly && up.type == down.type && up.blocks == down.blocks && up.n_out == down.n_in &&
            hidden_rows(down) >= min_hidden_rows && up.panels.size() + down.panels.size() <= max_hidden_weights && n_rows >= n_threads * min_hidden_rows;
 }
 
@@ -93,12 +99,13 @@ int feed_forward_rows(const PackedWeights & up, const PackedWeights & down, int 
 struct PostNormScratch {
     QuantizedRows      mixed;
     FeedForwardScratch feed_forward;
-    float *            states = nullptr; // [rows, n] between attention and the feed-forward block
+    float *            states   = nullptr; // [rows, n] between attention and the feed-forward block
+    unsigned char *    unpacked = nullptr; // a panel of attention's output
     size_t             size_bytes;
 
     PostNormScratch(const PackedWeights & out, const PackedWeights & up, const PackedWeights & down, int n_rows)
         : mixed(out), feed_forward(up, down, n_rows) {
-        size_bytes = mixed.size_bytes(n_rows) + states_bytes(out, n_rows) + feed_forward.size_bytes;
+        size_bytes = mixed.size_bytes(n_rows) + states_bytes(out, n_rows) + unpacked_bytes(out) + feed_forward.size_bytes;
     }
 
     static size_t states_bytes(const PackedWeights & out, int n_rows) { return aligned(size_t(n_rows) * out.n_out * sizeof(float)); }
@@ -106,8 +113,9 @@ struct PostNormScratch {
     void place(const PackedWeights & out, const PackedWeights & up, unsigned char * memory, int n_rows) {
         mixed.place(memory, n_rows);
         memory += mixed.size_bytes(n_rows);
-        states = reinterpret_cast<float *>(memory);
-        feed_forward.place(up, memory + states_bytes(out, n_rows), n_rows);
+        states   = reinterpret_cast<float *>(memory);
+        unpacked = memory + states_bytes(out, n_rows);
+        feed_forward.place(up, unpacked + unpacked_bytes(out), n_rows);
     }
 };
 
@@ -123,7 +131,7 @@ void post_norm_task(const PostNormLayer & layer, const PostNormScratch & s, cons
     const LayerCall to_states = {out, *out.kernels, nullptr, 0, n, s.states, width, {}};
     quantize(out, s.mixed, mixed, mixed_stride, n, out.n_in, 0, 0);
     for (int panel = 0; panel < out.n_panels; ++panel) {
-        int8_panel(out, s.mixed, 0, n, panel, s.feed_forward.sums);
+        int8_panel(out, s.mixed, 0, n, panel, s.feed_forward.sums, s.unpacked);
         store_panel(to_states, 0, n, panel, s.feed_forward.sums);
     }
     const QuantizedRows & codes = s.feed_forward.x;
@@ -197,6 +205,7 @@ struct HeadTask {
     const AttentionSequence *     sequences; // within the group
     int                           head, n_head;
     float *                       out; // of the group's first row and this head
+    unsigned char *               unpacked;
 
     int panel(int part) const { return (part * n_head + head) * call.p.head_dim / w.columns; } // the first of q, k or v
 
@@ -218,7 +227,7 @@ void attend_in_codes(const HeadTask & t, float * sums, float * codes, float * sc
         const int n = std::min(max_group_rows, t.group.n_rows - first);
         for (int part = 0; part < 3; ++part) {
             for (int i = 0; i < n_panels; ++i) {
-                int8_panel(t.w, t.codes, t.group.first_code + first, n, t.panel(part) + i, sums + i * of_panel);
+                int8_panel(t.w, t.codes, t.group.first_code + first, n, t.panel(part) + i, sums + i * of_panel, t.unpacked);
             }
             t.for_sequences(codes, [&](const AttentionSequence & s, float * memory) {
                 const int begin = std::max(first, s.kv_begin), end = std::min(first + n, s.kv_begin + s.n_kv);
@@ -249,7 +258,7 @@ void attend_in_floats(const HeadTask & t, float * rows, float * sums, float * sc
     const LayerCall to_rows = {t.w, *t.w.kernels, nullptr, 0, n_rows, nullptr, 0, {}};
     for (int column = 0; column < 3 * head_dim; column += columns) {
         const int panel = t.panel(column / head_dim) + column % head_dim / columns;
-        int8_panel(t.w, t.codes, t.group.first_code, n_rows, panel, sums);
+        int8_panel(t.w, t.codes, t.group.first_code, n_rows, panel, sums, t.unpacked);
         store_panel(to_rows, 0, n_rows, panel, sums, rows + column, size_t(3 * head_dim));
     }
     for (int i = t.group.first_sequence; i < t.group.first_sequence + t.group.n_sequences; ++i) {
@@ -293,7 +302,7 @@ bool joins_post_norm(const PostNormLayer & layer, int n_rows, int n_threads) {
     const PackedWeights & up   = layer.ffn_up->weights();
     const PackedWeights & down = layer.ffn_down->weights();
     return out.type == up.type && out.blocks == up.blocks &&
-           ((!out.unpacks && shares_rows(up, down, n_rows, n_threads)) || detail::fits_by_columns(up, down, n_rows));
+           ((!out.unpacks_slowly && shares_rows(up, down, n_rows, n_threads)) || detail::fits_by_columns(up, down, n_rows));
 }
 
 void post_norm(ThreadPool & pool, const PostNormLayer & layer, const float * mixed, size_t mixed_stride, const float * x, size_t x_stride, int n_rows, float * y,
@@ -301,7 +310,7 @@ void post_norm(ThreadPool & pool, const PostNormLayer & layer, const float * mix
     const PackedWeights & out  = layer.attn_output->weights();
     const PackedWeights & up   = layer.ffn_up->weights();
     const PackedWeights & down = layer.ffn_down->weights();
-    if (out.unpacks || !shares_rows(up, down, n_rows, pool.n_threads())) {
+    if (out.unpacks_slowly || !shares_rows(up, down, n_rows, pool.n_threads())) {
         detail::post_norm_by_columns(pool, layer, mixed, mixed_stride, x, x_stride, n_rows, y, y_stride, workspace);
         return;
     }
@@ -343,7 +352,7 @@ void self_attention(ThreadPool & pool, const PackedLinear & qkv, const Attention
     if (groups.empty()) {
         return;
     }
-    if (w.unpacks || int(groups.size()) * params.n_head < min_head_tasks * pool.n_threads()) {
+    if (w.unpacks_slowly || int(groups.size()) * params.n_head < min_head_tasks * pool.n_threads()) {
         detail::self_attention_by_columns(pool, w, params, x, x_stride, out, workspace);
         return;
     }
@@ -373,7 +382,8 @@ void self_attention(ThreadPool & pool, const PackedLinear & qkv, const Attention
     const size_t code_bytes = codes.size_bytes(n_codes);
     const size_t row_bytes  = aligned(of_rows * sizeof(float));
     const size_t of_sums    = in_codes ? sums_bytes(w, max_group_rows) * (params.head_dim / columns) : sums_bytes(w, max_rows);
-    const size_t own_bytes  = row_bytes + of_sums + call.scratch_floats() * sizeof(float);
+    const size_t of_call    = aligned(call.scratch_floats() * sizeof(float));
+    const size_t own_bytes  = row_bytes + of_sums + of_call + unpacked_bytes(w);
     auto *       memory     = static_cast<unsigned char *>(workspace.reserve(code_bytes + own_bytes * pool.n_threads()));
     codes.place(memory, n_codes);
 
@@ -392,7 +402,8 @@ void self_attention(ThreadPool & pool, const PackedLinear & qkv, const Attention
         auto *         rows = reinterpret_cast<float *>(own);
         auto *         sums = reinterpret_cast<float *>(own + row_bytes);
         auto *         scratch = reinterpret_cast<float *>(own + row_bytes + of_sums);
-        const HeadTask of_head = {w, codes, call, g, sequences.data(), head, params.n_head, out + size_t(g.first_row) * params.out_stride + size_t(head) * params.head_dim};
+        const HeadTask of_head = {w, codes, call, g, sequences.data(), head, params.n_head, out + size_t(g.first_row) * params.out_stride + size_t(head) * params.head_dim,
+                                 own + row_bytes + of_sums + of_call};
         in_codes ? attend_in_codes(of_head, sums, rows, scratch) : attend_in_floats(of_head, rows, sums, scratch);
     };
     pool.parallel_steps({{int(groups.size()) * n_parts, to_codes}, {int(groups.size()) * params.n_head, attend}});

@@ -337,6 +337,7 @@ size_t place_panels(PackedWeights & w, const std::vector<WeightSource> & sources
             const LowBit layout = layout_of(w, sources, p);
             any                 = any || layout.kind != LowBit::none;
             w.unpacks           = w.unpacks || !is_read_as_is(*w.blocks, layout);
+            w.unpacks_slowly    = w.unpacks_slowly || layout.kind == LowBit::file_rows || layout.is_codebook();
             w.places.push_back({offset, layout, 1.0f});
             offset += layout.kind == LowBit::none        ? w.panel_bytes
                       : layout.kind == LowBit::file_rows ? aligned(FilePanel(w, p).size_bytes(w))

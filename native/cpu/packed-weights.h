@@ -47,6 +47,7 @@ struct PackedWeights {
     std::vector<Place>    places;
     std::vector<FileRows> file_rows; // of each source, beside places
     bool                  unpacks = false; // some panels, before their products
+    bool                  unpacks_slowly = false; // some of these: codebooks and rows of the file
 
     bool                  is_int8() const { return type == PanelType::int8_block || type == PanelType::int8_row; }
     const Format &        format() const { return type == PanelType::int8_block ? blocks->format : kernels->format; }

@@ -154,7 +154,9 @@ void joined(cpu::Isa isa) {
             post_norm(random, pool, mode, 1, 33, 47, 75);
         }
         self_attention(random, pool, WeightMode::native, 96, 6, 32, {1, 7, 40, 100, 3, 95, 1, 2}, /*low*/ true);
+        self_attention(random, pool, WeightMode::native, 64, 8, 64, {300, 13, 200}, /*low*/ true);
         post_norm(random, pool, WeightMode::native, 37, 64, 96, 160, /*low*/ true);
+        post_norm(random, pool, WeightMode::native, 331, 64, 96, 192, /*low*/ true);
         not_joined(random, pool);
     }
 }
