@@ -15,10 +15,10 @@ float to_codes(const float * x, int n, int code_max, int8_t * codes);
 
 // 32 weights of a row: step * (q - half of the range) for symmetric kinds, where each part has its step; step[0] * q + minimum
 // for affine ones; step[0] times the value of q for tables. Blocks of a super-block have integers instead: scale[0] * (factor & 15) * q -
-// scale[1] * (factor >> 4) for q2_k, scale[0] * factor * (q - 4) for q3_k, whose factors are signed. Those with
-// codebooks have q = 1 where a value is negative, and as factors: 8 bits of the number of each point, then what more bits there are, and
-// 4 bits of each part's step, which counts odd numbers. Values of iq1 are an eighth above their point, or below it: the fourth bit of
-// each four that follow the numbers says so. iq1_s has one for all of a block, and its step in the other three.
+// scale[1] * (factor >> 4) for q2_k, scale[0] * factor * (q - 4) for q3_k, whose factors are signed. Those with codebooks have q = 1 where
+// a value is negative, and as factors: 8 bits of the number of each point, then what more bits there are, and 4 bits of each part's step,
+// which counts odd numbers. Values of iq1 are an eighth above their point, or below it: the fourth bit of each four that follow the
+// numbers says so. iq1_s has one for all of a block, and its step in the other three.
 struct LowBitBlock {
     static constexpr int max_factors = 10;
 

@@ -180,7 +180,7 @@ inline ivec q2_k_codes(ivec step, ivec start) {
     return add_bytes(look_up(codes, pattern(0x09080100, 0x0b0a0302, 0x0d0c0504, 0x0f0e0706)), set_bytes(format.block_offset));
 }
 
-// Piece t and those after, of a vector whose codes are in `tables` of both halves.
+// Piece t and those after, of a vector whose codes are in `tables` of both halves, in each 16 bytes from `columns` on.
 template <int t> inline void unpack_q2_k_pieces(const uint8_t * low, const ivec (&tables)[2][unpack_turns], const ivec (&columns)[unpack_turns], uint8_t * to) {
     if constexpr (t < 8) {
         constexpr int turn = t % unpack_turns;
@@ -203,7 +203,7 @@ void unpack_q2_k(const Unpack & u) {
         for (int b = 0; b < 8; ++b, from += layout.block_bytes() * unpack_columns, to += 8 * unpack_piece + 4 * unpack_columns) {
             alignas(64) int32_t tables[2][unpack_columns];
             for (int v = 0; v < panel_vectors; ++v) {
-                vec step[2], minimum[2], top = set(1e-30f);
+                vec step[2], minimum[2], top = set(1e-30f); // not nothing, which it is divided by
                 CPU_UNROLL
                 for (int part = 0; part < 2; ++part) {
                     const ivec factor = bytes_to_ints(from + (8 + part) * unpack_columns + v * lanes);

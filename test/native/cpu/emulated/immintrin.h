@@ -212,14 +212,15 @@ inline Ints shuffle_bytes(const Ints & a, const Ints & index) { // within each 1
     }
     return bits_of<Ints>(r);
 }
-inline Ints shuffle_some_bytes(const Ints & others, __mmask64 mask, const Ints & a, const Ints & index) {
+inline Ints choose_bytes(const Ints & others, __mmask64 mask, const Ints & chosen) {
     Bytes       r   = bits_of<Bytes>(others);
-    const Bytes all = bits_of<Bytes>(shuffle_bytes(a, index));
+    const Bytes all = bits_of<Bytes>(chosen);
     for (int i = 0; i < 64; ++i) {
         r.v[i] = mask >> i & 1 ? all.v[i] : r.v[i];
     }
     return bits_of<Ints>(r);
 }
+inline Ints shuffle_some_bytes(const Ints & others, __mmask64 mask, const Ints & a, const Ints & index) { return choose_bytes(others, mask, shuffle_bytes(a, index)); }
 
 template <typename F> Ints each_byte(const Ints & a, const Ints & b, const F & fn) {
     Bytes x = bits_of<Bytes>(a), y = bits_of<Bytes>(b);
@@ -245,14 +246,7 @@ inline __mmask64 test_bytes(const Ints & a, const Ints & b) {
     }
     return mask;
 }
-inline Ints sub_some_bytes(const Ints & others, __mmask64 mask, const Ints & a, const Ints & b) {
-    Bytes       r   = bits_of<Bytes>(others);
-    const Bytes all = bits_of<Bytes>(sub_bytes(a, b));
-    for (int i = 0; i < 64; ++i) {
-        r.v[i] = mask >> i & 1 ? all.v[i] : r.v[i];
-    }
-    return bits_of<Ints>(r);
-}
+inline Ints sub_some_bytes(const Ints & others, __mmask64 mask, const Ints & a, const Ints & b) { return choose_bytes(others, mask, sub_bytes(a, b)); }
 inline Ints permute_two(const Ints & a, const Ints & index, const Ints & b) {
     return ints([&](int i) { return (index.v[i] & 16 ? b : a).v[index.v[i] & 15]; });
 }
