@@ -14,28 +14,28 @@ template <LowBit::Kind kind> inline void look_up_points(const uint8_t * low, con
     constexpr LowBit l{kind, 0, 0};
     constexpr int    columns = unpack_columns, each = l.n_points() / 4;
     const uint8_t *  high    = low + l.n_points() * columns;
-    uint16_t         more[2][columns], numbers[each][columns];
+    uint16_t         more[2][columns], numbers[l.n_points()][columns];
     for (int i = 0; i < l.n_high(); ++i) {
         for (int c = 0; c < columns; ++c) {
             more[i][c] = uint16_t(high[i * columns + c] << 8);
         }
     }
-    for (int k = 0; k < 4; ++k) {
-        constexpr uint16_t mask = l.n_high() == 2 ? 0x700 : each == 1 ? 0x300 : 0x100;
-        for (int i = 0; i < each && l.n_high() > 0; ++i) {
-            const int shift = l.n_high() == 2 ? k % 2 * 4 : 2 * k + i;
-            for (int c = 0; c < columns; ++c) {
-                numbers[i][c] = uint16_t(low[i * columns + c] | (more[l.n_high() == 2 ? k / 2 : 0][c] >> shift & mask));
-            }
+    CPU_UNROLL
+    for (int i = 0; i < l.n_points() && l.n_high() > 0; ++i) {
+        constexpr uint16_t mask  = l.n_high() == 2 ? 0x700 : each == 1 ? 0x300 : 0x100;
+        const int          shift = l.n_high() == 2 ? i % 2 * 4 : each == 1 ? 2 * i : i;
+        for (int c = 0; c < columns; ++c) {
+            numbers[i][c] = uint16_t(low[i * columns + c] | (more[l.n_high() == 2 ? i / 2 : 0][c] >> shift & mask));
         }
-        const auto point = [&](int i, int c) { return points[l.n_high() > 0 ? numbers[i][c] : low[i * columns + c]]; };
+    }
+    const auto point = [&](int i, int c) { return points[l.n_high() > 0 ? numbers[i][c] : low[i * columns + c]]; };
+    for (int k = 0; k < 4; ++k) {
         for (int some = 0; some < columns; some += 8) {
             CPU_UNROLL
             for (int c = some; c < some + 8; ++c) {
-                out[k][c] = point(0, c) | (each == 2 ? point(each - 1, c) << 32 : 0);
+                out[k][c] = point(k * each, c) | (each == 2 ? point(k * each + each - 1, c) << 32 : 0);
             }
         }
-        low += each * columns;
     }
 }
 
@@ -98,6 +98,7 @@ template <LowBit::Kind kind, int parts> void unpack_codebook(const Unpack & u) {
             look_up_points<kind>(numbers, u.points, values);
 
             uint8_t shifts[4][unpack_columns], of_step[unpack_columns];
+            CPU_UNROLL
             for (int k = 0; k < 4 && shifted; ++k) {
                 const uint8_t * nibbles = kind == LowBit::iq1_s ? high : high + k / 2 * unpack_columns;
                 const int       shift   = kind == LowBit::iq1_s ? 2 : k % 2 * 4 + 2;
