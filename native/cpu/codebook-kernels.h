@@ -12,20 +12,22 @@ using Eight = uint64_t[unpack_columns]; // values of each column
 // What the points of a block stand for: one each of 8 values, or two of 4. `low` are 8 bits of their numbers.
 template <LowBit::Kind kind> inline void look_up_points(const uint8_t * low, const uint64_t * points, Eight (&out)[4]) {
     constexpr LowBit l{kind, 0, 0};
-    constexpr int    columns = unpack_columns, each = l.n_points() / 4;
+    constexpr int    columns = unpack_columns, n_points = l.n_points(), each = n_points / 4;
     const uint8_t *  high    = low + l.n_points() * columns;
-    uint16_t         more[2][columns], numbers[l.n_points()][columns];
+    uint16_t         more[2][columns], numbers[n_points][columns];
     for (int i = 0; i < l.n_high(); ++i) {
         for (int c = 0; c < columns; ++c) {
             more[i][c] = uint16_t(high[i * columns + c] << 8);
         }
     }
-    CPU_UNROLL
-    for (int i = 0; i < l.n_points() && l.n_high() > 0; ++i) {
-        constexpr uint16_t mask  = l.n_high() == 2 ? 0x700 : each == 1 ? 0x300 : 0x100;
-        const int          shift = l.n_high() == 2 ? i % 2 * 4 : each == 1 ? 2 * i : i;
-        for (int c = 0; c < columns; ++c) {
-            numbers[i][c] = uint16_t(low[i * columns + c] | (more[l.n_high() == 2 ? i / 2 : 0][c] >> shift & mask));
+    if constexpr (l.n_high() > 0) {
+        CPU_UNROLL
+        for (int i = 0; i < n_points; ++i) {
+            constexpr uint16_t mask  = l.n_high() == 2 ? 0x700 : each == 1 ? 0x300 : 0x100;
+            const int          shift = l.n_high() == 2 ? i % 2 * 4 : each == 1 ? 2 * i : i;
+            for (int c = 0; c < columns; ++c) {
+                numbers[i][c] = uint16_t(low[i * columns + c] | (more[l.n_high() == 2 ? i / 2 : 0][c] >> shift & mask));
+            }
         }
     }
     const auto point = [&](int i, int c) { return points[l.n_high() > 0 ? numbers[i][c] : low[i * columns + c]]; };
@@ -81,7 +83,7 @@ inline void finish_pieces(const Eight (&values)[4], const uint8_t (&shifts)[4][u
 }
 
 template <LowBit::Kind kind, int parts> void unpack_codebook(const Unpack & u) {
-    constexpr bool   shifted = kind == LowBit::iq1_s || kind == LowBit::iq1_m;
+    constexpr bool   shifted = LowBit{kind, 0, parts}.is_shifted();
     constexpr LowBit layout{kind, shifted ? 0 : 1, parts};
     constexpr float  most = shifted ? 9 : 43; // of codes of two parts
     const uint8_t *  from = u.from;
@@ -98,12 +100,14 @@ template <LowBit::Kind kind, int parts> void unpack_codebook(const Unpack & u) {
             look_up_points<kind>(numbers, u.points, values);
 
             uint8_t shifts[4][unpack_columns], of_step[unpack_columns];
-            CPU_UNROLL
-            for (int k = 0; k < 4 && shifted; ++k) {
-                const uint8_t * nibbles = kind == LowBit::iq1_s ? high : high + k / 2 * unpack_columns;
-                const int       shift   = kind == LowBit::iq1_s ? 2 : k % 2 * 4 + 2;
-                for (int c = 0; c < unpack_columns; ++c) {
-                    shifts[k][c] = uint8_t(1 - (nibbles[c] >> shift & 2));
+            if constexpr (shifted) {
+                CPU_UNROLL
+                for (int k = 0; k < 4; ++k) {
+                    const uint8_t * nibbles = kind == LowBit::iq1_s ? high : high + k / 2 * unpack_columns;
+                    const int       shift   = kind == LowBit::iq1_s ? 2 : k % 2 * 4 + 2;
+                    for (int c = 0; c < unpack_columns; ++c) {
+                        shifts[k][c] = uint8_t(1 - (nibbles[c] >> shift & 2));
+                    }
                 }
             }
             if constexpr (kind == LowBit::iq1_s) {

@@ -253,23 +253,6 @@ constexpr auto iq3_xxs = spread(iq3_xxs_packed, levels_of_iq3_xxs, 3);
 constexpr auto iq3_s   = spread(iq3_s_packed, levels_of_iq3_s, 3);
 constexpr auto iq1     = spread(iq1_packed, levels_of_iq1, 2);
 
-// Bytes of ones where a value is negative.
-struct Signs {
-    uint64_t masks[256];
-};
-
-constexpr Signs spread_signs() {
-    Signs out{};
-    for (int i = 0; i < 256; ++i) {
-        for (int k = 0; k < 8; ++k) {
-            out.masks[i] |= i >> k & 1 ? uint64_t(0xff) << 8 * k : 0;
-        }
-    }
-    return out;
-}
-
-constexpr Signs signs = spread_signs();
-
 // Of eight signs, seven are stored: an even number is negative.
 constexpr uint32_t even_signs(uint32_t seven) {
     const uint32_t folded = seven ^ seven >> 4, parity = 0x6996 >> (folded & 15) & 1;

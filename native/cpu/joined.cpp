@@ -38,13 +38,14 @@ struct FeedForwardScratch {
     QuantizedRows   x, hidden;
     float *         sums;     // of one panel
     float *         floats;   // [rows, block] activations on their way to codes, or all of them with a scale per row
-    unsigned char * unpacked; // a panel of either layer
+    unsigned char * unpacked; // a panel
     size_t          floats_stride, size_bytes;
 
-    FeedForwardScratch(const PackedWeights & up, const PackedWeights & down, int n_rows) : x(up), hidden(down) {
+    // `others_unpacked`: bytes of a panel of another layer.
+    FeedForwardScratch(const PackedWeights & up, const PackedWeights & down, int n_rows, size_t others_unpacked = 0) : x(up), hidden(down) {
         floats_stride = down.type == PanelType::int8_row ? size_t(down.n_blocks) * down.block() + 16 : size_t(down.block());
         size_bytes    = x.size_bytes(n_rows) + hidden.size_bytes(n_rows) + sums_bytes(up, n_rows) + floats_bytes(n_rows) +
-                     std::max(unpacked_bytes(up), unpacked_bytes(down));
+                     std::max({unpacked_bytes(up), unpacked_bytes(down), others_unpacked});
     }
 
     size_t floats_bytes(int n_rows) const { return aligned(n_rows * floats_stride * sizeof(float)); }
@@ -99,13 +100,12 @@ int feed_forward_rows(const PackedWeights & up, const PackedWeights & down, int 
 struct PostNormScratch {
     QuantizedRows      mixed;
     FeedForwardScratch feed_forward;
-    float *            states   = nullptr; // [rows, n] between attention and the feed-forward block
-    unsigned char *    unpacked = nullptr; // a panel of attention's output
+    float *            states = nullptr; // [rows, n] between attention and the feed-forward block
     size_t             size_bytes;
 
     PostNormScratch(const PackedWeights & out, const PackedWeights & up, const PackedWeights & down, int n_rows)
-        : mixed(out), feed_forward(up, down, n_rows) {
-        size_bytes = mixed.size_bytes(n_rows) + states_bytes(out, n_rows) + unpacked_bytes(out) + feed_forward.size_bytes;
+        : mixed(out), feed_forward(up, down, n_rows, unpacked_bytes(out)) {
+        size_bytes = mixed.size_bytes(n_rows) + states_bytes(out, n_rows) + feed_forward.size_bytes;
     }
 
     static size_t states_bytes(const PackedWeights & out, int n_rows) { return aligned(size_t(n_rows) * out.n_out * sizeof(float)); }
@@ -113,9 +113,8 @@ struct PostNormScratch {
     void place(const PackedWeights & out, const PackedWeights & up, unsigned char * memory, int n_rows) {
         mixed.place(memory, n_rows);
         memory += mixed.size_bytes(n_rows);
-        states   = reinterpret_cast<float *>(memory);
-        unpacked = memory + states_bytes(out, n_rows);
-        feed_forward.place(up, unpacked + unpacked_bytes(out), n_rows);
+        states = reinterpret_cast<float *>(memory);
+        feed_forward.place(up, memory + states_bytes(out, n_rows), n_rows);
     }
 };
 
@@ -131,7 +130,7 @@ void post_norm_task(const PostNormLayer & layer, const PostNormScratch & s, cons
     const LayerCall to_states = {out, *out.kernels, nullptr, 0, n, s.states, width, {}};
     quantize(out, s.mixed, mixed, mixed_stride, n, out.n_in, 0, 0);
     for (int panel = 0; panel < out.n_panels; ++panel) {
-        int8_panel(out, s.mixed, 0, n, panel, s.feed_forward.sums, s.unpacked);
+        int8_panel(out, s.mixed, 0, n, panel, s.feed_forward.sums, s.feed_forward.unpacked);
         store_panel(to_states, 0, n, panel, s.feed_forward.sums);
     }
     const QuantizedRows & codes = s.feed_forward.x;

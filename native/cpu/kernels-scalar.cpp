@@ -480,90 +480,95 @@ float half_at(const uint8_t * p) {
     return f16_to_float(half);
 }
 
-// A block of Q2_K as one of codes: (q * step + start) >> 7.
-struct Q2KCodes {
-    int   step[2], start[2];
+// A column of a block as codes.
+struct ColumnCodes {
+    int   codes[32];
     float scale;
-
-    Q2KCodes(const uint8_t * factors, int columns, float of_steps, float of_minima) {
-        float step_of[2], minimum[2], top = 1e-30f;
-        for (int part = 0; part < 2; ++part) {
-            const int factor = factors[part * columns];
-            step_of[part]    = of_steps * float(factor & 15);
-            minimum[part]    = of_minima * float(factor >> 4);
-            top              = std::max({top, std::fabs(minimum[part]), std::fabs(step_of[part] * 3 - minimum[part])});
-        }
-        const float per_unit = 127.0f * 128.0f / top;
-        for (int part = 0; part < 2; ++part) {
-            step[part]  = int(std::nearbyint(step_of[part] * per_unit));
-            start[part] = int(std::nearbyint(64 - minimum[part] * per_unit));
-        }
-        scale = top * (1.0f / 127.0f);
-    }
 };
 
-// A column of a block of points as codes: see codebook-kernels.h.
-struct PointCodes {
-    int8_t codes[32];
-    float  scale;
+constexpr int unpacked_columns = format.int8_columns, unpacked_values = unpacked_columns * 32;
 
-    PointCodes(const Unpack & u, const uint8_t * block, int c, float of_steps) {
-        constexpr int   columns = format.int8_columns, n = columns * 32;
-        const LowBit    l       = u.layout;
-        const uint8_t * numbers = block + n / 8 * l.bits + c, *high = numbers + l.n_points() * columns, *step = high + l.n_high() * columns;
-        const bool      shifted = l.bits == 0;
-        const int       steps   = l.kind == LowBit::iq1_s ? high[0] >> 7 | (high[columns] >> 2 & 2) | (high[columns] >> 5 & 4) : step[0];
-        const float     first = float(2 * (steps & 15) + 1), other = l.parts == 2 ? float(2 * (steps >> 4) + 1) : first;
-        const float     largest = std::max(first, other), top = largest * (shifted ? 9 : 43);
-        const float     unit    = l.parts == 2 && top < 127.5f ? 1 : first == other ? first : top * (1.0f / 127);
-        scale                   = unit * (of_steps * l.codebook_unit());
-        for (int k = 0; k < 32; ++k) {
-            const int q      = k / l.point_values(), nibble = shifted ? high[q / 2 * columns] >> q % 2 * 4 : 0;
-            const int more   = shifted ? nibble & 7 : l.n_high() == 0 ? 0 : l.n_points() == 8 ? high[0] >> q & 1 : high[0] >> 2 * q & 3;
-            const int value  = int8_t(u.points[numbers[q * columns] | more << 8] >> k % l.point_values() * 8);
-            const int down   = l.kind == LowBit::iq1_s ? high[0] >> 3 & 1 : nibble >> 3 & 1;
-            const int e      = (k / format.group * columns + c) * format.group + k % format.group;
-            const int factor = l.parts == 1 ? 128 : int(std::nearbyint((k < 16 ? first : other) * (128 / unit)));
-            const int code   = ((value + (shifted ? 1 - 2 * down : 0)) * factor + 64) >> 7;
-            codes[k]         = int8_t(l.bits == 1 && bits_at(block, n, l, e) != 0 ? -code : code);
-        }
+// Where value k of column c lies in a block.
+constexpr int place_of(int c, int k) { return (k / format.group * unpacked_columns + c) * format.group + k % format.group; }
+
+// Q2_K as codes of one scale: (q * step + start) >> 7.
+ColumnCodes q2_k_codes(const Unpack & u, const uint8_t * block, const uint8_t * scales, int c) {
+    const uint8_t * factors = block + unpacked_values / 8 * u.layout.bits + c;
+    float           step_of[2], minimum[2], top = 1e-30f;
+    for (int part = 0; part < 2; ++part) {
+        const int factor = factors[part * unpacked_columns];
+        step_of[part]    = half_at(scales + c * 2) * float(factor & 15);
+        minimum[part]    = half_at(scales + (unpacked_columns + c) * 2) * float(factor >> 4);
+        top              = std::max({top, std::fabs(minimum[part]), std::fabs(step_of[part] * 3 - minimum[part])});
     }
-};
+    const float per_unit = 127.0f * 128.0f / top;
+    ColumnCodes out;
+    out.scale = top * (1.0f / 127.0f);
+    for (int k = 0; k < 32; ++k) {
+        const int step = int(std::nearbyint(step_of[k / 16] * per_unit)), start = int(std::nearbyint(64 - minimum[k / 16] * per_unit));
+        out.codes[k]   = (bits_at(block, unpacked_values, u.layout, place_of(c, k)) * step + start) >> 7;
+    }
+    return out;
+}
+
+// Points: see codebook-kernels.h.
+ColumnCodes point_codes(const Unpack & u, const uint8_t * block, const uint8_t * scales, int c) {
+    const LowBit    l       = u.layout;
+    const bool      shifted = l.is_shifted();
+    const uint8_t * numbers = block + unpacked_values / 8 * l.bits + c, *high = numbers + l.n_points() * unpacked_columns;
+    const uint8_t * step    = high + l.n_high() * unpacked_columns;
+    const int       steps   = l.kind == LowBit::iq1_s ? high[0] >> 7 | (high[unpacked_columns] >> 2 & 2) | (high[unpacked_columns] >> 5 & 4) : step[0];
+    const float     first = float(2 * (steps & 15) + 1), other = l.parts == 2 ? float(2 * (steps >> 4) + 1) : first;
+    const float     largest = std::max(first, other), top = largest * (shifted ? 9 : 43);
+    const float     unit    = l.parts == 2 && top < 127.5f ? 1 : first == other ? first : top * (1.0f / 127);
+    ColumnCodes     out;
+    out.scale = unit * (half_at(scales + c * 2) * l.codebook_unit());
+    for (int k = 0; k < 32; ++k) {
+        const int q      = k / l.point_values(), nibble = shifted ? high[q / 2 * unpacked_columns] >> q % 2 * 4 : 0;
+        const int more   = shifted ? nibble & 7 : l.n_high() == 0 ? 0 : l.n_points() == 8 ? high[0] >> q & 1 : high[0] >> 2 * q & 3;
+        const int value  = int8_t(u.points[numbers[q * unpacked_columns] | more << 8] >> k % l.point_values() * 8);
+        const int down   = l.kind == LowBit::iq1_s ? high[0] >> 3 & 1 : nibble >> 3 & 1;
+        const int factor = l.parts == 1 ? 128 : int(std::nearbyint((k < 16 ? first : other) * (128 / unit)));
+        const int code   = ((value + (shifted ? 1 - 2 * down : 0)) * factor + 64) >> 7;
+        out.codes[k]     = l.bits == 1 && bits_at(block, unpacked_values, l, place_of(c, k)) != 0 ? -code : code;
+    }
+    return out;
+}
+
+ColumnCodes bit_codes(const Unpack & u, const uint8_t * block, const uint8_t * scales, int c) {
+    const LowBit    l       = u.layout;
+    const uint8_t * factors = block + unpacked_values / 8 * l.bits + c;
+    const int       half    = 1 << (l.bits - 1);
+    ColumnCodes     out;
+    out.scale = half_at(scales + c * 2) * u.unit;
+    for (int k = 0; k < 32; ++k) {
+        const int     q      = bits_at(block, unpacked_values, l, place_of(c, k));
+        const uint8_t factor = l.is_table() ? uint8_t(0) : factors[(l.parts == 2 ? k / 16 : 0) * unpacked_columns];
+        out.codes[k] = l.kind == LowBit::iq4_table   ? iq4_values[q]
+                       : l.kind == LowBit::fp4_table ? fp4_values[q]
+                       : l.kind == LowBit::q3_k      ? (q - half) * int8_t(factor)
+                       : l.kind == LowBit::symmetric ? ((q - half) * int8_t(factor) + half / 2) >> (l.bits - 1)
+                                                     : ((q * factor + half) >> l.bits) + int8_t(factors[l.parts * unpacked_columns]);
+    }
+    return out;
+}
 
 void unpack_blocks_of_32(const Unpack & u) {
-    constexpr int columns = format.int8_columns, group = format.group, n = columns * 32;
-    const LowBit  l = u.layout;
-    const uint8_t * from = u.from;
-    uint8_t *       to   = u.to;
-    for (int b = 0; b < u.n_blocks; ++b, to += n + 4 * columns) {
-        const uint8_t * factors = from + n / 8 * l.bits, * offsets = factors + l.parts * columns;
-        const uint8_t * scales  = from + (l.is_super() ? 8 - b % 8 : 1) * l.block_bytes() * columns - (l.is_super() ? 0 : 2 * columns);
-        for (int c = 0; c < columns; ++c) {
-            if (l.is_codebook()) {
-                const PointCodes codes(u, from, c, half_at(scales + c * 2));
-                std::memcpy(to + n + c * 4, &codes.scale, sizeof(codes.scale));
-                for (int k = 0; k < 32; ++k) {
-                    to[(k / group * columns + c) * group + k % group] = uint8_t(codes.codes[k] + format.block_offset);
-                }
-                continue;
-            }
-            const Q2KCodes q2k(factors + c, columns, half_at(scales + c * 2), l.kind == LowBit::q2_k ? half_at(scales + (columns + c) * 2) : 0);
-            const float    scale = l.kind == LowBit::q2_k ? q2k.scale : half_at(scales + c * 2) * u.unit;
-            std::memcpy(to + n + c * 4, &scale, sizeof(scale));
+    const LowBit    l        = u.layout;
+    const auto      codes_of = l.is_codebook() ? point_codes : l.kind == LowBit::q2_k ? q2_k_codes : bit_codes;
+    const uint8_t * from     = u.from;
+    uint8_t *       to       = u.to;
+    for (int b = 0; b < u.n_blocks; ++b, to += unpacked_values + 4 * unpacked_columns) {
+        const uint8_t * end    = from + l.block_bytes() * unpacked_columns;
+        const uint8_t * scales = l.is_super() ? from + (8 - b % 8) * l.block_bytes() * unpacked_columns : end - 2 * unpacked_columns;
+        for (int c = 0; c < unpacked_columns; ++c) {
+            const ColumnCodes column = codes_of(u, from, scales, c);
+            std::memcpy(to + unpacked_values + c * 4, &column.scale, sizeof(column.scale));
             for (int k = 0; k < 32; ++k) {
-                const int     e = (k / group * columns + c) * group + k % group, q = bits_at(from, n, l, e), part = l.parts == 2 ? k / 16 : 0;
-                const uint8_t factor = l.is_table() ? uint8_t(0) : factors[part * columns + c];
-                const int     half   = 1 << (l.bits - 1);
-                const int     code   = l.kind == LowBit::iq4_table   ? iq4_values[q]
-                                       : l.kind == LowBit::fp4_table ? fp4_values[q]
-                                       : l.kind == LowBit::q2_k      ? (q * q2k.step[part] + q2k.start[part]) >> 7
-                                       : l.kind == LowBit::q3_k      ? (q - half) * int8_t(factor)
-                                       : l.kind == LowBit::symmetric ? ((q - half) * int8_t(factor) + half / 2) >> (l.bits - 1)
-                                                                     : ((q * factor + half) >> l.bits) + int8_t(offsets[c]);
-                to[e] = uint8_t(code + format.block_offset);
+                to[place_of(c, k)] = uint8_t(column.codes[k] + format.block_offset);
             }
         }
-        from += l.block_bytes() * columns + (b % 8 == 7 ? 2 * l.n_super_scales() * columns : 0);
+        from = end + (b % 8 == 7 ? 2 * l.n_super_scales() * unpacked_columns : 0);
     }
 }
 

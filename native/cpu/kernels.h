@@ -82,13 +82,15 @@ struct LowBit {
 
     constexpr bool is_table() const { return kind == iq4_table || kind == fp4_table; }
     constexpr bool is_super() const { return kind >= q2_k; }
+    constexpr bool has_block_scales() const { return kind >= affine && !is_super(); }
     constexpr bool is_codebook() const { return kind >= iq1_s; }
+    constexpr bool is_shifted() const { return kind == iq1_s || kind == iq1_m; } // values are beside their points
 
     // Points of a block, and values of each; bytes that hold what more than 8 bits of their numbers there are.
     constexpr int n_points() const { return kind >= iq3_xxs ? 8 : 4; }
     constexpr int point_values() const { return 32 / n_points(); }
     constexpr float codebook_unit() const { return kind == iq3_s ? 1.0f : kind == iq3_xxs ? 0.25f : 0.125f; } // of values and odd steps
-    constexpr int n_high() const { return kind == iq1_s || kind == iq1_m ? 2 : kind == iq2_xxs || kind == iq3_xxs ? 0 : 1; }
+    constexpr int n_high() const { return is_shifted() ? 2 : kind == iq2_xxs || kind == iq3_xxs ? 0 : 1; }
 
     // Of a column of a block of 32 inputs: bits that lie together, bytes of its own (factors and offset; or numbers of points, what is
     // above 8 bits of these, factors), and all bytes: low bits, higher ones, those, a scale in f16.
@@ -96,7 +98,7 @@ struct LowBit {
     constexpr int n_factors() const {
         return is_codebook() ? n_points() + n_high() + (kind == iq1_s ? 0 : 1) : is_table() ? 0 : parts + (kind == affine ? 1 : 0);
     }
-    constexpr int block_bytes() const { return bits * 4 + n_factors() + (is_super() ? 0 : 2); }
+    constexpr int block_bytes() const { return bits * 4 + n_factors() + (has_block_scales() ? 2 : 0); }
 
     // Of a column of 8 blocks, and its scales in f16.
     constexpr int n_super_scales() const { return kind == q2_k ? 2 : is_super() ? 1 : 0; }

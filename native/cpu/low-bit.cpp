@@ -31,9 +31,9 @@ void add_fifth_bits(const unsigned char * bits, uint8_t * q) {
     }
 }
 
-// 32 codes of two or four low bits, and some from other bytes above them; eight at once.
-void take_bits(const unsigned char * low, int low_shift, uint8_t low_mask, const unsigned char * high, int high_shift, uint8_t high_mask, uint8_t * q) {
-    const int n_low = low_mask == 3 ? 2 : 4;
+// 32 codes of n_low bits, and some from other bytes above them; eight at once.
+void take_bits(const unsigned char * low, int low_shift, int n_low, const unsigned char * high, int high_shift, uint8_t high_mask, uint8_t * q) {
+    const uint64_t low_mask = (1u << n_low) - 1;
     constexpr uint64_t each = 0x0101010101010101;
     for (int i = 0; i < 32; i += 8) {
         uint64_t l, h = 0;
@@ -63,14 +63,14 @@ void read_k_block(const unsigned char * p, int j, const unsigned char * fifth_bi
     k_scale(p + 4, j, scale, minimum);
     out.step[0] = f16_at(p) * float(scale);
     out.minimum = -f16_at(p + 2) * float(minimum);
-    take_bits(nibbles + j / 2 * 32, j % 2 * 4, 15, fifth_bits, j, 1, out.q);
+    take_bits(nibbles + j / 2 * 32, j % 2 * 4, 4, fifth_bits, j, 1, out.q);
 }
 
 // Block j of the 8 of a super-block: 128 bytes of low bits, 64 of high ones, 16 scales, and theirs.
 void read_q6_k(const unsigned char * p, int j, LowBitBlock & out) {
     const unsigned char * low = p + j / 4 * 64 + j % 2 * 32, * high = p + 128 + j / 4 * 32;
     const float           d   = f16_at(p + 208);
-    take_bits(low, j % 4 / 2 * 4, 15, high, j % 4 * 2, 3, out.q);
+    take_bits(low, j % 4 / 2 * 4, 4, high, j % 4 * 2, 3, out.q);
     for (int part = 0; part < 2; ++part) {
         out.step[part] = d * float(static_cast<int8_t>(p[192 + j * 2 + part]));
     }
@@ -85,15 +85,15 @@ void read_iq4_xs(const unsigned char * p, int j, LowBitBlock & out) {
 }
 
 void read_q2_k(const unsigned char * p, int j, LowBitBlock & out) {
-    take_bits(p + 16 + j / 4 * 32, j % 4 * 2, 3, nullptr, 0, 0, out.q);
-    std::memcpy(out.factor, p + j * 2, sizeof(out.factor));
+    take_bits(p + 16 + j / 4 * 32, j % 4 * 2, 2, nullptr, 0, 0, out.q);
+    std::memcpy(out.factor, p + j * 2, 2);
     std::memcpy(out.scale, p + 80, sizeof(out.scale));
 }
 
 // Steps are -32 to 31. With the other sign the largest product is -128, and all are int8.
 void read_q3_k(const unsigned char * p, int j, LowBitBlock & out) {
     const unsigned char * steps = p + 96;
-    take_bits(p + 32 + j / 4 * 32, j % 4 * 2, 3, p, j, 1, out.q);
+    take_bits(p + 32 + j / 4 * 32, j % 4 * 2, 2, p, j, 1, out.q);
     for (int part = 0; part < 2; ++part) {
         const int k      = j * 2 + part;
         out.factor[part] = uint8_t(32 - ((steps[k % 8] >> k / 8 * 4 & 15) | (steps[8 + k % 4] >> k / 4 * 2 & 3) << 4));

@@ -44,7 +44,7 @@ detail::FileRows file_rows(const WeightSource & source, int n_in) {
     if (source.block > detail::max_unit || n_in % block != 0) {
         throw std::invalid_argument("Expected rows of whole blocks of " + std::to_string(block) + " values, got " + std::to_string(n_in));
     }
-    return {source.type, source.n_rows, source.block, row_bytes(source, n_in), source.dequantize_row};
+    return {source.n_rows, source.block, row_bytes(source, n_in), source.dequantize_row};
 }
 
 PanelType panel_type(const std::vector<WeightSource> & sources, WeightMode mode) {
@@ -99,7 +99,7 @@ public:
     // `layout` is that of the panel.
     RowPacker(const PackedWeights & w, LowBit layout)
         : w_(w), f_(w.format()), layout_(layout), floats_(size_t(w.n_blocks) * f_.block), codes_(floats_.size()),
-          scales_(layout.bits == 0 || layout.is_super() ? 0 : size_t(w.n_blocks) * w.columns) {}
+          scales_(!layout.has_block_scales() ? 0 : size_t(w.n_blocks) * w.columns) {}
 
     void pack(const WeightSource & source, const unsigned char * row, unsigned char * panel, int column) {
         switch (w_.type) {
@@ -142,7 +142,7 @@ public:
     // 2^-14 in full precision, and scales of small weights are smaller.
     float finish(unsigned char * panel) const {
         float largest = 0;
-        for (float scale : scales_) { // none of super-blocks
+        for (float scale : scales_) {
             largest = std::max(largest, std::fabs(scale));
         }
         if (!(largest > 0) || !std::isfinite(largest)) {
@@ -411,7 +411,7 @@ std::unique_ptr<PackedWeights> pack(ThreadPool & pool, int n_in, const std::vect
             }
             first = gated ? 0 : first + source.n_rows;
         }
-        if (layout.bits != 0) {
+        if (layout.has_block_scales()) {
             w->places[size_t(p)].unit = packer.finish(panel);
         }
         if (!packer.finite()) {

@@ -18,9 +18,8 @@ inline bool is_read_as_is(const BlockKernels & blocks, LowBit layout) {
 
 // Rows of a source that some panels keep as they are in the file.
 struct FileRows {
-    SourceType type;
-    int        n_rows, block; // values of a block of the type
-    size_t     row_bytes;
+    int    n_rows, block; // values of a block of the type
+    size_t row_bytes;
     void (*dequantize_row)(const void * row, float * out, int64_t n);
 };
 
