@@ -138,12 +138,17 @@ function throwIfUnsupported(json: JsonObject, checkpoint: CheckpointProfile): vo
   throwIfChanged(json, checkpoint);
 }
 
-const layerCount = (json: JsonObject, { fields: { n_layer } }: CheckpointProfile) => (n_layer && json[n_layer.field]) ?? n_layer?.otherwise;
+function layerCount(json: JsonObject, { fields: { n_layer } }: CheckpointProfile): unknown {
+  const value = n_layer && json[n_layer.field];
+  return value === undefined ? n_layer?.otherwise : value;
+}
 
 function isLegal(legal: unknown, value: unknown, layers: unknown): boolean {
   if (isObject(legal)) {
     const items = legal["repeats"] as readonly string[];
-    return Array.isArray(value) && value.length === layers && value.every((item, i) => item === items[i % items.length]);
+    // A number of layers that is none is refused where it is read.
+    const isWhole = (list: readonly unknown[]) => typeof layers !== "number" || list.length === layers;
+    return Array.isArray(value) && isWhole(value) && value.every((item, i) => item === items[i % items.length]);
   }
   if (!Array.isArray(legal) || !Array.isArray(value)) return legal === value;
   return legal.length === value.length && legal.every((item) => value.includes(item));

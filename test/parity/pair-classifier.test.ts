@@ -132,6 +132,10 @@ it("Gemma 2 as transformers writes it down: every second layer has a window", as
   for (const wrong of [layers((i) => (i >> 1) % 2), layers((i) => i % 2).slice(1), layers((i) => i % 2).slice(0, 6)]) {
     await expect(convert(await gemma2({ layer_types: wrong }), { output })).rejects.toThrow(/windows in every second layer/);
   }
+  for (const num_hidden_layers of ["8", null]) {
+    const folder = await gemma2({ layer_types: layers((i) => i % 2), num_hidden_layers });
+    await expect(convert(folder, { output })).rejects.toThrow(/^`num_hidden_layers` in config.json/);
+  }
 });
 
 describe("a classifier whose input is open is refused", () => {
